@@ -1,0 +1,19 @@
+//! How a feature is declared: commands, key uses, flags, categories, directives, INFO fields.
+
+pub mod category;
+pub mod config;
+pub mod feature;
+pub mod flags;
+pub mod info;
+pub mod keys;
+pub mod spec;
+pub mod usage;
+
+pub use category::Category;
+pub use config::Directive;
+pub use feature::{Feature, Ground};
+pub use flags::*;
+pub use info::{Field, Section, Shown};
+pub use keys::*;
+pub use spec::{Command, Deprecation, Spec};
+pub use usage::Usage;

@@ -1,0 +1,78 @@
+//! A command's declaration: one row from which everything else about it is derived.
+
+use super::category::Category;
+use super::flags::Flags;
+use super::keys::KeyUse;
+
+/// What is declared of a command. From it come look-up, arity, COMMAND INFO/DOCS/GETKEYS, ACL categories and key
+/// permissions, and the generated reference.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The usage line: name, arguments and their order. See [`super::usage`] for its grammar.
+    pub usage: &'static str,
+    /// One or two plain sentences; the first ends with a full stop.
+    pub about: &'static str,
+    /// The version of Redis (or of Mortise or Valkey, for what Redis does not have) that brought it.
+    pub since: &'static str,
+    /// Time complexity.
+    pub cost: &'static str,
+    /// Chapter and ACL category of its own kind: "string", "hash", "sorted-set", "connection" …
+    pub group: &'static str,
+    /// Flags.
+    pub flags: &'static [Flags],
+    /// How its keys are used.
+    pub keys: &'static [KeyUse],
+    /// ACL categories beyond those that group and flags imply.
+    pub categories: &'static [Category],
+    /// Arity, where the usage line does not imply it.
+    pub arity: Option<i32>,
+    /// Command tips for clients and proxies.
+    pub tips: &'static [&'static str],
+    /// What changed in which version.
+    pub history: &'static [(&'static str, &'static str)],
+    /// Since when, and in favour of what, it is deprecated.
+    pub deprecated: Option<Deprecation>,
+}
+
+/// Since when a command is deprecated, and what replaces it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecation {
+    /// Version.
+    pub since: &'static str,
+    /// What to use instead.
+    pub replaced_by: &'static str,
+}
+
+impl Spec {
+    /// An empty row of a group, to be filled with `..GROUP`.
+    pub const fn group(group: &'static str) -> Spec {
+        Spec {
+            usage: "",
+            about: "",
+            since: "1.0.0",
+            cost: "O(1)",
+            group,
+            flags: &[],
+            keys: &[],
+            categories: &[],
+            arity: None,
+            tips: &[],
+            history: &[],
+            deprecated: None,
+        }
+    }
+
+    /// The row together with the function that runs it.
+    pub const fn runs<R>(self, run: R) -> Command<R> {
+        Command { spec: self, run }
+    }
+}
+
+/// A declared command: its row and its function.
+#[derive(Clone, Copy, Debug)]
+pub struct Command<R> {
+    /// The declaration.
+    pub spec: Spec,
+    /// What runs it.
+    pub run: R,
+}
