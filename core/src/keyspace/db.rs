@@ -1,0 +1,264 @@
+//! A database: a table of entries, who listens to its keys, and the only doors to changing them.
+//!
+//! Reading is free; `edit`, `create`, `remove` and `flush` announce to the [`Door`] what is about to change, once per
+//! edit and before the change. Nothing else in the server can change an entry.
+
+use super::dict::{Dict, Place};
+use super::door::{Door, Home};
+use super::entry::{Entry, NewValue};
+use super::hash::hash;
+use super::interest::Interest;
+use super::SpaceId;
+use crate::types::Object;
+
+/// What SWAPDB exchanges and FLUSHDB takes away: the table, and how far a cut has come in it.
+pub struct Contents {
+    dict: Dict,
+    cut_space: SpaceId,
+    cut_db: u32,
+    /// From which hash on a cut has still to walk; `None` if it has nothing to do here.
+    cut_from: Option<u64>,
+}
+
+impl Contents {
+    fn new(space: SpaceId, db: u32) -> Contents {
+        Contents { dict: Dict::new(), cut_space: space, cut_db: db, cut_from: None }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut_from.is_none()
+    }
+
+    /// Lets a cut walk one segment on; false if it has nothing to do here.
+    pub(super) fn advance_cut(&mut self, door: &mut Door) -> bool {
+        let Some(from) = self.cut_from else { return false };
+        let (space, db) = (self.cut_space, self.cut_db);
+        self.cut_from = self.dict.visit_segment_mut(from, |entry| door.walk(space, db, entry));
+        true
+    }
+}
+
+/// A database.
+pub struct Db {
+    space: SpaceId,
+    index: u32,
+    contents: Contents,
+    /// Who wants to hear of which key.
+    pub interest: Interest,
+    /// Where active expiry goes on.
+    pub(super) expire_from: u64,
+}
+
+impl Db {
+    pub(super) fn new(index: u32) -> Db {
+        let space = SpaceId::FIRST;
+        Db { space, index, contents: Contents::new(space, index), interest: Interest::default(), expire_from: 0 }
+    }
+
+    /// Which one it is.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The table, to be read.
+    #[inline(always)]
+    pub fn dict(&self) -> &Dict {
+        &self.contents.dict
+    }
+
+    pub(super) fn dict_mut(&mut self) -> &mut Dict {
+        &mut self.contents.dict
+    }
+
+    #[inline(always)]
+    fn home(&self) -> Home {
+        Home { space: self.space, db: self.index, cut_space: self.contents.cut_space, cut_db: self.contents.cut_db }
+    }
+
+    /// Whether the key is there but has expired.
+    #[inline(always)]
+    pub fn is_expired(&self, hash: u64, key: &[u8], now_ms: i64) -> bool {
+        self.contents.dict.expiring() > 0
+            && self
+                .contents
+                .dict
+                .find(hash, key)
+                .and_then(Entry::deadline)
+                .is_some_and(|deadline| deadline <= now_ms)
+    }
+
+    /// The entry of a key, whether expired or not.
+    #[inline(always)]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.contents.dict.find(hash, key)
+    }
+
+    /// The entry of a key, whose access is noted by setting its clock.
+    #[inline(always)]
+    pub fn access(&mut self, hash: u64, key: &[u8], clock: impl FnOnce(u32) -> u32) -> Option<&Entry> {
+        let mut place = self.contents.dict.place(hash, key)?;
+        let entry = place.entry_mut();
+        entry.set_clock(clock(entry.clock()));
+        Some(place.into_entry())
+    }
+
+    /// The entry of a key, to be changed.
+    #[inline(always)]
+    pub fn edit<'a>(&'a mut self, door: &'a mut Door, hash: u64, key: &[u8]) -> Option<EntryEdit<'a>> {
+        let home = self.home();
+        let place = self.contents.dict.place(hash, key)?;
+        Some(EntryEdit { place, door, home, touched: false })
+    }
+
+    /// Puts a new entry where there is none.
+    #[inline]
+    pub fn create<'a>(
+        &'a mut self,
+        door: &'a mut Door,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+    ) -> EntryEdit<'a> {
+        self.admit(door, hash, Entry::new(key, value))
+    }
+
+    /// Puts a ready-made entry where there is none.
+    pub fn admit<'a>(&'a mut self, door: &'a mut Door, hash: u64, mut entry: Entry) -> EntryEdit<'a> {
+        let home = self.home();
+        door.newborn(home, &mut entry);
+        entry.set_listened(!self.interest.is_empty() && self.interest.of(entry.key()).is_some());
+        let place = self.contents.dict.insert(hash, entry);
+        EntryEdit { place, door, home, touched: true }
+    }
+
+    /// Removes a key's entry and hands it over.
+    pub fn remove(&mut self, door: &mut Door, hash: u64, key: &[u8]) -> Option<Entry> {
+        Some(self.edit(door, hash, key)?.remove())
+    }
+
+    /// Empties the database; what nobody else needs of it is handed over to be freed.
+    pub fn flush(&mut self, door: &mut Door) -> Option<Box<dyn Send>> {
+        if self.contents.dict.is_empty() {
+            return None;
+        }
+        let home = self.home();
+        let mut fresh = Contents::new(self.space, self.index);
+        std::mem::swap(&mut fresh, &mut self.contents);
+        self.expire_from = 0;
+        door.flushed(home, fresh).map(|contents| Box::new(contents) as Box<dyn Send>)
+    }
+
+    pub(super) fn put_back(&mut self, contents: Contents) {
+        self.contents = contents;
+        self.mark_listened();
+    }
+
+    pub(super) fn swap_contents(&mut self, other: &mut Db) {
+        std::mem::swap(&mut self.contents, &mut other.contents);
+        std::mem::swap(&mut self.expire_from, &mut other.expire_from);
+        self.mark_listened();
+        other.mark_listened();
+    }
+
+    /// Sets the listened bit of every entry that someone is interested in.
+    fn mark_listened(&mut self) {
+        for key in self.interest.keys() {
+            if let Some(mut place) = self.contents.dict.place(hash(key), key) {
+                place.entry_mut().set_listened(true);
+            }
+        }
+    }
+
+    /// Marks that someone listens to a key, if it exists.
+    pub fn listen(&mut self, key: &[u8]) {
+        if let Some(mut place) = self.contents.dict.place(hash(key), key) {
+            place.entry_mut().set_listened(true);
+        }
+    }
+
+    /// Puts an entry (or its absence) back as undo kept it.
+    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) {
+        let hash = hash(key);
+        self.contents.dict.remove(hash, key);
+        if let Some(mut entry) = before {
+            entry.set_listened(self.interest.of(key).is_some());
+            self.contents.dict.insert(hash, entry);
+        }
+    }
+
+    pub(super) fn begin_cut(&mut self, space: SpaceId, index: u32) {
+        self.contents.cut_space = space;
+        self.contents.cut_db = index;
+        self.contents.cut_from = (!self.contents.dict.is_empty()).then_some(0);
+    }
+
+    pub(super) fn advance_cut(&mut self, door: &mut Door) -> bool {
+        self.contents.advance_cut(door)
+    }
+}
+
+/// An entry that may be changed. The door is told before the first change, and only if there is one.
+pub struct EntryEdit<'a> {
+    place: Place<'a>,
+    door: &'a mut Door,
+    home: Home,
+    touched: bool,
+}
+
+impl EntryEdit<'_> {
+    /// The entry.
+    #[inline(always)]
+    pub fn entry(&self) -> &Entry {
+        self.place.entry()
+    }
+
+    #[inline(always)]
+    fn touch(&mut self) {
+        if !self.touched {
+            self.touched = true;
+            self.door.touch(self.home, self.place.entry_mut());
+        }
+    }
+
+    /// The entry, about to be changed.
+    #[inline(always)]
+    pub(crate) fn open(&mut self) -> &mut Entry {
+        self.touch();
+        self.place.entry_mut()
+    }
+
+    /// Replaces the value; what was boxed is handed over to be freed.
+    #[inline(always)]
+    pub fn set(&mut self, value: NewValue<'_>) -> Option<Box<Object>> {
+        self.open().set(value)
+    }
+
+    /// Sets or removes the deadline.
+    #[inline(always)]
+    pub fn set_deadline(&mut self, deadline: Option<i64>) {
+        if self.entry().deadline() != deadline {
+            self.touch();
+            self.place.set_deadline(deadline);
+        }
+    }
+
+    /// Notes an access; not a change of the value, so the door is not told.
+    #[inline(always)]
+    pub fn set_clock(&mut self, clock: u32) {
+        self.place.entry_mut().set_clock(clock);
+    }
+
+    /// Puts another entry with the same key in its place.
+    pub fn replace(&mut self, mut entry: Entry) -> Entry {
+        self.touch();
+        entry.set_epoch(self.entry().epoch());
+        entry.set_listened(self.entry().is_listened());
+        self.place.replace(entry)
+    }
+
+    /// Takes the entry out.
+    pub fn remove(mut self) -> Entry {
+        self.touch();
+        self.place.remove()
+    }
+}

@@ -1,0 +1,227 @@
+//! The door of mutation: what happens before an entry changes, whatever the cause.
+//!
+//! Three slots, in order: the snapshot cut (saves the entry as it was when the cut began), undo (keeps it as it was when
+//! the unit began), accounting (counts). With none in use the door costs one branch. Both cut and undo need one thing
+//! only of a value: that it can be *shared* — copied when small, sharing its chunks when large — so no verb of any type
+//! has an inverse to get wrong.
+
+use std::collections::HashSet;
+
+use super::SpaceId;
+use super::db::Contents;
+use super::entry::Entry;
+
+/// What a cut has saved: where the entry was when the cut began, and the entry.
+pub struct Saved {
+    /// Space.
+    pub space: SpaceId,
+    /// Database.
+    pub db: u32,
+    /// The entry as it was.
+    pub entry: Entry,
+}
+
+/// What a unit may have to put back.
+pub(super) enum UndoRecord {
+    /// An entry, or that there was none.
+    Entry { space: SpaceId, db: u32, key: Box<[u8]>, before: Option<Entry> },
+    /// All of a database.
+    Flushed { space: SpaceId, db: u32, contents: Contents },
+    /// Two databases changed places.
+    Swapped { space: SpaceId, low: u32, high: u32 },
+}
+
+#[derive(Default)]
+struct Undo {
+    records: Vec<UndoRecord>,
+    /// What has been kept since the last flush or swap: only the first change of an entry counts.
+    kept: HashSet<(SpaceId, u32, Box<[u8]>)>,
+}
+
+#[derive(Default)]
+struct Cut {
+    saved: Vec<Saved>,
+    moved: Vec<Contents>,
+}
+
+/// Is told of every entry before its first change; tests prove with it that nothing else ever changes.
+pub trait Witness: Send {
+    /// The entry (or its absence) before a change.
+    fn before(&mut self, space: SpaceId, db: u32, key: &[u8], entry: Option<&Entry>);
+    /// A whole database changes.
+    fn before_all(&mut self, space: SpaceId, db: u32);
+}
+
+/// The state of the three slots.
+#[derive(Default)]
+pub struct Door {
+    /// Whether any slot beside counting is in use: the one branch on the hot path.
+    armed: bool,
+    epoch: u8,
+    cut: Option<Cut>,
+    undo: Option<Undo>,
+    witness: Option<Box<dyn Witness>>,
+    /// Entries whose change was announced, ever.
+    pub touched: u64,
+}
+
+impl Door {
+    fn rearm(&mut self) {
+        self.armed = self.cut.is_some() || self.undo.is_some() || self.witness.is_some();
+    }
+
+    /// Installs a witness, or takes it away.
+    pub fn set_witness(&mut self, witness: Option<Box<dyn Witness>>) {
+        self.witness = witness;
+        self.rearm();
+    }
+
+    /// Before an entry changes or goes.
+    #[inline(always)]
+    pub(super) fn touch(&mut self, home: Home, entry: &mut Entry) {
+        self.touched += 1;
+        if self.armed {
+            self.touch_armed(home, entry);
+        }
+    }
+
+    /// Before an entry comes into being; stamps it.
+    #[inline(always)]
+    pub(super) fn newborn(&mut self, home: Home, entry: &mut Entry) {
+        self.touched += 1;
+        entry.set_epoch(self.epoch);
+        if self.armed {
+            self.absent(home, entry.key());
+        }
+    }
+
+    #[cold]
+    fn touch_armed(&mut self, home: Home, entry: &mut Entry) {
+        if let Some(witness) = &mut self.witness {
+            witness.before(home.space, home.db, entry.key(), Some(entry));
+        }
+        if let Some(cut) = &mut self.cut
+            && entry.epoch() != self.epoch
+        {
+            if let Some(copy) = entry.share() {
+                cut.saved.push(Saved { space: home.cut_space, db: home.cut_db, entry: copy });
+            }
+            entry.set_epoch(self.epoch);
+        }
+        if let Some(undo) = &mut self.undo
+            && undo.kept.insert((home.space, home.db, entry.key().into()))
+        {
+            let record =
+                UndoRecord::Entry { space: home.space, db: home.db, key: entry.key().into(), before: entry.share() };
+            undo.records.push(record);
+        }
+    }
+
+    #[cold]
+    fn absent(&mut self, home: Home, key: &[u8]) {
+        if let Some(witness) = &mut self.witness {
+            witness.before(home.space, home.db, key, None);
+        }
+        if let Some(undo) = &mut self.undo
+            && undo.kept.insert((home.space, home.db, key.into()))
+        {
+            undo.records.push(UndoRecord::Entry { space: home.space, db: home.db, key: key.into(), before: None });
+        }
+    }
+
+    /// A database is about to be emptied: cut and undo take what they need of it; the rest is the caller's.
+    pub(super) fn flushed(&mut self, home: Home, contents: Contents) -> Option<Contents> {
+        self.touched += 1;
+        if let Some(witness) = &mut self.witness {
+            witness.before_all(home.space, home.db);
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.kept.clear();
+            undo.records.push(UndoRecord::Flushed { space: home.space, db: home.db, contents });
+            return None;
+        }
+        self.discard(contents)
+    }
+
+    /// Contents that no database holds any more: a cut may still have to walk them.
+    pub(super) fn discard(&mut self, contents: Contents) -> Option<Contents> {
+        match &mut self.cut {
+            Some(cut) if !contents.is_cut() => {
+                cut.moved.push(contents);
+                None
+            }
+            _ => Some(contents),
+        }
+    }
+
+    /// Two databases are about to change places.
+    pub(super) fn swapped(&mut self, space: SpaceId, low: u32, high: u32) {
+        self.touched += 1;
+        if let Some(witness) = &mut self.witness {
+            witness.before_all(space, low);
+            witness.before_all(space, high);
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.kept.clear();
+            undo.records.push(UndoRecord::Swapped { space, low, high });
+        }
+    }
+
+    pub(super) fn begin_undo(&mut self) {
+        self.undo = Some(Undo::default());
+        self.rearm();
+    }
+
+    pub(super) fn take_undo(&mut self) -> Vec<UndoRecord> {
+        let records = self.undo.take().map(|undo| undo.records).unwrap_or_default();
+        self.rearm();
+        records
+    }
+
+    pub(super) fn begin_cut(&mut self) -> bool {
+        if self.cut.is_some() {
+            return false;
+        }
+        self.epoch = (self.epoch + 1) & 0b11;
+        self.cut = Some(Cut::default());
+        self.rearm();
+        true
+    }
+
+    /// Saves an entry that the walk has reached, unless a change was quicker.
+    pub(super) fn walk(&mut self, space: SpaceId, db: u32, entry: &mut Entry) {
+        if entry.epoch() == self.epoch {
+            return;
+        }
+        entry.set_epoch(self.epoch);
+        if let (Some(cut), Some(copy)) = (&mut self.cut, entry.share()) {
+            cut.saved.push(Saved { space, db, entry: copy });
+        }
+    }
+
+    /// Walks on in the databases that were moved out; false when there are none left.
+    pub(super) fn advance_moved(&mut self) -> bool {
+        let Some(mut contents) = self.cut.as_mut().and_then(|cut| cut.moved.pop()) else { return false };
+        if contents.advance_cut(self)
+            && let Some(cut) = &mut self.cut
+        {
+            cut.moved.push(contents);
+        }
+        true
+    }
+
+    pub(super) fn end_cut(&mut self) -> Vec<Saved> {
+        let saved = self.cut.take().map(|cut| cut.saved).unwrap_or_default();
+        self.rearm();
+        saved
+    }
+}
+
+/// Where an entry is, and where it was when the cut began.
+#[derive(Clone, Copy)]
+pub(super) struct Home {
+    pub(super) space: SpaceId,
+    pub(super) db: u32,
+    pub(super) cut_space: SpaceId,
+    pub(super) cut_db: u32,
+}

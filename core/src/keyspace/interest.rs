@@ -1,0 +1,75 @@
+//! Who wants to hear of a key: clients that watch it, calls that wait for it. Also for keys that do not exist.
+
+use std::collections::HashMap;
+
+/// A watching client's id, or a waiting call's.
+pub type ListenerId = u64;
+
+/// Who wants to hear of one key.
+#[derive(Default)]
+pub struct Interested {
+    /// Clients that WATCH it.
+    pub watchers: Vec<ListenerId>,
+    /// Calls that wait for it, in the order of their arrival.
+    pub waiters: Vec<ListenerId>,
+}
+
+/// The side table of a database: keys that someone wants to hear of. The *listened* bit of an entry is only a filter in
+/// front of it; a bit too many costs a look-up.
+#[derive(Default)]
+pub struct Interest {
+    keys: HashMap<Box<[u8]>, Interested, foldhash::quality::RandomState>,
+}
+
+impl Interest {
+    /// Whether nobody listens to any key.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Who listens to a key.
+    pub fn of(&self, key: &[u8]) -> Option<&Interested> {
+        self.keys.get(key)
+    }
+
+    /// The keys that someone listens to.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.keys().map(|key| &**key)
+    }
+
+    /// A client begins to watch a key.
+    pub fn watch(&mut self, key: &[u8], client: ListenerId) {
+        let interested = self.keys.entry(key.into()).or_default();
+        if !interested.watchers.contains(&client) {
+            interested.watchers.push(client);
+        }
+    }
+
+    /// A client no longer watches a key.
+    pub fn unwatch(&mut self, key: &[u8], client: ListenerId) {
+        self.drop_from(key, |interested| interested.watchers.retain(|id| *id != client));
+    }
+
+    /// A call begins to wait for a key.
+    pub fn wait(&mut self, key: &[u8], call: ListenerId) {
+        let interested = self.keys.entry(key.into()).or_default();
+        if !interested.waiters.contains(&call) {
+            interested.waiters.push(call);
+        }
+    }
+
+    /// A call no longer waits for a key.
+    pub fn unwait(&mut self, key: &[u8], call: ListenerId) {
+        self.drop_from(key, |interested| interested.waiters.retain(|id| *id != call));
+    }
+
+    fn drop_from(&mut self, key: &[u8], change: impl FnOnce(&mut Interested)) {
+        if let Some(interested) = self.keys.get_mut(key) {
+            change(interested);
+            if interested.watchers.is_empty() && interested.waiters.is_empty() {
+                self.keys.remove(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A value whose type a module brought.
+
+use std::sync::Arc;
+
+/// What the server can do with a module's value: a row of functions, filled in when the module is loaded.
+pub trait ForeignType: Send + Sync {
+    /// The type's name, as TYPE shows it.
+    fn name(&self) -> &str;
+    /// A copy of a value; `None` if the type cannot be copied.
+    fn copy(&self, value: u64) -> Option<u64>;
+    /// Frees a value.
+    fn free(&self, value: u64);
+    /// Bytes that a value takes.
+    fn memory(&self, value: u64) -> usize;
+    /// How many steps it takes to free it.
+    fn free_effort(&self, value: u64) -> usize;
+    /// A value as bytes, for digests and files.
+    fn save(&self, value: u64) -> Vec<u8>;
+}
+
+/// A module's value: its type, and the handle by which the module knows it.
+pub struct Foreign {
+    of: Arc<dyn ForeignType>,
+    handle: u64,
+}
+
+impl Foreign {
+    /// Takes over a value that the module made.
+    pub fn new(of: Arc<dyn ForeignType>, handle: u64) -> Foreign {
+        Foreign { of, handle }
+    }
+
+    /// The type.
+    pub fn of(&self) -> &Arc<dyn ForeignType> {
+        &self.of
+    }
+
+    /// The module's handle.
+    pub fn handle(&self) -> u64 {
+        self.handle
+    }
+
+    /// The type's name.
+    pub fn type_name(&self) -> &str {
+        self.of.name()
+    }
+
+    /// A copy, if the type can be copied.
+    pub fn share(&self) -> Option<Foreign> {
+        let handle = self.of.copy(self.handle)?;
+        Some(Foreign { of: self.of.clone(), handle })
+    }
+
+    /// Bytes.
+    pub fn memory(&self) -> usize {
+        self.of.memory(self.handle)
+    }
+
+    /// Steps to free it.
+    pub fn free_effort(&self) -> usize {
+        self.of.free_effort(self.handle)
+    }
+
+    /// The value as bytes.
+    pub fn save(&self) -> Vec<u8> {
+        self.of.save(self.handle)
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.of.free(self.handle);
+    }
+}

@@ -1,0 +1,4 @@
+//! Hashes: fields and their values.
+
+pub mod commands;
+pub mod value;

@@ -1,0 +1,145 @@
+//! The values. Each type has a folder: `value.rs` (structure, encodings, what may be done to it) and `commands*.rs` (rows
+//! and functions).
+//!
+//! No `&mut` to a value leaves this folder: each change is a verb of `Edit<T>`, implemented beside the value. Small
+//! collections stand packed inside the key's entry, large ones are boxed and can be shared in constant time.
+
+pub mod foreign;
+pub mod hash;
+pub mod packed;
+pub mod ranked;
+pub mod string;
+pub mod table;
+pub mod zset;
+
+use crate::engine::event::EventClass;
+use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
+use foreign::Foreign;
+use hash::value::HashRef;
+use string::long::LongText;
+use string::value::StrRef;
+use zset::value::{ZsetRef, ZsetTable};
+
+/// A value that is too large or too unlike bytes to stand inside its entry.
+pub enum Object {
+    /// A string in chunks.
+    LongText(LongText),
+    /// A hash.
+    Hash(table::Table),
+    /// A sorted set.
+    Zset(ZsetTable),
+    /// A value of a module's type.
+    Foreign(Foreign),
+}
+
+impl Object {
+    /// Type and encoding.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Object::LongText(_) => Kind::LongText,
+            Object::Hash(_) => Kind::Hash,
+            Object::Zset(_) => Kind::Zset,
+            Object::Foreign(_) => Kind::Foreign,
+        }
+    }
+
+    /// A copy that shares what is large; `None` if a module's type cannot be copied.
+    pub fn share(&self) -> Option<Object> {
+        Some(match self {
+            Object::LongText(text) => Object::LongText(text.clone()),
+            Object::Hash(table) => Object::Hash(table.clone()),
+            Object::Zset(zset) => Object::Zset(zset.clone()),
+            Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
+        })
+    }
+
+    /// Bytes on the heap, about.
+    pub fn memory(&self) -> usize {
+        size_of::<Object>()
+            + match self {
+                Object::LongText(text) => text.memory(),
+                Object::Hash(table) => table.memory(),
+                Object::Zset(zset) => zset.memory(),
+                Object::Foreign(foreign) => foreign.memory(),
+            }
+    }
+
+    /// How many steps it takes to free it; large ones are freed on a worker.
+    pub fn free_effort(&self) -> usize {
+        match self {
+            Object::LongText(text) => text.chunks().count(),
+            Object::Hash(table) => table.len(),
+            Object::Zset(zset) => zset.len(),
+            Object::Foreign(foreign) => foreign.free_effort(),
+        }
+    }
+}
+
+/// A data type of the core: how a value of it is viewed, and what an empty one is.
+pub trait Type: 'static {
+    /// A value as it is read.
+    type View<'a>: Copy;
+    /// The class of the events that its edits name.
+    const CLASS: EventClass;
+
+    /// The value of an entry, if it is of this type.
+    fn view(entry: &Entry) -> Option<Self::View<'_>>;
+    /// An empty value.
+    fn empty() -> NewValue<'static>;
+    /// Whether nothing is left of it, so that the key goes.
+    fn is_gone(view: Self::View<'_>) -> bool;
+}
+
+/// A value of any core type, as it is read.
+#[derive(Clone, Copy)]
+pub enum AnyRef<'a> {
+    /// A string.
+    Str(StrRef<'a>),
+    /// A hash.
+    Hash(HashRef<'a>),
+    /// A sorted set.
+    Zset(ZsetRef<'a>),
+    /// A value of a module's type.
+    Foreign(&'a Foreign),
+}
+
+impl<'a> AnyRef<'a> {
+    /// The value of an entry.
+    pub fn of(entry: &'a Entry) -> AnyRef<'a> {
+        match (entry.kind(), entry.payload()) {
+            (Kind::PackedHash, Payload::Bytes(bytes)) => AnyRef::Hash(HashRef::packed(bytes)),
+            (Kind::PackedZset, Payload::Bytes(bytes)) => AnyRef::Zset(ZsetRef::packed(bytes)),
+            (_, Payload::Bytes(bytes)) => AnyRef::Str(StrRef::Bytes(bytes)),
+            (_, Payload::Integer(n)) => AnyRef::Str(StrRef::Integer(n)),
+            (_, Payload::Object(Object::LongText(text))) => AnyRef::Str(StrRef::Long(text)),
+            (_, Payload::Object(Object::Hash(table))) => AnyRef::Hash(HashRef::Table(table)),
+            (_, Payload::Object(Object::Zset(zset))) => AnyRef::Zset(ZsetRef::Table(zset)),
+            (_, Payload::Object(Object::Foreign(foreign))) => AnyRef::Foreign(foreign),
+        }
+    }
+
+    /// What TYPE says.
+    pub fn type_name(self) -> &'a str {
+        match self {
+            AnyRef::Str(_) => "string",
+            AnyRef::Hash(_) => "hash",
+            AnyRef::Zset(_) => "zset",
+            AnyRef::Foreign(foreign) => foreign.type_name(),
+        }
+    }
+}
+
+/// What OBJECT ENCODING says.
+pub fn encoding(entry: &Entry) -> &'static str {
+    /// Strings up to this length are `embstr` in Redis.
+    const EMBEDDED_LEN_MAX: usize = 44;
+    match (entry.kind(), entry.payload()) {
+        (Kind::Text, Payload::Bytes(bytes)) if bytes.len() <= EMBEDDED_LEN_MAX => "embstr",
+        (Kind::Text | Kind::RawText | Kind::LongText, _) => "raw",
+        (Kind::Integer, _) => "int",
+        (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
+        (Kind::Hash, _) => "hashtable",
+        (Kind::Zset, _) => "skiplist",
+        (Kind::Foreign, _) => "raw",
+    }
+}

@@ -1,0 +1,92 @@
+//! Small collections packed into bytes: items one after another, each with its length in front.
+//!
+//! The length is a LEB128 varint, so an item up to 127 bytes costs one byte more than itself.
+
+/// Appends an item.
+pub fn push(to: &mut Vec<u8>, item: &[u8]) {
+    let mut len = item.len();
+    while len >= 0x80 {
+        to.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    to.push(len as u8);
+    to.extend_from_slice(item);
+}
+
+/// Reads the item at `at`: the item, and where the next one begins. `None` at the end.
+#[inline]
+pub fn item(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let first = *bytes.get(at)?;
+    let (len, start) = if first < 0x80 { (first as usize, at + 1) } else { long_len(bytes, at)? };
+    Some((bytes.get(start..start + len)?, start + len))
+}
+
+#[cold]
+fn long_len(bytes: &[u8], mut at: usize) -> Option<(usize, usize)> {
+    let (mut len, mut shift) = (0usize, 0);
+    loop {
+        let byte = *bytes.get(at)?;
+        at += 1;
+        len |= ((byte & 0x7f) as usize) << shift;
+        if byte < 0x80 {
+            return Some((len, at));
+        }
+        shift += 7;
+        if shift > 28 {
+            return None;
+        }
+    }
+}
+
+/// The items of packed bytes.
+#[derive(Clone, Copy)]
+pub struct Items<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Items<'a> {
+    /// All items.
+    pub fn new(bytes: &'a [u8]) -> Items<'a> {
+        Items { bytes, at: 0 }
+    }
+
+    /// Where the next item begins.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The next eight bytes, which are no item but stand bare.
+    pub fn bare(&mut self) -> Option<[u8; 8]> {
+        let bytes = self.bytes.get(self.at..self.at + 8)?;
+        self.at += 8;
+        bytes.try_into().ok()
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (item, next) = item(self.bytes, self.at)?;
+        self.at = next;
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_come_back() {
+        let long = vec![7; 70_000];
+        let items: [&[u8]; 4] = [b"", b"abc", &long, b"z"];
+        let mut bytes = Vec::new();
+        items.iter().for_each(|item| push(&mut bytes, item));
+        assert!(Items::new(&bytes).eq(items));
+        bytes.pop();
+        assert_eq!(Items::new(&bytes).count(), 3, "a truncated item is none");
+    }
+}

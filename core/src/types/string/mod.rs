@@ -1,0 +1,5 @@
+//! Strings: text, integers, bits.
+
+pub mod commands;
+pub mod long;
+pub mod value;

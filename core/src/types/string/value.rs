@@ -1,0 +1,162 @@
+//! What a string is, and what may be done to it.
+
+use std::borrow::Cow;
+
+use super::long::{CHUNK_LEN, LongText};
+use crate::engine::edit::Edit;
+use crate::engine::event::{self, EventClass};
+use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
+use crate::types::{Object, Type};
+
+/// The type of strings.
+pub struct Str;
+
+/// A string as it is read.
+#[derive(Clone, Copy)]
+pub enum StrRef<'a> {
+    /// Its bytes.
+    Bytes(&'a [u8]),
+    /// The integer that it spells.
+    Integer(i64),
+    /// Chunks.
+    Long(&'a LongText),
+}
+
+impl Type for Str {
+    type View<'a> = StrRef<'a>;
+    const CLASS: EventClass = event::STRING;
+
+    #[inline(always)]
+    fn view(entry: &Entry) -> Option<StrRef<'_>> {
+        match entry.payload() {
+            Payload::Bytes(bytes) if matches!(entry.kind(), Kind::Text | Kind::RawText) => Some(StrRef::Bytes(bytes)),
+            Payload::Integer(n) => Some(StrRef::Integer(n)),
+            Payload::Object(Object::LongText(text)) => Some(StrRef::Long(text)),
+            _ => None,
+        }
+    }
+
+    fn empty() -> NewValue<'static> {
+        NewValue::Bytes(Kind::RawText, b"")
+    }
+
+    fn is_gone(_: StrRef<'_>) -> bool {
+        false
+    }
+}
+
+impl<'a> StrRef<'a> {
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        match self {
+            StrRef::Bytes(bytes) => bytes.len(),
+            StrRef::Integer(n) => decimal_len(n),
+            StrRef::Long(text) => text.len(),
+        }
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// All bytes in one piece; copied if they are not.
+    pub fn bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            StrRef::Bytes(bytes) => Cow::Borrowed(bytes),
+            StrRef::Integer(n) => Cow::Owned(n.to_string().into_bytes()),
+            StrRef::Long(text) => Cow::Owned(text.to_vec()),
+        }
+    }
+
+    /// The integer that it spells in canonical form.
+    pub fn integer(self) -> Option<i64> {
+        match self {
+            StrRef::Integer(n) => Some(n),
+            StrRef::Bytes(bytes) => mortise_sdk::args::parse_integer(bytes),
+            StrRef::Long(_) => None,
+        }
+    }
+}
+
+fn decimal_len(n: i64) -> usize {
+    let digits = n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+    digits + usize::from(n < 0)
+}
+
+/// A string as it is stored when it is set as a whole: integers as such, long ones in chunks.
+#[inline]
+pub fn stored(bytes: &[u8]) -> NewValue<'_> {
+    const INTEGER_LEN_MAX: usize = 20;
+    if bytes.len() <= INTEGER_LEN_MAX
+        && let Some(n) = mortise_sdk::args::parse_integer(bytes)
+    {
+        return NewValue::Integer(n);
+    }
+    if bytes.len() > CHUNK_LEN {
+        return NewValue::Object(Box::new(Object::LongText(LongText::new(bytes))));
+    }
+    NewValue::Bytes(Kind::Text, bytes)
+}
+
+impl Edit<'_, Str> {
+    /// Replaces the value as SET does.
+    pub fn set(&mut self, bytes: &[u8]) {
+        self.set_value(stored(bytes));
+    }
+
+    /// Replaces the value by an integer.
+    pub fn set_integer(&mut self, n: i64) {
+        self.set_value(NewValue::Integer(n));
+    }
+
+    /// Appends bytes; returns the new length.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let len = self.view().len();
+        self.write_at(len, bytes);
+        len + bytes.len()
+    }
+
+    /// Overwrites bytes from an offset on; a gap becomes zeroes. From then on the string is `raw`.
+    pub fn write_at(&mut self, at: usize, bytes: &[u8]) {
+        self.extend_to(at);
+        let entry = self.open();
+        if let Some(Object::LongText(text)) = entry.object_mut() {
+            text.write_at(at, bytes);
+        } else {
+            let len = entry.bytes_mut().map_or(0, |bytes| bytes.len());
+            if at + bytes.len() <= CHUNK_LEN {
+                entry.splice(at, bytes.len().min(len - at), bytes);
+            } else {
+                let mut text = LongText::new(entry.bytes_mut().unwrap_or_default());
+                text.write_at(at, bytes);
+                self.set_value(NewValue::Object(Box::new(Object::LongText(text))));
+            }
+        }
+    }
+
+    /// Makes it `raw` and at least `len` bytes long; what is new is zero.
+    pub fn extend_to(&mut self, len: usize) {
+        if let StrRef::Integer(n) = self.view() {
+            self.set_value(NewValue::Bytes(Kind::RawText, n.to_string().as_bytes()));
+        }
+        let entry = self.open();
+        entry.mark_raw();
+        if let Some(Object::LongText(text)) = entry.object_mut() {
+            return text.extend_to(len);
+        }
+        let old = entry.bytes_mut().unwrap_or_default();
+        let missing = len.saturating_sub(old.len());
+        if missing == 0 {
+            return;
+        }
+        if len <= CHUNK_LEN {
+            let at = old.len();
+            entry.splice(at, 0, &vec![0; missing]);
+        } else {
+            let mut text = LongText::new(old);
+            text.extend_to(len);
+            self.set_value(NewValue::Object(Box::new(Object::LongText(text))));
+        }
+    }
+}
