@@ -110,23 +110,47 @@ impl Db {
         Some(EntryEdit { place, door, home, touched: false })
     }
 
-    /// Puts a new entry where there is none.
+    /// The entry of a key, to be changed; a new one with an empty value if there is none. True: it is new.
     #[inline]
-    pub fn create<'a>(
+    pub fn edit_or_create<'a>(
+        &'a mut self,
+        door: &'a mut Door,
+        hash: u64,
+        key: &[u8],
+        empty: impl FnOnce() -> NewValue<'static>,
+    ) -> (EntryEdit<'a>, bool) {
+        let home = self.home();
+        let Db { contents, interest, .. } = self;
+        let (place, new) =
+            contents.dict.place_or_insert(hash, key, || newborn(door, home, interest, Entry::new(key, empty())));
+        (EntryEdit { place, door, home, touched: new }, new)
+    }
+
+    /// Puts a value under a key, whatever it held; what was boxed is handed over. True: the key is new.
+    #[inline]
+    pub fn put<'a>(
         &'a mut self,
         door: &'a mut Door,
         hash: u64,
         key: &[u8],
         value: NewValue<'_>,
-    ) -> EntryEdit<'a> {
-        self.admit(door, hash, Entry::new(key, value))
+    ) -> (EntryEdit<'a>, bool, Option<Box<Object>>) {
+        let home = self.home();
+        let Db { contents, interest, .. } = self;
+        let mut value = Some(value);
+        let (place, new) = contents.dict.place_or_insert(hash, key, || {
+            let value = value.take().expect("taken once");
+            newborn(door, home, interest, Entry::new(key, value))
+        });
+        let mut edit = EntryEdit { place, door, home, touched: new };
+        let old = value.and_then(|value| edit.set(value));
+        (edit, new, old)
     }
 
     /// Puts a ready-made entry where there is none.
-    pub fn admit<'a>(&'a mut self, door: &'a mut Door, hash: u64, mut entry: Entry) -> EntryEdit<'a> {
+    pub fn admit<'a>(&'a mut self, door: &'a mut Door, hash: u64, entry: Entry) -> EntryEdit<'a> {
         let home = self.home();
-        door.newborn(home, &mut entry);
-        entry.set_listened(!self.interest.is_empty() && self.interest.of(entry.key()).is_some());
+        let entry = newborn(door, home, &self.interest, entry);
         let place = self.contents.dict.insert(hash, entry);
         EntryEdit { place, door, home, touched: true }
     }
@@ -195,6 +219,14 @@ impl Db {
     pub(super) fn advance_cut(&mut self, door: &mut Door) -> bool {
         self.contents.advance_cut(door)
     }
+}
+
+/// An entry that is about to come into being: the door is told, and who waits for its key will hear of it.
+#[inline]
+fn newborn(door: &mut Door, home: Home, interest: &Interest, mut entry: Entry) -> Entry {
+    door.newborn(home, &mut entry);
+    entry.set_listened(!interest.is_empty() && interest.of(entry.key()).is_some());
+    entry
 }
 
 /// An entry that may be changed. The door is told before the first change, and only if there is one.

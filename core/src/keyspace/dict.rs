@@ -378,6 +378,16 @@ impl Dict {
         Place { dict: self, segment, hash, bucket, slot }
     }
 
+    /// The place of a key, filled by `make` if there is none; true if it was.
+    #[inline(always)]
+    pub fn place_or_insert(&mut self, hash: u64, key: &[u8], make: impl FnOnce() -> Entry) -> (Place<'_>, bool) {
+        let segment = self.segment(hash);
+        match segment.find(hash, key) {
+            Some((bucket, slot)) => (Place { dict: self, segment, hash, bucket, slot }, false),
+            None => (self.insert(hash, make()), true),
+        }
+    }
+
     /// Removes a key's entry.
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
         Some(self.place(hash, key)?.remove())

@@ -1,0 +1,215 @@
+//! Calls that wait: for a key, for the end of a pause. They are tried again, on the same road as the first time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::Engine;
+use super::args::OwnedArgs;
+use super::registry::{CommandRef, Registry};
+use super::session::{ClientId, Session};
+use crate::keyspace::SpaceId;
+use crate::resp::output::Output;
+
+/// A waiting call's number; later calls have larger ones.
+pub type WaitId = u64;
+
+/// What a call answers when its time is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnTimeout {
+    /// No value.
+    Null,
+    /// No array.
+    NullArray,
+}
+
+impl OnTimeout {
+    /// Writes the answer.
+    pub fn reply(self, out: &mut Output) {
+        match self {
+            OnTimeout::Null => out.null(),
+            OnTimeout::NullArray => out.null_array(),
+        }
+    }
+}
+
+/// A call that is not over. It owns its arguments and, once the connection has handed it over, the session.
+pub struct Wait {
+    /// Whose call it is.
+    pub client: ClientId,
+    /// In which space.
+    pub space: SpaceId,
+    /// In which database.
+    pub db: u32,
+    /// The keys it waits for.
+    pub keys: Vec<Box<[u8]>>,
+    /// Its arguments.
+    pub args: OwnedArgs,
+    /// The command, and the snapshot it was found in.
+    pub command: Option<(CommandRef, Arc<Registry>)>,
+    /// When it gives up: Unix milliseconds.
+    pub deadline_ms: Option<i64>,
+    /// What it answers then.
+    pub then: OnTimeout,
+    /// The connection's session.
+    pub session: Option<Box<Session>>,
+    /// It waits for the end of CLIENT PAUSE, and for no key.
+    pub paused: bool,
+}
+
+/// All waiting calls.
+#[derive(Default)]
+pub struct Blocked {
+    waits: BTreeMap<WaitId, Wait>,
+    deadlines: BTreeSet<(i64, WaitId)>,
+    next_id: WaitId,
+    /// Keys that changed and for which calls wait.
+    pub(super) ready: VecDeque<(SpaceId, u32, Box<[u8]>)>,
+}
+
+impl Blocked {
+    /// Calls that wait for keys.
+    pub fn len(&self) -> usize {
+        self.waits.values().filter(|wait| !wait.paused).count()
+    }
+
+    /// Whether no call waits.
+    pub fn is_empty(&self) -> bool {
+        self.waits.is_empty()
+    }
+
+    /// When the next call gives up.
+    pub fn next_deadline_ms(&self) -> Option<i64> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// A waiting call.
+    pub fn get(&self, id: WaitId) -> Option<&Wait> {
+        self.waits.get(&id)
+    }
+}
+
+impl Engine {
+    /// Takes over a call that is not over, with the session of its connection.
+    pub fn park(&mut self, session: Box<Session>, mut wait: Box<Wait>) {
+        let id = self.blocked.next_id;
+        self.blocked.next_id += 1;
+        wait.session = Some(session);
+        if let Some(deadline) = wait.deadline_ms {
+            self.blocked.deadlines.insert((deadline, id));
+        }
+        self.listen(id, &wait);
+        if let Some(client) = self.clients.get_mut(wait.client) {
+            client.waits = Some(id);
+        }
+        self.blocked.waits.insert(id, *wait);
+    }
+
+    fn listen(&mut self, id: WaitId, wait: &Wait) {
+        let (db, _) = self.keyspace.db(wait.space, wait.db);
+        for key in &wait.keys {
+            db.interest.wait(key, id);
+            db.listen(key);
+        }
+    }
+
+    /// Takes a waiting call out; whoever calls ends it or puts it back.
+    pub(super) fn unpark(&mut self, id: WaitId) -> Option<Wait> {
+        let wait = self.blocked.waits.remove(&id)?;
+        if let Some(deadline) = wait.deadline_ms {
+            self.blocked.deadlines.remove(&(deadline, id));
+        }
+        let (db, _) = self.keyspace.db(wait.space, wait.db);
+        for key in &wait.keys {
+            db.interest.unwait(key, id);
+        }
+        if let Some(client) = self.clients.get_mut(wait.client) {
+            client.waits = None;
+        }
+        Some(wait)
+    }
+
+    /// Ends a waiting call with a reply that `answer` writes.
+    pub fn end_wait(&mut self, id: WaitId, answer: impl FnOnce(&mut Output, OnTimeout)) -> bool {
+        let Some(mut wait) = self.unpark(id) else { return false };
+        let Some(session) = wait.session.take() else { return false };
+        let mut out = Output::new(session.version);
+        answer(&mut out, wait.then);
+        self.hand_back(session, out);
+        true
+    }
+
+    /// Gives the session back to its connection, with the reply of the call that waited.
+    pub(super) fn hand_back(&mut self, session: Box<Session>, mut out: Output) {
+        let outbox = session.outbox.clone();
+        if !self.pushes.is_empty() {
+            out.raw(&std::mem::take(&mut self.pushes));
+        }
+        outbox.resume(out.take(), session);
+        self.wake.push(outbox);
+    }
+
+    /// Ends the calls whose time is over.
+    pub(super) fn end_expired_waits(&mut self) {
+        while let Some((deadline, id)) = self.blocked.deadlines.first().copied() {
+            if deadline > self.now_ms {
+                break;
+            }
+            self.end_wait(id, |out, then| then.reply(out));
+        }
+    }
+
+    /// Tries the calls again that wait for keys that have changed, in the order of their arrival, until none is ready.
+    pub(super) fn serve_waiting(&mut self) {
+        while let Some((space, db, key)) = self.blocked.ready.pop_front() {
+            let waiters = match self.keyspace.db(space, db).0.interest.of(&key) {
+                Some(interested) => interested.waiters.clone(),
+                None => continue,
+            };
+            for id in waiters {
+                let hash = crate::keyspace::hash::hash(&key);
+                if self.keyspace.db(space, db).0.find(hash, &key).is_none() {
+                    break;
+                }
+                self.retry(id);
+            }
+        }
+    }
+
+    fn retry(&mut self, id: WaitId) {
+        let Some(wait) = self.blocked.waits.get_mut(&id) else { return };
+        let (Some(mut session), Some((command, registry))) = (wait.session.take(), wait.command.clone()) else {
+            return;
+        };
+        let args = wait.args.clone();
+        let mut out = Output::new(session.version);
+        let asked = super::dispatch::Asked::new(&command, args.view());
+        let waits = self.execute(&mut session, &registry, asked, &mut out, super::Caller::Retry);
+        if waits.is_some() {
+            if let Some(wait) = self.blocked.waits.get_mut(&id) {
+                wait.session = Some(session);
+            }
+            return;
+        }
+        self.unpark(id);
+        self.settle_unit();
+        self.hand_back(session, out);
+    }
+
+    /// The pause is over: the calls that waited for it are made, from the first gate on.
+    pub(super) fn resume_paused(&mut self) {
+        let paused: Vec<WaitId> =
+            self.blocked.waits.iter().filter(|(_, wait)| wait.paused).map(|(id, _)| *id).collect();
+        for id in paused {
+            let Some(wait) = self.unpark(id) else { continue };
+            let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else { continue };
+            let mut out = Output::new(session.version);
+            let asked = super::dispatch::Asked::new(&command, wait.args.view());
+            let waits = self.obey(&mut session, &registry, asked, &mut out);
+            self.settle();
+            match waits {
+                Some(wait) => self.park(session, wait),
+                None => self.hand_back(session, out),
+            }
+        }
+    }
+}

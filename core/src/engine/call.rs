@@ -1,0 +1,512 @@
+//! What a command function is given: arguments, keys, reply.
+
+use mortise_sdk::args as numbers;
+use mortise_sdk::error::{self, Error, Result};
+
+use super::args::{Args, OwnedArgs};
+use super::blocked::{OnTimeout, Wait};
+use super::edit::Edit;
+use super::event;
+use super::registry::{Command, Registry};
+use super::session::Session;
+use super::{Caller, Engine};
+use crate::keyspace::entry::{Entry, NewValue};
+use crate::keyspace::hash::hash;
+use crate::keyspace::{Db, Door};
+use crate::resp::output::Output;
+use crate::types::{AnyRef, Type};
+use std::sync::Arc;
+
+/// A command's function.
+#[derive(Clone)]
+pub enum Run {
+    /// Of the core.
+    Core(fn(&mut Call<'_>) -> Result),
+    /// Of a module.
+    Module(Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync>),
+    /// None: a container of subcommands.
+    Container,
+}
+
+impl Run {
+    pub(super) fn is_none_container(&self) -> bool {
+        matches!(self, Run::Container)
+    }
+}
+
+/// A key of a call with its hash.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    /// The key.
+    pub bytes: &'a [u8],
+    /// Its hash.
+    pub hash: u64,
+}
+
+impl<'a> Key<'a> {
+    /// A key whose hash is not known yet.
+    pub fn new(bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: hash(bytes) }
+    }
+}
+
+/// One execution of a command.
+pub struct Call<'c> {
+    /// The server's shared state.
+    pub engine: &'c mut Engine,
+    /// For whom it runs.
+    pub session: &'c mut Session,
+    /// The snapshot of commands it was found in.
+    pub registry: &'c Arc<Registry>,
+    /// The command.
+    pub command: &'c Command,
+    pub(super) args: Args<'c>,
+    pub(super) out: &'c mut Output,
+    pub(super) caller: Caller,
+    /// The hash of the argument at `hashed`, worked out before the engine was entered.
+    pub(super) hash: u64,
+    pub(super) hashed: usize,
+    /// Something else is propagated in place of the call.
+    pub(super) rewritten: bool,
+    /// The call is not over.
+    pub(super) wait: Option<Box<Wait>>,
+}
+
+impl<'c> Call<'c> {
+    // ---- arguments
+
+    /// The argument at an index that the command's arity has shown to exist; 0 is the name.
+    #[inline(always)]
+    pub fn arg(&self, index: usize) -> &'c [u8] {
+        self.args.at(index)
+    }
+
+    /// Number of arguments, the name included.
+    #[inline(always)]
+    pub fn argc(&self) -> usize {
+        self.args.len()
+    }
+
+    /// All arguments.
+    #[inline(always)]
+    pub fn args(&self) -> Args<'c> {
+        self.args
+    }
+
+    /// A cursor over the arguments from an index on.
+    pub fn options(&self, from: usize) -> Options<'c> {
+        Options { args: self.args, next: from }
+    }
+
+    /// The argument as a 64-bit integer.
+    pub fn integer(&self, index: usize) -> Result<i64> {
+        numbers::parse_integer(self.arg(index)).ok_or(error::NOT_INTEGER)
+    }
+
+    /// The argument as a double.
+    pub fn float(&self, index: usize) -> Result<f64> {
+        numbers::parse_float(self.arg(index)).ok_or(error::NOT_FLOAT)
+    }
+
+    /// The argument as a key.
+    #[inline(always)]
+    pub fn key(&self, index: usize) -> Key<'c> {
+        let bytes = self.arg(index);
+        let hash = if index == self.hashed { self.hash } else { hash(bytes) };
+        Key { bytes, hash }
+    }
+
+    // ---- time and chance
+
+    /// Unix milliseconds, the same for the whole call and for the unit it belongs to.
+    #[inline(always)]
+    pub fn now_ms(&self) -> i64 {
+        self.engine.now_ms
+    }
+
+    /// A random number.
+    pub fn random(&mut self) -> u64 {
+        self.engine.random()
+    }
+
+    /// For whom the call runs.
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    // ---- values
+
+    /// The database that the session has chosen, with the door.
+    #[inline(always)]
+    pub fn db(&mut self) -> (&mut Db, &mut Door) {
+        self.engine.keyspace.db(self.session.space, self.session.db)
+    }
+
+    /// Removes the key if it has expired; true if it had.
+    #[inline(always)]
+    fn expire_if_due(&mut self, key: Key<'_>) -> bool {
+        let now_ms = self.engine.now_ms;
+        self.db().0.is_expired(key.hash, key.bytes, now_ms) && self.expire(key)
+    }
+
+    /// An expired key goes when it is met, but not while writes are paused (then it is hidden), and not because a stream
+    /// is replayed (which says itself what goes).
+    #[cold]
+    fn expire(&mut self, key: Key<'_>) -> bool {
+        if self.caller == Caller::Journal {
+            return false;
+        }
+        if !self.engine.clients.pause.stops_writes(self.engine.now_ms) {
+            self.remove_expired(key);
+        }
+        true
+    }
+
+    /// The entry of a key, whose access is noted, or none; and where to reply.
+    #[inline(always)]
+    pub fn look<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        let hidden = self.expire_if_due(key);
+        let Call { engine, session, out, .. } = self;
+        let Engine { keyspace, stats, unit, clock24, .. } = &mut **engine;
+        let (db, _) = keyspace.db(session.space, session.db);
+        let entry = if hidden {
+            None
+        } else if session.no_touch {
+            db.find(key.hash, key.bytes)
+        } else {
+            let now = *clock24;
+            db.access(key.hash, key.bytes, |old| now.touched(old))
+        };
+        if entry.is_some() {
+            stats.keyspace_hits += 1;
+        } else {
+            stats.keyspace_misses += 1;
+            unit.tell(session.space, session.db, key.bytes, "keymiss", event::MISSED);
+        }
+        (entry, out)
+    }
+
+    /// The value of a key and where to reply; WRONGTYPE if it is of another type.
+    #[inline(always)]
+    pub fn read<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<(Option<T::View<'a>>, &'a mut Output)> {
+        let (entry, out) = self.look(key);
+        match entry {
+            None => Ok((None, out)),
+            Some(entry) => match T::view(entry) {
+                Some(view) => Ok((Some(view), out)),
+                None => Err(error::WRONGTYPE),
+            },
+        }
+    }
+
+    /// The entry of a key without noting an access or counting a hit.
+    pub fn peek<'a>(&'a mut self, key: Key<'_>) -> Option<&'a Entry> {
+        if self.expire_if_due(key) {
+            return None;
+        }
+        self.db().0.find(key.hash, key.bytes)
+    }
+
+    /// Whether a key exists, as a look-up for writing sees it.
+    pub fn exists(&mut self, key: Key<'_>) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// The value of a key of any type, without noting an access.
+    pub fn peek_any<'a>(&'a mut self, key: Key<'_>) -> Option<AnyRef<'a>> {
+        self.peek(key).map(AnyRef::of)
+    }
+
+    /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
+    #[inline(always)]
+    pub fn edit<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Option<Edit<'a, T>>> {
+        if self.expire_if_due(key) {
+            // What is only hidden on a read must go before a write.
+            self.remove_expired(key);
+            return Ok(None);
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok(None) };
+        if T::view(edit.entry()).is_none() {
+            return Err(error::WRONGTYPE);
+        }
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        Ok(Some(Edit::new(edit, unit, *limits, session.space, session.db, false)))
+    }
+
+    /// An edit of a key's value, which comes into being if there is none.
+    #[inline(always)]
+    pub fn create<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Edit<'a, T>> {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let (mut edit, new) = db.edit_or_create(door, key.hash, key.bytes, T::empty);
+        if T::view(edit.entry()).is_none() {
+            return Err(error::WRONGTYPE);
+        }
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        Ok(Edit::new(edit, unit, *limits, session.space, session.db, new))
+    }
+
+    /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
+    #[inline(always)]
+    pub fn put<'a, T: Type>(&'a mut self, key: Key<'_>, value: NewValue<'_>, keep_deadline: bool) -> Edit<'a, T> {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let (mut edit, new, old) = db.put(door, key.hash, key.bytes, value);
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        if !keep_deadline {
+            edit.set_deadline(None);
+        }
+        unit.discard(old);
+        let mut edit = Edit::new(edit, unit, *limits, session.space, session.db, new);
+        edit.fresh_value();
+        edit
+    }
+
+    /// Removes a key and names the event; false if there was none.
+    pub fn remove(&mut self, key: Key<'_>, event: &'static str) -> bool {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+            return false;
+        }
+        let (space, db) = (self.session.space, self.session.db);
+        self.engine.remove_key(space, db, key, event, event::GENERIC)
+    }
+
+    fn remove_expired(&mut self, key: Key<'_>) {
+        self.engine.expire_key(self.session.space, self.session.db, key);
+    }
+
+    /// Sets or removes a key's deadline and names the event; false if there is no key.
+    pub fn set_deadline(&mut self, key: Key<'_>, deadline: Option<i64>, event: &'static str) -> bool {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+            return false;
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return false };
+        edit.set_deadline(deadline);
+        let listened = edit.entry().is_listened();
+        unit.changed(session.space, session.db, key.bytes, listened, event, event::GENERIC);
+        true
+    }
+
+    // ---- reply
+
+    /// Where the reply goes.
+    #[inline(always)]
+    pub fn out(&mut self) -> &mut Output {
+        self.out
+    }
+
+    /// `+OK`
+    #[inline(always)]
+    pub fn ok(&mut self) -> Result {
+        self.out.ok();
+        Ok(())
+    }
+
+    /// Answers with a value.
+    #[inline(always)]
+    pub fn reply(&mut self, reply: impl Reply) -> Result {
+        reply.write(self.out);
+        Ok(())
+    }
+
+    // ---- propagation
+
+    /// Propagates these words in place of the call as it was said. May be called more than once; the words follow each
+    /// other.
+    pub fn propagates(&mut self, words: &[&[u8]]) {
+        self.rewritten = true;
+        self.engine.unit.say_words(self.session.space, self.session.db, words);
+    }
+
+    /// Propagates nothing.
+    pub fn propagates_nothing(&mut self) {
+        self.rewritten = true;
+    }
+
+    /// Whether anybody will hear of it: what makes rewriting worth its cost.
+    #[inline(always)]
+    pub fn is_propagated(&self) -> bool {
+        self.engine.unit.streaming
+    }
+
+    // ---- waiting
+
+    /// Whether this call cannot wait: inside a transaction, a script or a replayed stream.
+    pub fn cannot_wait(&self) -> bool {
+        !matches!(self.caller, Caller::Client | Caller::Retry)
+    }
+
+    /// The call waits until one of the keys changes, and is then run again. Where nobody waits, it is over as if its
+    /// time were.
+    ///
+    /// `timeout` is relative, in seconds; zero means for ever.
+    pub fn wait_for(&mut self, keys: &[&[u8]], timeout: f64, then: OnTimeout) -> Result {
+        if self.cannot_wait() {
+            then.reply(self.out);
+            return Ok(());
+        }
+        let deadline_ms = (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
+        self.wait = Some(Box::new(Wait {
+            client: self.session.id,
+            space: self.session.space,
+            db: self.session.db,
+            keys: keys.iter().map(|key| (*key).into()).collect(),
+            args: self.owned_args(),
+            command: None,
+            deadline_ms,
+            then,
+            session: None,
+            paused: false,
+        }));
+        Ok(())
+    }
+
+    /// The timeout of a blocking command, in seconds.
+    pub fn timeout(&self, index: usize) -> Result<f64> {
+        let seconds =
+            numbers::parse_float(self.arg(index)).ok_or(Error::new("ERR timeout is not a float or out of range"))?;
+        if seconds < 0.0 {
+            return Err(Error::new("ERR timeout is negative"));
+        }
+        if !seconds.is_finite() || seconds * 1000.0 > (i64::MAX / 2) as f64 {
+            return Err(Error::new("ERR timeout is out of range"));
+        }
+        Ok(seconds)
+    }
+
+    /// A copy of the arguments that outlives the call.
+    pub fn owned_args(&self) -> OwnedArgs {
+        self.args.to_owned()
+    }
+}
+
+/// What a call can answer with.
+pub trait Reply {
+    /// Writes it.
+    fn write(self, out: &mut Output);
+}
+
+impl Reply for i64 {
+    fn write(self, out: &mut Output) {
+        out.integer(self);
+    }
+}
+
+impl Reply for usize {
+    fn write(self, out: &mut Output) {
+        out.count(self);
+    }
+}
+
+impl Reply for bool {
+    /// As an integer: what commands older than RESP3 answer.
+    fn write(self, out: &mut Output) {
+        out.integer(i64::from(self));
+    }
+}
+
+impl Reply for &[u8] {
+    fn write(self, out: &mut Output) {
+        out.bulk(self);
+    }
+}
+
+impl Reply for &str {
+    fn write(self, out: &mut Output) {
+        out.bulk(self.as_bytes());
+    }
+}
+
+impl Reply for String {
+    fn write(self, out: &mut Output) {
+        out.bulk(self.as_bytes());
+    }
+}
+
+impl<T: Reply> Reply for Option<T> {
+    fn write(self, out: &mut Output) {
+        match self {
+            Some(value) => value.write(out),
+            None => out.null(),
+        }
+    }
+}
+
+/// A walk over a call's options, from left to right.
+#[derive(Clone)]
+pub struct Options<'c> {
+    args: Args<'c>,
+    next: usize,
+}
+
+impl<'c> Options<'c> {
+    /// How many arguments are left.
+    pub fn left(&self) -> usize {
+        self.args.len().saturating_sub(self.next)
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// The index of the next argument.
+    pub fn position(&self) -> usize {
+        self.next
+    }
+
+    /// The next argument without passing it.
+    pub fn peek(&self) -> Option<&'c [u8]> {
+        self.args.get(self.next)
+    }
+
+    /// Passes the next argument if it is this word in any case.
+    pub fn takes(&mut self, word: &str) -> bool {
+        let found = self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+        self.next += usize::from(found);
+        found
+    }
+
+    /// Passes this word and a value behind it; nothing if the word is another, or if no value follows.
+    pub fn takes_value(&mut self, word: &str) -> Option<&'c [u8]> {
+        if self.left() < 2 || !self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes())) {
+            return None;
+        }
+        self.next += 2;
+        self.args.get(self.next - 1)
+    }
+
+    /// Passes the next argument; a syntax error if there is none.
+    pub fn required(&mut self) -> Result<&'c [u8]> {
+        self.next().ok_or(error::SYNTAX)
+    }
+}
+
+impl<'c> Iterator for Options<'c> {
+    type Item = &'c [u8];
+
+    fn next(&mut self) -> Option<&'c [u8]> {
+        let arg = self.peek()?;
+        self.next += 1;
+        Some(arg)
+    }
+}

@@ -1,0 +1,158 @@
+//! All clients: finding them, pausing them, keeping their output within limits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Engine;
+use super::client::{Client, Origin};
+use super::outbox::Outbox;
+use super::session::{ClientId, Session};
+
+/// CLIENT PAUSE.
+#[derive(Default, Clone, Copy)]
+pub struct Pause {
+    until_ms: i64,
+    all: bool,
+}
+
+impl Pause {
+    /// Pauses everything or only writes. A pause that is under way is never shortened or weakened.
+    pub fn begin(&mut self, until_ms: i64, all: bool, now_ms: i64) {
+        if !self.stops_writes(now_ms) {
+            *self = Pause { until_ms, all };
+        } else {
+            self.until_ms = self.until_ms.max(until_ms);
+            self.all |= all;
+        }
+    }
+
+    /// Ends it.
+    pub fn end(&mut self) {
+        *self = Pause::default();
+    }
+
+    /// Whether writes wait.
+    pub fn stops_writes(self, now_ms: i64) -> bool {
+        self.until_ms > now_ms
+    }
+
+    /// Whether everything waits.
+    pub fn stops_all(self, now_ms: i64) -> bool {
+        self.all && self.until_ms > now_ms
+    }
+
+    /// When it ends; `None` if there is none to end.
+    pub fn until_ms(self) -> Option<i64> {
+        (self.until_ms != 0).then_some(self.until_ms)
+    }
+}
+
+/// The clients there are.
+#[derive(Default)]
+pub struct Clients {
+    by_id: BTreeMap<ClientId, Client>,
+    next_id: ClientId,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+}
+
+impl Clients {
+    /// How many there are.
+    pub fn connected(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// A client.
+    pub fn get(&self, id: ClientId) -> Option<&Client> {
+        self.by_id.get(&id)
+    }
+
+    /// A client, to be changed.
+    pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// All of them by their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.by_id.values()
+    }
+}
+
+impl Engine {
+    /// A connection was made: its session. `None` if there are as many as `maxclients` allows.
+    pub fn connect(&mut self, outbox: Arc<Outbox>, origin: Origin) -> Option<Box<Session>> {
+        if self.clients.connected() >= self.config.clients.maxclients as usize {
+            self.stats.rejected_connections += 1;
+            return None;
+        }
+        self.refresh_clock();
+        self.clients.next_id += 1;
+        let mut session = Box::new(Session::new(self.clients.next_id, outbox));
+        session.is_local = origin.is_local;
+        session.authenticated = self.users.default_needs_no_password();
+        self.stats.connections += 1;
+        let client = Client::new(&session, origin, self.now_ms);
+        self.clients.by_id.insert(session.id, client);
+        self.stats.max_clients = self.stats.max_clients.max(self.clients.connected() as u64);
+        Some(session)
+    }
+
+    /// A connection is gone; what it watched, listened to and waited for goes with it.
+    pub fn disconnect(&mut self, id: ClientId, session: Option<&Session>) {
+        let waits = self.clients.get(id).and_then(|client| client.waits);
+        let parked = waits.and_then(|wait| self.unpark(wait)).and_then(|wait| wait.session);
+        if let Some(session) = session.or(parked.as_deref()) {
+            self.unwatch(session.id, session.space, &session.watched);
+        }
+        self.unsubscribe_all(id);
+        self.clients.by_id.remove(&id);
+    }
+
+    /// Sends a frame to a client, out of turn. A client whose backlog grows beyond its limit is closed.
+    pub(crate) fn deliver(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
+        if self.current == Some(id) {
+            // After the reply of the command that is running, not in the middle of it.
+            self.pushes.extend_from_slice(frame);
+            return;
+        }
+        if outbox.push(frame) {
+            self.wake.push(outbox.clone());
+        }
+        let backlog = outbox.backlog();
+        if backlog > self.output_limits_min {
+            self.check_output_limit(id, backlog);
+        }
+    }
+
+    /// Closes a client whose backlog is beyond its hard limit, or has been beyond the soft one for too long.
+    pub(crate) fn check_output_limit(&mut self, id: ClientId, backlog: u64) {
+        let Some(client) = self.clients.by_id.get_mut(&id) else { return };
+        let class = usize::from(client.subscriptions() > 0) * 2;
+        let limit = self.config.clients.output_limit(class);
+        let hard = limit.hard > 0 && backlog >= limit.hard;
+        let over_soft = limit.soft > 0 && backlog >= limit.soft;
+        let since = over_soft.then(|| *client.over_soft_limit_ms.get_or_insert(self.now_ms));
+        if !over_soft {
+            client.over_soft_limit_ms = None;
+        }
+        let soft = since.is_some_and(|since| self.now_ms - since > limit.seconds as i64 * 1000);
+        if (hard || soft) && !client.outbox.is_closing() {
+            let outbox = client.outbox.clone();
+            tracing::warn!("Client id={id} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.origin.address);
+            self.stats.output_limit_disconnections += 1;
+            outbox.close();
+            self.wake.push(outbox);
+        }
+    }
+
+    /// Closes a client.
+    pub fn kill(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get(id) {
+            let outbox = client.outbox.clone();
+            outbox.close();
+            self.wake.push(outbox);
+        }
+    }
+}

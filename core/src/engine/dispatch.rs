@@ -1,0 +1,355 @@
+//! The life of a request, top to bottom.
+
+use std::sync::Arc;
+
+use mortise_sdk::error::Error;
+
+use super::args::{Args, Span};
+use super::blocked::{OnTimeout, Wait};
+use super::call::{Call, Run};
+use super::gates::Admission;
+use super::registry::{CommandRef, Lookup, Registry};
+use super::session::{Queued, Replies, Session};
+use super::{Caller, Engine};
+use crate::keyspace::hash::hash;
+use crate::resp::output::Output;
+
+/// How many requests are looked up, hashed and fetched into the cache together.
+pub const BATCH_LEN_MAX: usize = 32;
+
+/// Requests of one connection that run under one lock. What can be known without the engine is known: the command, the
+/// place of the first key, its hash.
+#[derive(Default)]
+pub struct Batch {
+    /// Arguments of all requests, in the connection's read buffer.
+    pub spans: Vec<Span>,
+    requests: Vec<Request>,
+    lookups: Vec<Lookup>,
+}
+
+struct Request {
+    first_span: usize,
+    last_span: usize,
+    /// Where the next request begins in the read buffer.
+    end: usize,
+    lookup: usize,
+    hash: u64,
+    hashed: usize,
+}
+
+impl Batch {
+    /// Empties it, and lets go of commands.
+    pub fn clear(&mut self) {
+        self.spans.clear();
+        self.requests.clear();
+        self.lookups.clear();
+    }
+
+    /// How many requests it holds.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Where the request at an index ends in the read buffer.
+    pub fn end_of(&self, index: usize) -> usize {
+        self.requests[index].end
+    }
+
+    /// Adds the request whose spans were appended from `first_span` on; finds its command and hashes its key.
+    #[inline]
+    pub fn add(&mut self, registry: &Registry, buffer: &[u8], first_span: usize, end: usize) {
+        let args = Args::new(buffer, &self.spans[first_span..]);
+        if !self.repeats(buffer, args) {
+            self.lookups.push(registry.find(args));
+        }
+        let (mut key_hash, mut hashed) = (0, usize::MAX);
+        if let Some(Lookup::Found(command)) = self.lookups.last()
+            && let Some(index) = command.first_key()
+            && let Some(key) = args.get(index)
+        {
+            (key_hash, hashed) = (hash(key), index);
+        }
+        let (last_span, lookup) = (self.spans.len(), self.lookups.len() - 1);
+        self.requests.push(Request { first_span, last_span, end, lookup, hash: key_hash, hashed });
+    }
+
+    /// Whether the request names the same command as the one before: the usual case in a pipeline.
+    #[inline(always)]
+    fn repeats(&self, buffer: &[u8], args: Args<'_>) -> bool {
+        let Some(previous) = self.requests.last() else { return false };
+        let (start, end) = self.spans[previous.first_span];
+        matches!(self.lookups.last(), Some(Lookup::Found(command)) if command.facts.words.len() == 1 && command.subcommands.is_empty())
+            && buffer[start as usize..end as usize] == *args.at(0)
+    }
+
+    /// Whether a request may be suspended half way, so that the batch has to run on a coroutine.
+    pub fn suspends(&self) -> bool {
+        use mortise_sdk::declare::flags::SUSPENDS;
+        self.lookups.iter().any(|lookup| matches!(lookup, Lookup::Found(command) if command.flags.has(SUSPENDS)))
+    }
+
+    /// The command of a request, if there is such a command, and its arguments.
+    pub fn request<'a>(&'a self, buffer: &'a [u8], index: usize) -> (&'a Lookup, Args<'a>) {
+        let request = &self.requests[index];
+        let args = Args::new(buffer, &self.spans[request.first_span..request.last_span]);
+        (&self.lookups[request.lookup], args)
+    }
+}
+
+/// What is asked of the engine: a command with its arguments.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The command.
+    pub command: &'a CommandRef,
+    /// Its arguments.
+    pub args: Args<'a>,
+    hash: u64,
+    hashed: usize,
+}
+
+impl<'a> Asked<'a> {
+    /// A command whose key has not been hashed.
+    pub fn new(command: &'a CommandRef, args: Args<'a>) -> Asked<'a> {
+        Asked { command, args, hash: 0, hashed: usize::MAX }
+    }
+}
+
+/// Why a batch ended.
+pub enum Stop {
+    /// Every request was executed.
+    Done,
+    /// The last one executed is not over; the session goes to the engine with it.
+    Waits(Box<Wait>),
+    /// The connection is to be closed.
+    Closes,
+    /// The commands have changed: the rest has to be looked up again.
+    Stale,
+}
+
+impl Engine {
+    /// Runs the requests of a batch one after another; says how many were executed, and why no more.
+    pub fn run(
+        &mut self,
+        session: &mut Session,
+        registry: &Arc<Registry>,
+        batch: &Batch,
+        buffer: &[u8],
+        out: &mut Output,
+    ) -> (usize, Stop) {
+        self.refresh_clock();
+        self.current = Some(session.id);
+        out.set_version(session.version);
+        self.prefetch(session, batch);
+        let mut executed = 0;
+        let mut stop = Stop::Done;
+        for request in &batch.requests {
+            let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
+            let mark = out.mark();
+            executed += 1;
+            let waits = match &batch.lookups[request.lookup] {
+                Lookup::Found(command) => {
+                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed };
+                    self.obey(session, registry, asked, out)
+                }
+                Lookup::Unknown => self.refuse(session, &unknown_command(args), out),
+                Lookup::UnknownSubcommand(container) => {
+                    self.refuse(session, &unknown_subcommand(&container.name, args), out)
+                }
+            };
+            self.settle();
+            if session.replies != Replies::On {
+                suppress(session, out, mark);
+            }
+            if !self.pushes.is_empty() {
+                out.raw(&self.pushes);
+                self.pushes.clear();
+            }
+            if let Some(wait) = waits {
+                stop = Stop::Waits(wait);
+                break;
+            }
+            if session.closing {
+                stop = Stop::Closes;
+                break;
+            }
+            if !Arc::ptr_eq(registry, &self.registry) {
+                stop = Stop::Stale;
+                break;
+            }
+        }
+        self.current = None;
+        (executed, stop)
+    }
+
+    /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
+    #[inline(always)]
+    fn prefetch(&mut self, session: &Session, batch: &Batch) {
+        if batch.len() < 2 {
+            return;
+        }
+        let (db, _) = self.keyspace.db(session.space, session.db);
+        let hashes = || batch.requests.iter().filter(|request| request.hashed != usize::MAX);
+        hashes().for_each(|request| db.dict().prefetch_bucket(request.hash));
+        hashes().for_each(|request| db.dict().prefetch_entry(request.hash));
+    }
+
+    /// Asks the gates, then executes, queues, or lets wait.
+    #[inline(always)]
+    pub(super) fn obey(
+        &mut self,
+        session: &mut Session,
+        registry: &Arc<Registry>,
+        asked: Asked<'_>,
+        out: &mut Output,
+    ) -> Option<Box<Wait>> {
+        match self.admit(session, asked.command, asked.args) {
+            Admission::Run => self.execute(session, registry, asked, out, Caller::Client),
+            Admission::Queue => {
+                self.queue(session, asked, out);
+                None
+            }
+            Admission::Pause => Some(self.pause(session, registry, asked)),
+            Admission::Refuse(error) => {
+                self.stats.refused(asked.command.index);
+                self.refuse(session, &error, out)
+            }
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, session: &mut Session, error: &Error, out: &mut Output) -> Option<Box<Wait>> {
+        if let Some(transaction) = &mut session.transaction {
+            transaction.broken = true;
+        }
+        self.stats.error(error.as_str());
+        out.error(error.as_str());
+        None
+    }
+
+    fn queue(&mut self, session: &mut Session, asked: Asked<'_>, out: &mut Output) {
+        let Some(transaction) = &mut session.transaction else { return };
+        transaction.queue.push(Queued { command: asked.command.clone(), args: asked.args.to_owned() });
+        let queued = transaction.queue.len();
+        if let Some(client) = self.clients.get_mut(session.id) {
+            client.queued = Some(queued);
+        }
+        out.simple("QUEUED");
+    }
+
+    #[cold]
+    fn pause(&mut self, session: &Session, registry: &Arc<Registry>, asked: Asked<'_>) -> Box<Wait> {
+        Box::new(Wait {
+            client: session.id,
+            space: session.space,
+            db: session.db,
+            keys: Vec::new(),
+            args: asked.args.to_owned(),
+            command: Some((asked.command.clone(), registry.clone())),
+            deadline_ms: None,
+            then: OnTimeout::Null,
+            session: None,
+            paused: true,
+        })
+    }
+
+    /// Runs a command's function, answers its error, propagates what it changed, and counts it. Does not settle: who
+    /// began the unit does.
+    #[inline(always)]
+    pub(crate) fn execute(
+        &mut self,
+        session: &mut Session,
+        registry: &Arc<Registry>,
+        asked: Asked<'_>,
+        out: &mut Output,
+        caller: Caller,
+    ) -> Option<Box<Wait>> {
+        let Asked { command, args, hash, hashed } = asked;
+        let (space, db) = (session.space, session.db);
+        let dirty = self.unit.dirty;
+        let mark = out.mark();
+        let mut call =
+            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, rewritten: false, wait: None };
+        let result = match &command.run {
+            Some(Run::Core(run)) => run(&mut call),
+            Some(Run::Module(run)) => run(&mut call),
+            _ => Err(missing_subcommand(&command.name)),
+        };
+        let (rewritten, wait) = (call.rewritten, call.wait.take());
+        if let Err(error) = &result {
+            out.rollback(mark);
+            out.error(error.as_str());
+            self.stats.error(error.as_str());
+        }
+        if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
+            self.unit.say(space, db, args);
+        }
+        let ns = self.lap();
+        if let Some(mut wait) = wait {
+            // Counted when it is over.
+            wait.command = Some((command.clone(), registry.clone()));
+            return Some(wait);
+        }
+        self.stats.executed(command.index, ns, result.is_err());
+        if ns >= self.slow_ns {
+            self.note_slow(session, command, args, ns);
+        }
+        session.outbox.last_command.store(command.index as u32 + 1, std::sync::atomic::Ordering::Relaxed);
+        None
+    }
+}
+
+/// CLIENT REPLY: takes back what was written, and passes on to the next state.
+#[cold]
+fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
+    match session.replies {
+        Replies::On => {}
+        Replies::Off => out.rollback(mark),
+        Replies::SkipNext => {
+            out.rollback(mark);
+            session.replies = Replies::Skip;
+        }
+        Replies::Skip => {
+            out.rollback(mark);
+            session.replies = Replies::On;
+        }
+    }
+}
+
+fn excerpt(bytes: &[u8], len_max: usize) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(len_max)]).into_owned()
+}
+
+#[cold]
+fn unknown_command(args: Args<'_>) -> Error {
+    const LEN_MAX: usize = 128;
+    let mut beginning = String::new();
+    for arg in args.iter().skip(1) {
+        if beginning.len() >= LEN_MAX {
+            break;
+        }
+        beginning.push_str(&format!("'{}' ", excerpt(arg, LEN_MAX - beginning.len())));
+    }
+    Error::text(format!(
+        "ERR unknown command '{}', with args beginning with: {beginning}",
+        excerpt(args.at(0), LEN_MAX)
+    ))
+}
+
+#[cold]
+fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
+    Error::text(format!(
+        "ERR unknown subcommand '{}'. Try {} HELP.",
+        excerpt(args.at(1), 128),
+        container.to_ascii_uppercase()
+    ))
+}
+
+#[cold]
+fn missing_subcommand(container: &str) -> Error {
+    Error::text(format!("ERR wrong number of arguments for '{container}' command"))
+}

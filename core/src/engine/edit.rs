@@ -1,0 +1,171 @@
+//! A value being changed: it must name its event, and goes when nothing is left of it.
+
+use std::marker::PhantomData;
+
+use super::event::{self, EventClass};
+use super::unit::Unit;
+use crate::keyspace::entry::{Entry, NewValue};
+use crate::keyspace::{EntryEdit, SpaceId};
+use crate::types::Type;
+
+/// Up to which size collections stay packed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Fields of a packed hash.
+    pub hash_entries: usize,
+    /// Bytes of a field or value of a packed hash.
+    pub hash_value_len: usize,
+    /// Members of a packed sorted set.
+    pub zset_entries: usize,
+    /// Bytes of a member of a packed sorted set.
+    pub zset_value_len: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { hash_entries: 128, hash_value_len: 64, zset_entries: 128, zset_value_len: 64 }
+    }
+}
+
+/// A value of type `T` that may be changed through the verbs beside the type. It can be viewed, but no `&mut` to it
+/// exists. An edit ends with [`Edit::changed`], or unchanged.
+#[must_use]
+pub struct Edit<'a, T: Type> {
+    /// `None` once the key has been removed.
+    entry: Option<EntryEdit<'a>>,
+    unit: &'a mut Unit,
+    limits: Limits,
+    space: SpaceId,
+    db: u32,
+    newborn: bool,
+    /// Something changed that no event has named yet.
+    unnamed: bool,
+    of: PhantomData<T>,
+}
+
+impl<'a, T: Type> Edit<'a, T> {
+    /// Begins an edit of an entry that is known to hold a `T`.
+    pub(super) fn new(
+        entry: EntryEdit<'a>,
+        unit: &'a mut Unit,
+        limits: Limits,
+        space: SpaceId,
+        db: u32,
+        newborn: bool,
+    ) -> Edit<'a, T> {
+        Edit { entry: Some(entry), unit, limits, space, db, newborn, unnamed: false, of: PhantomData }
+    }
+
+    #[inline(always)]
+    fn edit(&self) -> &EntryEdit<'a> {
+        self.entry.as_ref().expect("an edit holds its entry until it ends")
+    }
+
+    /// The value as it is now.
+    #[inline(always)]
+    pub fn view(&self) -> T::View<'_> {
+        T::view(self.edit().entry()).expect("the type was checked when the edit began")
+    }
+
+    /// The entry as it is now.
+    pub fn entry(&self) -> &Entry {
+        self.edit().entry()
+    }
+
+    /// Whether the edit brought the key into being.
+    pub fn is_new(&self) -> bool {
+        self.newborn
+    }
+
+    /// Up to which size collections stay packed.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The entry, about to be changed: the way in for the verbs of the types.
+    #[inline(always)]
+    pub(crate) fn open(&mut self) -> &mut Entry {
+        self.unnamed = true;
+        self.entry.as_mut().expect("an edit holds its entry until it ends").open()
+    }
+
+    /// Replaces the value as a whole.
+    #[inline(always)]
+    pub(crate) fn set_value(&mut self, value: NewValue<'_>) {
+        self.unnamed = true;
+        let old = self.entry.as_mut().expect("an edit holds its entry until it ends").set(value);
+        self.unit.discard(old);
+    }
+
+    /// The value that the key was created with is not empty: it stays even if nothing else is done.
+    pub(super) fn fresh_value(&mut self) {
+        self.unnamed = true;
+    }
+
+    /// When the key expires, in Unix milliseconds.
+    pub fn deadline(&self) -> Option<i64> {
+        self.edit().entry().deadline()
+    }
+
+    /// Sets or removes the deadline; part of the change that the event will name.
+    #[inline(always)]
+    pub fn set_deadline(&mut self, deadline: Option<i64>) {
+        if self.deadline() != deadline {
+            self.unnamed = true;
+            self.entry.as_mut().expect("an edit holds its entry until it ends").set_deadline(deadline);
+        }
+    }
+
+    /// Names the change; everyone who should know will. An emptied value goes, which is named as well.
+    #[inline(always)]
+    pub fn changed(mut self, event: &'static str) {
+        self.also_changed(event, T::CLASS);
+    }
+
+    /// Names a change while the edit goes on, or with a class other than the type's.
+    #[inline(always)]
+    pub fn also_changed(&mut self, event: &'static str, class: EventClass) {
+        self.unnamed = false;
+        let Some(entry) = &self.entry else { return };
+        let entry = entry.entry();
+        let listened = entry.is_listened();
+        if self.newborn {
+            self.unit.tell(self.space, self.db, entry.key(), "new", event::NEW);
+            self.newborn = false;
+        }
+        self.unit.changed(self.space, self.db, entry.key(), listened, event, class);
+        if T::is_gone(T::view(entry).expect("the type was checked when the edit began")) {
+            self.remove_emptied(listened);
+        }
+    }
+
+    #[cold]
+    fn remove_emptied(&mut self, listened: bool) {
+        let Some(entry) = self.entry.take() else { return };
+        let entry = entry.remove();
+        self.unit.changed(self.space, self.db, entry.key(), listened, "del", event::GENERIC);
+        // The removal belongs to the change that was just counted.
+        self.unit.dirty -= 1;
+        self.unit.discard(entry.into_object());
+    }
+}
+
+impl<T: Type> Drop for Edit<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.newborn && !self.unnamed {
+            return;
+        }
+        // A command that failed after creating leaves nothing behind.
+        let empty = self.entry.as_ref().is_some_and(|entry| T::view(entry.entry()).is_some_and(T::is_gone));
+        if self.newborn && (empty || !self.unnamed) {
+            if let Some(entry) = self.entry.take() {
+                self.unit.discard(entry.remove().into_object());
+            }
+            return;
+        }
+        debug_assert!(std::thread::panicking() || !self.unnamed, "an edited value must name its event");
+        // Propagated all the same.
+        self.unit.dirty += 1;
+    }
+}

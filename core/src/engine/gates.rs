@@ -1,0 +1,130 @@
+//! Every reason to refuse a command, in order. One function a reason; `admit` is the order.
+
+use mortise_sdk::declare::flags;
+use mortise_sdk::error::{self, Error};
+
+use super::args::Args;
+use super::registry::Command;
+use super::session::Session;
+use super::Engine;
+
+/// What the gates say.
+pub enum Admission {
+    /// It may run.
+    Run,
+    /// It is kept for EXEC.
+    Queue,
+    /// It waits for the end of a pause.
+    Pause,
+    /// It is refused.
+    Refuse(Error),
+}
+
+impl Engine {
+    /// Asks every gate.
+    #[inline(always)]
+    pub(super) fn admit(&self, session: &Session, command: &Command, args: Args<'_>) -> Admission {
+        let refusal = arity(command, args)
+            .or_else(|| self.protected(session, command))
+            .or_else(|| authenticated(session, command))
+            .or_else(|| in_transaction(session, command))
+            .or_else(|| subscriber_mode(session, command))
+            .or_else(|| self.loading(command));
+        if let Some(error) = refusal {
+            return Admission::Refuse(error);
+        }
+        if self.pauses(command, session) {
+            return Admission::Pause;
+        }
+        if session.transaction.is_some() && !command.flags.has(flags::NOT_QUEUED) {
+            return Admission::Queue;
+        }
+        Admission::Run
+    }
+
+    #[inline(always)]
+    fn protected(&self, session: &Session, command: &Command) -> Option<Error> {
+        if !command.flags.has(flags::PROTECTED) {
+            return None;
+        }
+        self.protected_command(session, command)
+    }
+
+    #[cold]
+    fn protected_command(&self, session: &Session, command: &Command) -> Option<Error> {
+        let (name, directive, allowed) = if command.name.starts_with("module") {
+            ("MODULE", "enable-module-command", self.config.modules.enable_module_command)
+        } else {
+            ("DEBUG", "enable-debug-command", self.config.debug.enable_debug_command)
+        };
+        if allowed.allows(session.is_local) {
+            return None;
+        }
+        Some(Error::text(format!(
+            "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
+             connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        )))
+    }
+
+    #[inline(always)]
+    fn loading(&self, command: &Command) -> Option<Error> {
+        (self.loading && !command.flags.has(flags::LOADING)).then_some(error::LOADING)
+    }
+
+    #[inline(always)]
+    fn pauses(&self, command: &Command, session: &Session) -> bool {
+        let pause = self.clients.pause;
+        if !pause.stops_writes(self.now_ms) {
+            return false;
+        }
+        if command.name.starts_with("client|") || session.transaction.is_some() && !is_exec(command) {
+            return false;
+        }
+        let writes = flags::WRITE | flags::MAY_REPLICATE;
+        let queued_write = is_exec(command)
+            && session.transaction.as_ref().is_some_and(|tx| {
+                tx.queue.iter().any(|queued| queued.command.flags.any(writes))
+            });
+        pause.stops_all(self.now_ms) || command.flags.any(writes) || queued_write
+    }
+}
+
+fn is_exec(command: &Command) -> bool {
+    command.name == "exec"
+}
+
+#[inline(always)]
+fn arity(command: &Command, args: Args<'_>) -> Option<Error> {
+    (!command.facts.accepts(args.len())).then(|| wrong_arity(command))
+}
+
+#[cold]
+fn wrong_arity(command: &Command) -> Error {
+    Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
+}
+
+#[inline(always)]
+fn authenticated(session: &Session, command: &Command) -> Option<Error> {
+    (!session.authenticated && !command.flags.has(flags::NO_AUTH)).then_some(error::NOAUTH)
+}
+
+#[inline(always)]
+fn in_transaction(session: &Session, command: &Command) -> Option<Error> {
+    const REFUSED: Error = Error::new("ERR Command not allowed inside a transaction");
+    (session.transaction.is_some() && command.flags.has(flags::NO_MULTI)).then_some(REFUSED)
+}
+
+#[inline(always)]
+fn subscriber_mode(session: &Session, command: &Command) -> Option<Error> {
+    if !session.is_subscriber() {
+        return None;
+    }
+    let allowed = ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"];
+    (!allowed.contains(&&*command.name)).then(|| {
+        Error::text(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            command.name
+        ))
+    })
+}

@@ -1,0 +1,302 @@
+//! The inside: all shared state, one call at a time. Opens no socket and no file, and reads time only from the clock it
+//! is handed.
+
+pub mod args;
+pub mod blocked;
+pub mod call;
+pub mod client;
+pub mod clients;
+pub mod dispatch;
+pub mod edit;
+pub mod event;
+pub mod gates;
+pub mod outbox;
+pub mod registry;
+pub mod session;
+pub mod settle;
+pub mod stats;
+pub mod tick;
+pub mod unit;
+
+use std::sync::Arc;
+
+use self::blocked::Blocked;
+use self::call::Key;
+use self::clients::Clients;
+use self::edit::Limits;
+use self::event::{Clock, EventClass};
+use self::outbox::Outbox;
+use self::registry::Registry;
+use self::session::ClientId;
+use self::settle::StreamReader;
+use self::stats::Stats;
+use self::unit::Unit;
+use crate::config::Config;
+use crate::keyspace::{Keyspace, SpaceId};
+use crate::pubsub::PubSub;
+
+/// For whom a call runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// A client.
+    Client,
+    /// A client whose call has waited and is tried again.
+    Retry,
+    /// EXEC.
+    Transaction,
+    /// A module's call.
+    Module,
+    /// A stream that is replayed.
+    Journal,
+}
+
+/// Work for a worker thread.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// The 24-bit clock that entries carry: seconds, wrapping.
+#[derive(Clone, Copy, Default)]
+pub struct AccessClock {
+    seconds: u32,
+}
+
+impl AccessClock {
+    const MASK: i64 = 0x00ff_ffff;
+
+    /// What an entry carries after an access.
+    #[inline(always)]
+    pub fn touched(self, _before: u32) -> u32 {
+        self.seconds
+    }
+
+    /// What a new entry carries.
+    #[inline(always)]
+    pub fn fresh(self) -> u32 {
+        self.seconds
+    }
+
+    /// How long ago an entry was used, in seconds.
+    pub fn idle_seconds(self, clock: u32) -> u32 {
+        self.seconds.wrapping_sub(clock) & Self::MASK as u32
+    }
+
+    /// The clock that an entry unused for some seconds would carry.
+    pub fn idle_for(self, seconds: u32) -> u32 {
+        self.seconds.wrapping_sub(seconds) & Self::MASK as u32
+    }
+}
+
+/// All shared state.
+pub struct Engine {
+    /// The data.
+    pub keyspace: Keyspace,
+    /// The clients.
+    pub clients: Clients,
+    /// Waiting calls.
+    pub blocked: Blocked,
+    /// Channels and who listens.
+    pub pubsub: PubSub,
+    /// Users and passwords.
+    pub users: mortise_acl::Users,
+    /// Settings.
+    pub config: Config,
+    /// Commands, as a snapshot that is replaced as a whole.
+    pub registry: Arc<Registry>,
+    /// Counters.
+    pub stats: Stats,
+    /// Slow calls.
+    pub slowlog: crate::admin::slowlog::Slowlog,
+    /// What the current unit has done.
+    pub unit: Unit,
+    /// Up to which size collections stay packed.
+    pub limits: Limits,
+    /// Unix milliseconds, read once per batch.
+    pub now_ms: i64,
+    /// The clock that entries carry.
+    pub clock24: AccessClock,
+    /// Whether a file is being loaded.
+    pub loading: bool,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+    /// What the rim adds to it: facts about the process that INFO shows.
+    pub process: Process,
+    /// Connections to be woken when the lock is released.
+    pub wake: Vec<Arc<Outbox>>,
+    /// Jobs to be started when the lock is released.
+    pub jobs: Vec<Job>,
+    /// SHUTDOWN was called.
+    pub shutdown: bool,
+    pub(crate) readers: Vec<Box<dyn StreamReader>>,
+    pub(crate) output_limits_min: u64,
+    stream_offset: u64,
+    /// The client whose batch runs.
+    current: Option<ClientId>,
+    /// Messages to that client itself, which follow the reply.
+    pushes: Vec<u8>,
+    slow_ns: u64,
+    lap_ns: u64,
+    clock: Box<dyn Clock>,
+    random: u64,
+}
+
+/// Facts about the process.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// 40 hexadecimal digits that no other run has.
+    pub run_id: String,
+    /// When it started: Unix milliseconds.
+    pub started_ms: i64,
+    /// The port it listens on.
+    pub port: u16,
+    /// The executable.
+    pub executable: String,
+    /// The configuration file, as an absolute path; empty if there is none.
+    pub config_file: String,
+}
+
+impl Engine {
+    /// An engine without data. `seed` drives everything that is left to chance.
+    pub fn new(config: Config, registry: Arc<Registry>, clock: Box<dyn Clock>, seed: u64) -> Engine {
+        let mut engine = Engine {
+            keyspace: Keyspace::default(),
+            clients: Clients::default(),
+            blocked: Blocked::default(),
+            pubsub: PubSub::default(),
+            users: mortise_acl::Users::default(),
+            config,
+            registry,
+            stats: Stats::default(),
+            slowlog: Default::default(),
+            unit: Unit::default(),
+            limits: Limits::default(),
+            now_ms: 0,
+            clock24: AccessClock::default(),
+            loading: false,
+            active_expire: true,
+            process: Process::default(),
+            wake: Vec::new(),
+            jobs: Vec::new(),
+            shutdown: false,
+            readers: Vec::new(),
+            output_limits_min: u64::MAX,
+            stream_offset: 0,
+            current: None,
+            pushes: Vec::new(),
+            slow_ns: u64::MAX,
+            lap_ns: 0,
+            clock,
+            random: seed | 1,
+        };
+        engine.apply_config();
+        engine.refresh_clock();
+        engine
+    }
+
+    /// Takes over what the settings say, wherever the engine keeps it in another form.
+    pub fn apply_config(&mut self) {
+        let config = &self.config;
+        self.limits = Limits {
+            hash_entries: config.hash.hash_max_listpack_entries as usize,
+            hash_value_len: config.hash.hash_max_listpack_value as usize,
+            zset_entries: config.zset.zset_max_listpack_entries as usize,
+            zset_value_len: config.zset.zset_max_listpack_value as usize,
+        };
+        let wanted = config.pubsub.notify_keyspace_events;
+        let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);
+        self.unit.mask = if published { wanted } else { EventClass(0) };
+        self.stats.tracks_latency = config.stats.latency_tracking;
+        let slower_than = config.stats.slowlog_log_slower_than;
+        self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        self.slowlog.set_len_max(config.stats.slowlog_max_len as usize);
+        self.output_limits_min = config.clients.smallest_output_limit();
+    }
+
+    /// Reads the clock: once per batch.
+    #[inline(always)]
+    pub fn refresh_clock(&mut self) {
+        self.now_ms = self.clock.unix_us() / 1000;
+        self.clock24 = AccessClock { seconds: ((self.now_ms / 1000) & AccessClock::MASK) as u32 };
+        self.lap_ns = self.clock.monotonic_ns();
+    }
+
+    /// Microseconds since 1970, now.
+    pub fn unix_us(&self) -> i64 {
+        self.clock.unix_us()
+    }
+
+    /// Nanoseconds since the last lap: one read of the clock per command, the end of one being the start of the next.
+    #[inline(always)]
+    fn lap(&mut self) -> u64 {
+        let now = self.clock.monotonic_ns();
+        let ns = now.saturating_sub(self.lap_ns);
+        self.lap_ns = now;
+        ns
+    }
+
+    /// A random number; the sequence follows from the engine's seed.
+    pub fn random(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014): passes BigCrush, and any seed will do.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Removes a key and names the event; false if there was none.
+    pub(crate) fn remove_key(
+        &mut self,
+        space: SpaceId,
+        db: u32,
+        key: Key<'_>,
+        event: &'static str,
+        class: EventClass,
+    ) -> bool {
+        let Engine { keyspace, unit, .. } = self;
+        let (database, door) = keyspace.db(space, db);
+        let Some(entry) = database.remove(door, key.hash, key.bytes) else { return false };
+        unit.changed(space, db, key.bytes, entry.is_listened(), event, class);
+        unit.discard(entry.into_object());
+        true
+    }
+
+    /// Removes a key that has expired, counts it and propagates its removal.
+    pub(crate) fn expire_key(&mut self, space: SpaceId, db: u32, key: Key<'_>) {
+        let dirty = self.unit.dirty;
+        if self.remove_key(space, db, key, "expired", event::EXPIRED) {
+            self.stats.expired_keys += 1;
+            let word: &[u8] = if self.config.keyspace.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+            self.unit.say_words(space, db, &[word, key.bytes]);
+            // Said above; the command that met the key has not changed anything by that.
+            self.unit.dirty = dirty;
+        }
+    }
+
+    /// Attaches a reader of the stream.
+    pub fn attach(&mut self, reader: Box<dyn StreamReader>) {
+        self.readers.push(reader);
+        self.unit.streaming = true;
+    }
+
+    /// Replaces the commands.
+    pub fn set_registry(&mut self, registry: Registry) {
+        self.registry = Arc::new(registry);
+    }
+
+    #[cold]
+    fn note_slow(
+        &mut self,
+        session: &session::Session,
+        command: &registry::Command,
+        args: args::Args<'_>,
+        ns: u64,
+    ) {
+        if command.flags.has(mortise_sdk::declare::flags::SKIP_SLOWLOG) {
+            return;
+        }
+        let client = self.clients.get(session.id);
+        let (address, name) = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
+        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, address, name);
+    }
+}

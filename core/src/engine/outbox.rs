@@ -1,0 +1,158 @@
+//! The thread between the engine and a connection: what others send to a client, and what they may see of it without
+//! asking the engine.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::session::Session;
+
+/// Frames longer than this are shared between their receivers instead of being copied to each.
+const SHARED_LEN_MIN: usize = 2048;
+
+/// Bytes on their way to a client.
+pub enum Piece {
+    /// Copied.
+    Own(Vec<u8>),
+    /// Shared with other receivers.
+    Shared(Bytes),
+}
+
+impl Piece {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Own(bytes) => bytes,
+            Piece::Shared(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inbox {
+    pieces: Vec<Piece>,
+    resumed: Option<Box<Session>>,
+    waker: Option<Waker>,
+}
+
+/// What the engine has for a connection.
+pub struct Outbox {
+    inbox: Mutex<Inbox>,
+    /// Whether there is anything to fetch: read before the lock is taken.
+    full: AtomicBool,
+    closing: AtomicBool,
+    /// Bytes waiting here.
+    pub queued: AtomicU64,
+    /// Bytes that the connection could not write yet.
+    pub unwritten: AtomicU64,
+    /// Bytes of requests that were read but not executed.
+    pub unread: AtomicU64,
+    /// When it last sent a request: Unix milliseconds.
+    pub active_ms: AtomicU64,
+    /// The last command's index in the statistics, plus one.
+    pub last_command: AtomicU32,
+    /// Bytes read, ever.
+    pub bytes_in: AtomicU64,
+    /// Bytes written, ever.
+    pub bytes_out: AtomicU64,
+}
+
+impl Outbox {
+    /// An empty one.
+    pub fn new() -> Outbox {
+        Outbox {
+            inbox: Mutex::default(),
+            full: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            queued: AtomicU64::new(0),
+            unwritten: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
+            active_ms: AtomicU64::new(0),
+            last_command: AtomicU32::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }
+    }
+
+    /// Puts a frame in; true if the connection has to be woken for it.
+    pub fn push(&self, frame: &Bytes) -> bool {
+        let mut inbox = self.inbox.lock();
+        self.queued.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        if frame.len() >= SHARED_LEN_MIN {
+            inbox.pieces.push(Piece::Shared(frame.clone()));
+        } else {
+            if !matches!(inbox.pieces.last(), Some(Piece::Own(_))) {
+                inbox.pieces.push(Piece::Own(Vec::with_capacity(frame.len().max(256))));
+            }
+            if let Some(Piece::Own(bytes)) = inbox.pieces.last_mut() {
+                bytes.extend_from_slice(frame);
+            }
+        }
+        !self.full.swap(true, Ordering::AcqRel)
+    }
+
+    /// A waiting call is over: its reply, and the session it had been lent.
+    pub fn resume(&self, reply: Vec<u8>, session: Box<Session>) {
+        let mut inbox = self.inbox.lock();
+        self.queued.fetch_add(reply.len() as u64, Ordering::Relaxed);
+        if !reply.is_empty() {
+            inbox.pieces.push(Piece::Own(reply));
+        }
+        inbox.resumed = Some(session);
+        self.full.store(true, Ordering::Release);
+    }
+
+    /// The connection is to be closed.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.full.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection is to be closed.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Wakes the connection.
+    pub fn wake(&self) {
+        let waker = self.inbox.lock().waker.clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Registers who is to be woken.
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut inbox = self.inbox.lock();
+        if !inbox.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            inbox.waker = Some(waker.clone());
+        }
+    }
+
+    /// Whether there is anything to fetch.
+    #[inline(always)]
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// Takes what is there.
+    pub fn take(&self) -> (Vec<Piece>, Option<Box<Session>>) {
+        let mut inbox = self.inbox.lock();
+        self.full.store(self.is_closing(), Ordering::Release);
+        self.queued.store(0, Ordering::Relaxed);
+        (std::mem::take(&mut inbox.pieces), inbox.resumed.take())
+    }
+
+    /// Bytes that wait to be written, here and in the connection.
+    pub fn backlog(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed) + self.unwritten.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox::new()
+    }
+}

@@ -1,0 +1,216 @@
+//! Every command there is, by name; subcommands; renamed commands. An immutable snapshot: a change makes a new one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mortise_sdk::declare::facts::Facts;
+use mortise_sdk::declare::flags::{self, Flags};
+
+use super::call::Run;
+use super::args::Args;
+use mortise_sdk::declare::Spec;
+
+/// A command and what is known of it.
+pub struct Command {
+    /// Its place in the statistics.
+    pub index: usize,
+    /// Full name in lower case: "get", "config|set".
+    pub name: String,
+    /// What is derived from its declaration.
+    pub facts: Facts,
+    /// Its flags.
+    pub flags: Flags,
+    /// What runs it; a container alone has none.
+    pub run: Option<Run>,
+    /// Its subcommands, by name in lower case.
+    pub subcommands: HashMap<String, CommandRef>,
+    /// Which module brought it.
+    pub module: Option<Arc<str>>,
+}
+
+/// A command, shared by snapshots, batches and queues.
+pub type CommandRef = Arc<Command>;
+
+impl Command {
+    /// The index of the first key, if it is always at the same place.
+    #[inline(always)]
+    pub fn first_key(&self) -> Option<usize> {
+        self.facts.first_key
+    }
+}
+
+/// What a look-up found.
+pub enum Lookup {
+    /// The command that is meant.
+    Found(CommandRef),
+    /// No command has this name.
+    Unknown,
+    /// The container has no such subcommand.
+    UnknownSubcommand(CommandRef),
+}
+
+/// The names that clients may use.
+#[derive(Clone, Default)]
+pub struct Registry {
+    by_name: HashMap<Box<[u8]>, CommandRef, foldhash::fast::RandomState>,
+    /// How many places of the statistics have been given out.
+    indices: usize,
+}
+
+/// Longer names are none of ours.
+const NAME_LEN_MAX: usize = 64;
+
+impl Registry {
+    /// Adds a table of commands; nothing is added if a name exists, or if a declaration is wrong.
+    pub fn install(
+        &mut self,
+        commands: impl Iterator<Item = (Spec, Run)>,
+        module: Option<&Arc<str>>,
+    ) -> Result<(), String> {
+        let mut next = self.clone();
+        let mut pending: Vec<(Facts, Run)> = Vec::new();
+        for (spec, run) in commands {
+            let facts = Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
+            pending.push((facts, run));
+        }
+        // Containers come into being before what they contain.
+        pending.sort_by_key(|(facts, _)| facts.words.len());
+        for (facts, run) in pending {
+            next.add(facts, run, module)?;
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn add(&mut self, facts: Facts, run: Run, module: Option<&Arc<str>>) -> Result<(), String> {
+        let index = self.indices;
+        self.indices += 1;
+        let mut flags = facts.flags;
+        if module.is_some() {
+            flags = flags | flags::MODULE;
+        }
+        let name = facts.name.clone();
+        let words = facts.words.clone();
+        let is_container = facts.arity == -2 && facts.arguments.is_empty() && words.len() == 1 && run.is_none_container();
+        let command = Arc::new(Command {
+            index,
+            name: name.clone(),
+            facts,
+            flags,
+            run: (!is_container).then_some(run),
+            subcommands: HashMap::new(),
+            module: module.cloned(),
+        });
+        match &words[..] {
+            [word] => {
+                if self.by_name.contains_key(word.as_bytes()) {
+                    return Err(format!("command '{word}' already exists"));
+                }
+                self.by_name.insert(word.as_bytes().into(), command);
+            }
+            [container, word] => {
+                let Some(parent) = self.by_name.get_mut(container.as_bytes()) else {
+                    return Err(format!("'{name}' has no container '{container}'"));
+                };
+                let mut copy = parent.copy();
+                if copy.subcommands.insert(word.clone(), command).is_some() {
+                    return Err(format!("command '{name}' already exists"));
+                }
+                *parent = Arc::new(copy);
+            }
+            _ => return Err(format!("'{name}' is no name")),
+        }
+        Ok(())
+    }
+
+    /// Takes away what a module brought.
+    pub fn remove_module(&mut self, module: &str) {
+        self.by_name.retain(|_, command| command.module.as_deref() != Some(module));
+    }
+
+    /// Gives a command another name, or none at all.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), String> {
+        let from = from.to_ascii_lowercase();
+        let to = to.to_ascii_lowercase();
+        let Some(command) = self.by_name.remove(from.as_bytes()) else {
+            return Err("No such command in rename-command".to_owned());
+        };
+        if !to.is_empty() && self.by_name.insert(to.as_bytes().into(), command).is_some() {
+            return Err("Target command name already exists".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The command that arguments mean. Names are compared without regard to case.
+    pub fn find(&self, args: Args<'_>) -> Lookup {
+        let Some(command) = args.get(0).and_then(|name| self.by_name(name)) else { return Lookup::Unknown };
+        if command.subcommands.is_empty() {
+            return Lookup::Found(command.clone());
+        }
+        let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
+        match std::str::from_utf8(word).ok().and_then(|word| command.subcommands.get(&word.to_ascii_lowercase())) {
+            Some(subcommand) => Lookup::Found(subcommand.clone()),
+            None if command.run.is_some() => Lookup::Found(command.clone()),
+            None => Lookup::UnknownSubcommand(command.clone()),
+        }
+    }
+
+    /// The command (or container) of a name.
+    #[inline]
+    pub fn by_name(&self, name: &[u8]) -> Option<&CommandRef> {
+        if name.len() > NAME_LEN_MAX {
+            return None;
+        }
+        let mut lower = [0; NAME_LEN_MAX];
+        let lower = &mut lower[..name.len()];
+        for (to, from) in lower.iter_mut().zip(name) {
+            *to = from.to_ascii_lowercase();
+        }
+        self.by_name.get(&*lower)
+    }
+
+    /// The command of a full name, "config|set" or "get".
+    pub fn by_full_name(&self, name: &[u8]) -> Option<&CommandRef> {
+        match name.iter().position(|byte| *byte == b'|') {
+            None => self.by_name(name),
+            Some(at) => {
+                let word = std::str::from_utf8(&name[at + 1..]).ok()?.to_ascii_lowercase();
+                self.by_name(&name[..at])?.subcommands.get(&word)
+            }
+        }
+    }
+
+    /// Every command and container.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &CommandRef)> {
+        self.by_name.iter().map(|(name, command)| (&**name, command))
+    }
+
+    /// How many there are, containers counted, subcommands not.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// How many places of the statistics have been given out.
+    pub fn indices(&self) -> usize {
+        self.indices
+    }
+}
+
+impl Command {
+    fn copy(&self) -> Command {
+        Command {
+            index: self.index,
+            name: self.name.clone(),
+            facts: self.facts.clone(),
+            flags: self.flags,
+            run: self.run.clone(),
+            subcommands: self.subcommands.clone(),
+            module: self.module.clone(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A connection's own state: user, database, protocol, transaction. It belongs to the connection and is lent to the
+//! engine with each batch.
+
+use std::sync::Arc;
+
+use mortise_sdk::resp::encode::Version;
+
+use super::args::OwnedArgs;
+use super::outbox::Outbox;
+use super::registry::CommandRef;
+use crate::keyspace::SpaceId;
+
+/// A client's number, never used twice.
+pub type ClientId = u64;
+
+/// The state of a connection.
+pub struct Session {
+    /// Its number.
+    pub id: ClientId,
+    /// Which tenant's data it sees.
+    pub space: SpaceId,
+    /// The database that SELECT has chosen.
+    pub db: u32,
+    /// The protocol that HELLO has chosen.
+    pub version: Version,
+    /// Whether AUTH is done or not needed.
+    pub authenticated: bool,
+    /// The transaction that MULTI has begun.
+    pub transaction: Option<Transaction>,
+    /// Databases and keys that WATCH has named.
+    pub watched: Vec<(u32, Box<[u8]>)>,
+    /// How many channels and patterns it listens to.
+    pub subscriptions: usize,
+    /// Whether replies are wanted.
+    pub replies: Replies,
+    /// Whether its accesses count for eviction.
+    pub no_touch: bool,
+    /// Whether it may use protected commands, as a local connection.
+    pub is_local: bool,
+    /// Whether it is to be closed once its replies are written.
+    pub closing: bool,
+    /// The way to the connection.
+    pub outbox: Arc<Outbox>,
+}
+
+/// What CLIENT REPLY has chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replies {
+    /// Every reply.
+    On,
+    /// None.
+    Off,
+    /// None for the command after this one.
+    SkipNext,
+    /// None for this command.
+    Skip,
+}
+
+/// Commands between MULTI and EXEC.
+#[derive(Default)]
+pub struct Transaction {
+    /// The commands.
+    pub queue: Vec<Queued>,
+    /// A command was refused, so EXEC will be.
+    pub broken: bool,
+}
+
+/// A command that waits for EXEC.
+pub struct Queued {
+    /// The command.
+    pub command: CommandRef,
+    /// Its arguments.
+    pub args: OwnedArgs,
+}
+
+impl Session {
+    /// The session of a connection that has just been made.
+    pub fn new(id: ClientId, outbox: Arc<Outbox>) -> Session {
+        Session {
+            id,
+            space: SpaceId::FIRST,
+            db: 0,
+            version: Version::Resp2,
+            authenticated: false,
+            transaction: None,
+            watched: Vec::new(),
+            subscriptions: 0,
+            replies: Replies::On,
+            no_touch: false,
+            is_local: true,
+            closing: false,
+            outbox,
+        }
+    }
+
+    /// Whether it is in RESP2's subscriber mode, where few commands are allowed.
+    #[inline(always)]
+    pub fn is_subscriber(&self) -> bool {
+        self.subscriptions > 0 && self.version == Version::Resp2
+    }
+}

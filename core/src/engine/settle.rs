@@ -1,0 +1,100 @@
+//! After a command: who hears of the changes, in order.
+
+use super::Engine;
+use super::event::{self, EventClass};
+use super::unit::Propagated;
+use crate::keyspace::SpaceId;
+
+/// A unit as the stream carries it: what was done, in order, as one.
+pub struct StreamUnit {
+    /// Its place in the stream: the number of commands before it.
+    pub offset: u64,
+    /// The commands. Several are one transaction.
+    pub commands: Vec<Propagated>,
+}
+
+/// Who reads the stream: a journal, replicas, a shadow engine in tests.
+pub trait StreamReader: Send {
+    /// A unit was committed.
+    fn unit(&mut self, unit: &StreamUnit);
+}
+
+impl Engine {
+    /// Releases what a unit has collected: listeners hear of its changes, readers of the stream get it, and calls that
+    /// waited for its keys run, each a unit of its own.
+    #[inline(always)]
+    pub(super) fn settle(&mut self) {
+        if self.unit.is_quiet() {
+            return;
+        }
+        self.settle_unit();
+        self.serve_waiting();
+    }
+
+    /// The order: watch, (tracking,) notifications, waiting calls; then the stream; then what is to be freed.
+    #[cold]
+    pub(super) fn settle_unit(&mut self) {
+        let changes = self.unit.take_changes();
+        for (change, key) in changes.iter() {
+            let (space, db) = (change.space, change.db);
+            if change.mutates {
+                self.spoil_watchers(space, db, key);
+            }
+            if self.unit.mask.any(change.class) {
+                self.notify(db, key, change.event, change.class);
+            }
+            if change.mutates {
+                self.note_ready(space, db, key);
+            }
+        }
+        self.unit.give_back(changes);
+        self.stream_unit();
+        for garbage in self.unit.take_garbage() {
+            self.jobs.push(Box::new(move || drop(garbage)));
+        }
+    }
+
+    fn spoil_watchers(&mut self, space: SpaceId, db: u32, key: &[u8]) {
+        let Engine { keyspace, clients, .. } = self;
+        let Some(interested) = keyspace.db(space, db).0.interest.of(key) else { return };
+        for id in &interested.watchers {
+            if let Some(client) = clients.get_mut(*id) {
+                client.spoilt = true;
+            }
+        }
+    }
+
+    fn note_ready(&mut self, space: SpaceId, db: u32, key: &[u8]) {
+        let waited = self.keyspace.db(space, db).0.interest.of(key).is_some_and(|of| !of.waiters.is_empty());
+        if waited && !self.blocked.ready.iter().any(|(s, d, k)| (*s, *d, &**k) == (space, db, key)) {
+            self.blocked.ready.push_back((space, db, key.into()));
+        }
+    }
+
+    /// Keyspace notifications.
+    fn notify(&mut self, db: u32, key: &[u8], event: &str, class: EventClass) {
+        let wanted = self.config.pubsub.notify_keyspace_events;
+        if !wanted.any(class) {
+            return;
+        }
+        if wanted.any(event::KEYSPACE) {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+            self.publish(&channel, event.as_bytes());
+        }
+        if wanted.any(event::KEYEVENT) {
+            self.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
+        }
+    }
+
+    fn stream_unit(&mut self) {
+        let commands = self.unit.take_said();
+        if commands.is_empty() {
+            return;
+        }
+        let unit = StreamUnit { offset: self.stream_offset, commands };
+        self.stream_offset += unit.commands.len() as u64;
+        for reader in &mut self.readers {
+            reader.unit(&unit);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The protocol: requests in, replies out.
+
+pub mod output;
+pub mod request;
