@@ -1,5 +1,6 @@
-//! Configuration directives: one declaration each, from which follow the typed field, the parsing of redis.conf and
-//! of the command line, CONFIG GET, SET and REWRITE, their errors, and the text of the default redis.conf.
+//! Configuration directives: one declaration each, from which follow the typed field, the parsing of
+//! redis.conf and of the command line, CONFIG GET, SET and REWRITE, their errors, and the text of the default
+//! redis.conf.
 //!
 //! ```
 //! use mortise_sdk::config;
@@ -17,16 +18,21 @@
 //!
 //! let rows = ShopConfig::directives::<ShopConfig>();
 //! let mut shop = ShopConfig::default();
-//! assert_eq!(rows[0].name, "max-customers");
-//! assert_eq!(rows[0].aliases, ["max-clients"]);
+//! assert_eq!((rows[0].name, rows[0].aliases), ("max-customers", &["max-clients"][..]));
 //! (rows[0].set)(&mut shop, &["7"]).unwrap();
 //! assert_eq!(shop.max_customers, 7);
-//! assert_eq!((rows[0].set)(&mut shop, &["0"]).unwrap_err(), "argument must be between 1 and 10000 inclusive");
+//! let refused = (rows[0].set)(&mut shop, &["0"]);
+//! assert_eq!(refused, Err("argument must be between 1 and 10000 inclusive".into()));
 //! ```
 //!
-//! A declaration reads: *access* `name` (`| alias`)\* `:` type `=` default [`, in low..=high`] [`=> effect`] `;`.
-//! The directive's name is the field's, with `-` for `_`. The effect names what the server does after CONFIG SET has
-//! changed the value; directives that share one let it happen once.
+//! A declaration reads, with what is optional in brackets:
+//!
+//! ```text
+//! access name [| alias ...]: Type = default [, in low..=high] [=> effect];
+//! ```
+//!
+//! The directive's name is the field's, with `-` for `_`. The effect names what the server does after CONFIG
+//! SET has changed the value; directives that share one let it happen once.
 
 mod setting;
 
@@ -80,7 +86,8 @@ pub struct Directive<C: 'static> {
 
 /// Declares a struct of settings: its fields, its `Default`, and its table of directives.
 ///
-/// `X::directives::<C>()` is the table for any `C` that holds an `X`: `C: AsRef<X> + AsMut<X>`, `X` itself included.
+/// `X::directives::<C>()` is the table for any `C` that holds an `X`: `C: AsRef<X> + AsMut<X>`, `X` itself
+/// included.
 #[macro_export]
 macro_rules! config {
     (@access live) => { $crate::declare::config::Access::Live };
@@ -134,29 +141,39 @@ macro_rules! config {
         }
 
         const _: () = {
-            use $crate::declare::config::{Directive, Limits, Setting};
+            // Carries the table, as a constant may depend on `C` only inside an `impl`. Paths are written out
+            // and the name is odd, so that they hide no type of the declaration.
+            struct __Table<C>(::std::marker::PhantomData<C>);
 
-            /// Carries the table, as a constant may depend on `C` only inside an `impl`.
-            struct Table<C>(::std::marker::PhantomData<C>);
-
-            impl<C: AsRef<$Config> + AsMut<$Config> + 'static> Table<C> {
-                const ROWS: &'static [Directive<C>] = &[
+            impl<C: AsRef<$Config> + AsMut<$Config> + 'static> __Table<C> {
+                const ROWS: &'static [$crate::declare::config::Directive<C>] = &[
                     $({
-                        const LIMITS: Option<Limits> = $crate::config!(@limits $($low $high)?);
-                        Directive {
+                        const LIMITS: Option<$crate::declare::config::Limits> =
+                            $crate::config!(@limits $($low $high)?);
+                        $crate::declare::config::Directive {
                             name: $crate::config!(@name $name),
                             aliases: &[$( $crate::config!(@name $alias) ),*],
                             about: concat!($($doc, "\n"),+),
                             access: $crate::config!(@access $access),
-                            kind: <$Type as Setting>::KIND,
+                            kind: <$Type as $crate::declare::config::Setting>::KIND,
                             limits: LIMITS,
-                            multiple: <$Type as Setting>::MULTIPLE,
+                            multiple: <$Type as $crate::declare::config::Setting>::MULTIPLE,
                             on_change: $crate::config!(@effect $($effect)?),
-                            get: |c| Setting::show(&AsRef::<$Config>::as_ref(c).$name),
-                            set: |c, words| Setting::set(&mut AsMut::<$Config>::as_mut(c).$name, words, LIMITS),
-                            add: |c, words| Setting::add(&mut AsMut::<$Config>::as_mut(c).$name, words, LIMITS),
-                            lines: |c| Setting::lines(&AsRef::<$Config>::as_ref(c).$name),
-                            default: || <$Type as Setting>::lines(&{ $default }),
+                            get: |c| {
+                                $crate::declare::config::Setting::show(&AsRef::<$Config>::as_ref(c).$name)
+                            },
+                            set: |c, words| {
+                                let value = &mut AsMut::<$Config>::as_mut(c).$name;
+                                $crate::declare::config::Setting::set(value, words, LIMITS)
+                            },
+                            add: |c, words| {
+                                let value = &mut AsMut::<$Config>::as_mut(c).$name;
+                                $crate::declare::config::Setting::add(value, words, LIMITS)
+                            },
+                            lines: |c| {
+                                $crate::declare::config::Setting::written(&AsRef::<$Config>::as_ref(c).$name)
+                            },
+                            default: || <$Type as $crate::declare::config::Setting>::written(&{ $default }),
                         }
                     },)*
                 ];
@@ -164,8 +181,11 @@ macro_rules! config {
 
             impl $Config {
                 /// The directives of this struct, for a `C` that holds it.
-                $vis const fn directives<C: AsRef<$Config> + AsMut<$Config> + 'static>() -> &'static [Directive<C>] {
-                    Table::<C>::ROWS
+                $vis const fn directives<C>() -> &'static [$crate::declare::config::Directive<C>]
+                where
+                    C: AsRef<$Config> + AsMut<$Config> + 'static,
+                {
+                    __Table::<C>::ROWS
                 }
             }
         };
@@ -213,7 +233,10 @@ macro_rules! setting_enum {
             const KIND: $crate::declare::config::Kind =
                 $crate::declare::config::Kind::OneOf(&[$( $word $(, $other)* ),*]);
 
-            fn parse(words: &[&str], _: Option<$crate::declare::config::Limits>) -> ::std::result::Result<Self, String> {
+            fn parse(
+                words: &[&str],
+                _: Option<$crate::declare::config::Limits>,
+            ) -> ::std::result::Result<Self, String> {
                 if let [word] = words {
                     $(
                         if [$word $(, $other)*].iter().any(|name| name.eq_ignore_ascii_case(word)) {

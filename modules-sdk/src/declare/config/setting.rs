@@ -29,7 +29,7 @@ pub trait Setting: Clone + PartialEq + 'static {
     }
 
     /// What stands after the directive's name in redis.conf, for each line it needs; no line means "not set".
-    fn lines(&self) -> Vec<String> {
+    fn written(&self) -> Vec<String> {
         vec![self.show()]
     }
 }
@@ -149,8 +149,10 @@ macro_rules! integers {
             const KIND: Kind = Kind::Integer;
 
             fn parse(words: &[&str], limits: Option<Limits>) -> Result<Self, String> {
-                // Nothing beyond an i64 is accepted, whatever the type, as its users could not show it as a signed integer.
-                let whole = Limits { low: <$Int>::MIN as i128, high: (<$Int>::MAX as i128).min(i64::MAX as i128) };
+                // Nothing beyond an i64 is accepted, whatever the type, as its users could not show it as a
+                // signed integer.
+                let high = (<$Int>::MAX as i128).min(i64::MAX as i128);
+                let whole = Limits { low: <$Int>::MIN as i128, high };
                 let n = integer(single(words)?).ok_or_else(|| Self::KIND.refusal())?;
                 limits.unwrap_or(whole).check(i128::from(n))?;
                 <$Int>::try_from(n).or_else(|_| whole.check(i128::from(n)).and(Err(Self::KIND.refusal())))
@@ -196,7 +198,7 @@ impl Setting for String {
         self.clone()
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn written(&self) -> Vec<String> {
         vec![quote(self.as_bytes())]
     }
 }
@@ -213,7 +215,7 @@ impl Setting for Option<String> {
         self.clone().unwrap_or_default()
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn written(&self) -> Vec<String> {
         self.iter().map(|text| quote(text.as_bytes())).collect()
     }
 }
@@ -236,7 +238,7 @@ impl Setting for Vec<String> {
         self.join(" ")
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn written(&self) -> Vec<String> {
         if self.is_empty() {
             return vec![quote(b"")];
         }
@@ -295,7 +297,7 @@ impl Setting for Bytes {
         self.0.to_string()
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn written(&self) -> Vec<String> {
         vec![self.short()]
     }
 }
@@ -332,9 +334,9 @@ impl Setting for BytesOrPercent {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn written(&self) -> Vec<String> {
         match self {
-            BytesOrPercent::Bytes(bytes) => Bytes(*bytes).lines(),
+            BytesOrPercent::Bytes(bytes) => Bytes(*bytes).written(),
             BytesOrPercent::Percent(_) => vec![self.show()],
         }
     }
@@ -416,9 +418,9 @@ mod tests {
     #[test]
     fn memory_is_shown_in_full_and_written_short() {
         assert_eq!(Bytes(100 << 20).show(), "104857600");
-        assert_eq!(Bytes(100 << 20).lines(), ["100mb"]);
-        assert_eq!(Bytes(1000).lines(), ["1000"]);
-        assert_eq!(Bytes(3 << 10).lines(), ["3kb"]);
+        assert_eq!(Bytes(100 << 20).written(), ["100mb"]);
+        assert_eq!(Bytes(1000).written(), ["1000"]);
+        assert_eq!(Bytes(3 << 10).written(), ["3kb"]);
     }
 
     #[test]

@@ -1,0 +1,287 @@
+//! Directives of Redis 7.0 and 7.2 that Mortise does not have yet.
+//!
+//! At start they are ignored with a warning, so that an existing redis.conf can be used, unless durability or
+//! safety hangs on the value: then the server does not start. CONFIG SET refuses them, and CONFIG GET does
+//! not show them. A directive leaves this table when a feature declares it.
+
+use mortise_sdk::declare::config::Bytes;
+
+/// What CONFIG SET says of such a directive.
+pub const NOT_YET: &str = "Mortise does not have this directive yet";
+
+/// What is said at start of a value that cannot be ignored.
+pub const WOULD_BE_UNSAFE: &str =
+    "Mortise does not have this directive yet, and ignoring this value would cost durability or safety";
+
+/// A directive that is known by name only.
+#[derive(Debug)]
+pub struct Absent {
+    /// Its name in redis.conf.
+    pub name: &'static str,
+    /// An older name for it, or an empty text.
+    pub alias: &'static str,
+    ignored: Ignored,
+}
+
+/// Which values may be ignored.
+#[derive(Debug)]
+enum Ignored {
+    /// All.
+    Always,
+    /// None.
+    Never,
+    /// These words, in any case.
+    If(&'static [&'static str]),
+    /// A size or a number of zero.
+    IfZero,
+}
+
+impl Absent {
+    /// Whether the server must not start with this value.
+    pub fn stops(&self, words: &[Vec<u8>]) -> bool {
+        let is = |word: &[u8], expected: &str| word.eq_ignore_ascii_case(expected.as_bytes());
+        let harmless = match &self.ignored {
+            Ignored::Always => true,
+            Ignored::Never => false,
+            Ignored::If(expected) => {
+                words.len() == expected.len()
+                    && words.iter().zip(*expected).all(|(word, expected)| is(word, expected))
+            }
+            Ignored::IfZero => match words {
+                [word] => std::str::from_utf8(word).ok().and_then(Bytes::from_word) == Some(Bytes(0)),
+                _ => false,
+            },
+        };
+        !harmless
+    }
+}
+
+/// The row that `name` names, in any case, by alias too.
+pub fn find(name: &str) -> Option<&'static Absent> {
+    let is = |known: &str| !known.is_empty() && known.eq_ignore_ascii_case(name);
+    ALL.iter().find(|row| is(row.name) || is(row.alias))
+}
+
+const fn ignored(name: &'static str) -> Absent {
+    Absent { name, alias: "", ignored: Ignored::Always }
+}
+
+const fn renamed(name: &'static str, alias: &'static str) -> Absent {
+    Absent { name, alias, ignored: Ignored::Always }
+}
+
+const fn unless(name: &'static str, ignored: Ignored) -> Absent {
+    Absent { name, alias: "", ignored }
+}
+
+/// All of them, by subject.
+pub const ALL: &[Absent] = &[
+    // Durability and safety: these promise something that would silently not happen.
+    unless("appendonly", Ignored::If(&["no"])),
+    unless("aclfile", Ignored::If(&[""])),
+    unless("user", Ignored::Never),
+    unless("tls-port", Ignored::IfZero),
+    unless("maxmemory", Ignored::IfZero),
+    unless("maxmemory-clients", Ignored::IfZero),
+    unless("cluster-enabled", Ignored::If(&["no"])),
+    Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
+    Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },
+    // Snapshots.
+    ignored("save"),
+    ignored("dbfilename"),
+    ignored("rdbcompression"),
+    ignored("rdbchecksum"),
+    ignored("rdb-del-sync-files"),
+    ignored("rdb-key-save-delay"),
+    ignored("rdb-save-incremental-fsync"),
+    ignored("stop-writes-on-bgsave-error"),
+    ignored("sanitize-dump-payload"),
+    ignored("key-load-delay"),
+    ignored("loading-process-events-interval-bytes"),
+    ignored("shutdown-timeout"),
+    ignored("shutdown-on-sigint"),
+    ignored("shutdown-on-sigterm"),
+    // The journal.
+    ignored("appendfilename"),
+    ignored("appenddirname"),
+    ignored("appendfsync"),
+    ignored("no-appendfsync-on-rewrite"),
+    ignored("auto-aof-rewrite-percentage"),
+    ignored("auto-aof-rewrite-min-size"),
+    ignored("aof-load-truncated"),
+    ignored("aof-use-rdb-preamble"),
+    ignored("aof-timestamp-enabled"),
+    ignored("aof-rewrite-incremental-fsync"),
+    ignored("aof-disable-auto-gc"),
+    // Replication.
+    ignored("masterauth"),
+    ignored("masteruser"),
+    renamed("replica-serve-stale-data", "slave-serve-stale-data"),
+    renamed("replica-read-only", "slave-read-only"),
+    renamed("replica-priority", "slave-priority"),
+    renamed("replica-lazy-flush", "slave-lazy-flush"),
+    renamed("replica-ignore-maxmemory", "slave-ignore-maxmemory"),
+    renamed("replica-announce-ip", "slave-announce-ip"),
+    renamed("replica-announce-port", "slave-announce-port"),
+    ignored("replica-announced"),
+    ignored("replica-ignore-disk-write-errors"),
+    renamed("min-replicas-max-lag", "min-slaves-max-lag"),
+    ignored("repl-diskless-sync"),
+    ignored("repl-diskless-sync-delay"),
+    ignored("repl-diskless-sync-max-replicas"),
+    ignored("repl-diskless-load"),
+    renamed("repl-ping-replica-period", "repl-ping-slave-period"),
+    ignored("repl-timeout"),
+    ignored("repl-disable-tcp-nodelay"),
+    ignored("repl-backlog-size"),
+    ignored("repl-backlog-ttl"),
+    ignored("propagation-error-behavior"),
+    // Cluster.
+    ignored("cluster-config-file"),
+    ignored("cluster-node-timeout"),
+    ignored("cluster-port"),
+    renamed("cluster-replica-validity-factor", "cluster-slave-validity-factor"),
+    renamed("cluster-replica-no-failover", "cluster-slave-no-failover"),
+    ignored("cluster-migration-barrier"),
+    ignored("cluster-allow-replica-migration"),
+    ignored("cluster-require-full-coverage"),
+    ignored("cluster-allow-reads-when-down"),
+    ignored("cluster-allow-pubsubshard-when-down"),
+    ignored("cluster-link-sendbuf-limit"),
+    ignored("cluster-announce-ip"),
+    ignored("cluster-announce-port"),
+    ignored("cluster-announce-tls-port"),
+    ignored("cluster-announce-bus-port"),
+    ignored("cluster-announce-hostname"),
+    ignored("cluster-announce-human-nodename"),
+    ignored("cluster-preferred-endpoint-type"),
+    // TLS.
+    ignored("tls-cluster"),
+    ignored("tls-replication"),
+    ignored("tls-auth-clients"),
+    ignored("tls-cert-file"),
+    ignored("tls-key-file"),
+    ignored("tls-key-file-pass"),
+    ignored("tls-client-cert-file"),
+    ignored("tls-client-key-file"),
+    ignored("tls-client-key-file-pass"),
+    ignored("tls-dh-params-file"),
+    ignored("tls-ca-cert-file"),
+    ignored("tls-ca-cert-dir"),
+    ignored("tls-protocols"),
+    ignored("tls-ciphers"),
+    ignored("tls-ciphersuites"),
+    ignored("tls-prefer-server-ciphers"),
+    ignored("tls-session-caching"),
+    ignored("tls-session-cache-size"),
+    ignored("tls-session-cache-timeout"),
+    // Users.
+    ignored("acl-pubsub-default"),
+    ignored("acllog-max-len"),
+    // Memory.
+    ignored("maxmemory-samples"),
+    ignored("maxmemory-eviction-tenacity"),
+    ignored("lazyfree-lazy-eviction"),
+    ignored("activedefrag"),
+    ignored("active-defrag-cycle-min"),
+    ignored("active-defrag-cycle-max"),
+    ignored("active-defrag-threshold-lower"),
+    ignored("active-defrag-threshold-upper"),
+    ignored("active-defrag-ignore-bytes"),
+    ignored("active-defrag-max-scan-fields"),
+    ignored("jemalloc-bg-thread"),
+    ignored("activerehashing"),
+    // Types that are yet to come.
+    renamed("list-max-listpack-size", "list-max-ziplist-size"),
+    ignored("list-compress-depth"),
+    ignored("list-max-ziplist-entries"),
+    ignored("list-max-ziplist-value"),
+    ignored("set-max-intset-entries"),
+    ignored("set-max-listpack-entries"),
+    ignored("set-max-listpack-value"),
+    ignored("stream-node-max-bytes"),
+    ignored("stream-node-max-entries"),
+    ignored("hll-sparse-max-bytes"),
+    ignored("tracking-table-max-keys"),
+    ignored("lua-replicate-commands"),
+    // The process and its host.
+    ignored("io-threads-do-reads"),
+    ignored("always-show-logo"),
+    ignored("set-proc-title"),
+    ignored("proc-title-template"),
+    ignored("syslog-enabled"),
+    ignored("syslog-ident"),
+    ignored("syslog-facility"),
+    ignored("crash-log-enabled"),
+    ignored("crash-memcheck-enabled"),
+    ignored("use-exit-on-panic"),
+    ignored("disable-thp"),
+    ignored("oom-score-adj"),
+    ignored("oom-score-adj-values"),
+    ignored("server_cpulist"),
+    ignored("bio_cpulist"),
+    ignored("aof_rewrite_cpulist"),
+    ignored("bgsave_cpulist"),
+    ignored("ignore-warnings"),
+    ignored("bind-source-addr"),
+    ignored("socket-mark-id"),
+    ignored("locale-collate"),
+    ignored("watchdog-period"),
+    ignored("latency-monitor-threshold"),
+    ignored("dynamic-hz"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn stops(name: &str, words: &[&str]) -> bool {
+        find(name)
+            .expect("in the table")
+            .stops(&words.iter().map(|w| w.as_bytes().to_vec()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = HashSet::new();
+        for row in ALL {
+            assert!(seen.insert(row.name), "{}", row.name);
+            assert!(row.alias.is_empty() || seen.insert(row.alias), "{}", row.alias);
+        }
+    }
+
+    #[test]
+    fn values_that_promise_something_stop_the_start() {
+        for (name, words) in [
+            ("appendonly", &["yes"][..]),
+            ("appendonly", &[]),
+            ("aclfile", &["/etc/users.acl"]),
+            ("user", &["default", "on"]),
+            ("TLS-port", &["6380"]),
+            ("maxmemory", &["100mb"]),
+            ("maxmemory", &["nonsense"]),
+            ("replicaof", &["10.0.0.1", "6379"]),
+            ("slaveof", &["10.0.0.1", "6379"]),
+            ("cluster-enabled", &["yes"]),
+            ("min-slaves-to-write", &["1"]),
+        ] {
+            assert!(stops(name, words), "{name} {words:?}");
+        }
+    }
+
+    #[test]
+    fn other_values_do_not() {
+        for (name, words) in [
+            ("appendonly", &["No"][..]),
+            ("aclfile", &[""]),
+            ("tls-port", &["0"]),
+            ("maxmemory", &["0mb"]),
+            ("replicaof", &["NO", "ONE"]),
+            ("save", &["3600", "1"]),
+            ("tls-cert-file", &["/etc/redis.crt"]),
+        ] {
+            assert!(!stops(name, words), "{name} {words:?}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The text of redis.conf: lines, quoting, includes. Knows no directive but `include`.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use mortise_sdk::glob;
+
+/// How deep files may include files.
+const INCLUDE_DEPTH: usize = 16;
+
+/// Where a line of configuration stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In a file.
+    File(PathBuf),
+    /// In what was read from standard input.
+    Stdin,
+    /// Among the arguments of the program, each option being a line.
+    CommandLine,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => path.display().fmt(f),
+            Source::Stdin => f.write_str("standard input"),
+            Source::CommandLine => f.write_str("the command line"),
+        }
+    }
+}
+
+/// A line of configuration that is neither blank nor a comment.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Where it stands.
+    pub source: Arc<Source>,
+    /// Its number there, from 1.
+    pub number: usize,
+    /// As it was written, without the space around it.
+    pub text: String,
+    /// The directive's name in lower case.
+    pub name: String,
+    /// What follows the name, unquoted.
+    pub words: Vec<Vec<u8>>,
+}
+
+/// Why the server cannot start. Displayed as the whole message, in the shape that tools know from Redis.
+#[derive(Debug, Clone)]
+pub struct Fatal {
+    /// What is wrong.
+    pub reason: String,
+    place: Option<(Arc<Source>, usize, String)>,
+}
+
+impl Fatal {
+    /// A reason that no line stands for.
+    pub fn new(reason: impl Into<String>) -> Fatal {
+        Fatal { reason: reason.into(), place: None }
+    }
+
+    /// A reason that lies in `line`.
+    pub fn at(line: &Line, reason: impl Into<String>) -> Fatal {
+        Fatal { reason: reason.into(), place: Some((line.source.clone(), line.number, line.text.clone())) }
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Mortise {}) ***", env!("CARGO_PKG_VERSION"))?;
+        if let Some((source, number, text)) = &self.place {
+            writeln!(f, "Reading the configuration file, at line {number} of {source}")?;
+            writeln!(f, ">>> '{text}'")?;
+        }
+        writeln!(f, "{}", self.reason)
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+/// Reads the file at `path`, and what it includes, after `lines`.
+pub fn read(path: &Path, lines: &mut Vec<Line>) -> Result<(), Fatal> {
+    Reader { lines, open: Vec::new() }.file(path)
+}
+
+/// Reads `text`, and what it includes, after `lines`.
+pub fn parse(text: &[u8], source: Source, lines: &mut Vec<Line>) -> Result<(), Fatal> {
+    Reader { lines, open: Vec::new() }.text(text, source)
+}
+
+struct Reader<'a> {
+    lines: &'a mut Vec<Line>,
+    /// The files being read, each included by the one before it.
+    open: Vec<PathBuf>,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, path: &Path) -> Result<(), Fatal> {
+        let unreadable = |e: io::Error| {
+            Fatal::new(format!("Fatal error, can't open config file '{}': {}", path.display(), cause(&e)))
+        };
+        // A pipe, as of `<(command)`, has no path of its own.
+        let identity = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if self.open.contains(&identity) {
+            return Err(Fatal::new(format!("Config file '{}' includes itself", path.display())));
+        }
+        let text = fs::read(path).map_err(unreadable)?;
+        self.open.push(identity);
+        self.text(&text, Source::File(path.to_owned()))?;
+        self.open.pop();
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8], source: Source) -> Result<(), Fatal> {
+        let source = Arc::new(source);
+        for (i, text) in text.split(|byte| *byte == b'\n').enumerate() {
+            let text = text.trim_ascii();
+            if text.is_empty() || text[0] == b'#' {
+                continue;
+            }
+            let mut line = Line {
+                source: source.clone(),
+                number: i + 1,
+                text: String::from_utf8_lossy(text).into_owned(),
+                name: String::new(),
+                words: Vec::new(),
+            };
+            let mut words = split_words(text)
+                .ok_or_else(|| Fatal::at(&line, "Unbalanced quotes in configuration line"))?
+                .into_iter();
+            let Some(name) = words.next() else {
+                continue;
+            };
+            line.name = String::from_utf8_lossy(&name).to_ascii_lowercase();
+            line.words = words.collect();
+            match line.words.as_slice() {
+                [pattern] if line.name == "include" => {
+                    self.include(Path::new(std::ffi::OsStr::from_bytes(pattern)), &line)?
+                }
+                _ => self.lines.push(line),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what `line` includes. A pattern may match nothing, so that a directory of files may be empty; a
+    /// plain path must exist. A relative path starts at the working directory.
+    fn include(&mut self, pattern: &Path, line: &Line) -> Result<(), Fatal> {
+        if self.open.len() >= INCLUDE_DEPTH {
+            return Err(Fatal::at(line, format!("Files include each other more than {INCLUDE_DEPTH} deep")));
+        }
+        let paths = if is_pattern(pattern.as_os_str().as_bytes()) {
+            expand(pattern)
+        } else {
+            vec![pattern.to_owned()]
+        };
+        for path in paths {
+            self.file(&path)
+                .map_err(|fatal| if fatal.place.is_none() { Fatal::at(line, fatal.reason) } else { fatal })?;
+        }
+        Ok(())
+    }
+}
+
+/// What the operating system says, without Rust's number behind it.
+pub(crate) fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn is_pattern(name: &[u8]) -> bool {
+    name.iter().any(|byte| b"*?[".contains(byte))
+}
+
+/// The existing paths that match `pattern`, in order of name. Hidden names are matched only by a pattern that
+/// begins with a dot.
+fn expand(pattern: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::new()];
+    for component in pattern.components() {
+        let name = component.as_os_str().as_bytes();
+        if !matches!(component, Component::Normal(_)) || !is_pattern(name) {
+            paths.iter_mut().for_each(|path| path.push(component));
+            continue;
+        }
+        paths = paths.iter().flat_map(|directory| matching(directory, name)).collect();
+    }
+    paths.retain(|path| path.exists());
+    paths
+}
+
+fn matching(directory: &Path, pattern: &[u8]) -> Vec<PathBuf> {
+    let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let entries = fs::read_dir(here).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_vec()).collect();
+    names.retain(|name| (name[0] != b'.' || pattern[0] == b'.') && glob::matches(pattern, name));
+    names.sort();
+    names.into_iter().map(|name| directory.join(std::ffi::OsString::from_vec(name))).collect()
+}
+
+/// Splits a line into words: `plain`, `"double\n\x00"` with escapes, `'single'` where only `\'` is one.
+/// `None` if a quote is not closed, or closed in the middle of a word.
+pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    loop {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
+            return Some(words);
+        }
+        let mut word = Vec::new();
+        rest = split_word(rest, &mut word)?;
+        words.push(word);
+    }
+}
+
+/// Takes one word off the start of `rest`, and returns what is left.
+fn split_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        match rest {
+            [] => return Some(rest),
+            [space, ..] if space.is_ascii_whitespace() => return Some(rest),
+            // A quote may open in the middle of a word; where it closes, the word ends.
+            [quote @ (b'"' | b'\''), quoted @ ..] => {
+                let rest = unquote(quoted, *quote, word)?;
+                return rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest);
+            }
+            [byte, tail @ ..] => {
+                word.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+}
+
+/// Takes what stands before the closing `quote`, and returns what is left behind it.
+fn unquote<'a>(mut rest: &'a [u8], quote: u8, word: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let hex = |digit: u8| char::from(digit).to_digit(16).map(|n| n as u8);
+    loop {
+        rest = match rest {
+            [] => return None,
+            [byte, tail @ ..] if *byte == quote => return Some(tail),
+            [b'\\', b'\'', tail @ ..] if quote == b'\'' => {
+                word.push(b'\'');
+                tail
+            }
+            [b'\\', b'x', high, low, tail @ ..]
+                if quote == b'"' && hex(*high).is_some() && hex(*low).is_some() =>
+            {
+                word.push(hex(*high)? << 4 | hex(*low)?);
+                tail
+            }
+            [b'\\', escaped, tail @ ..] if quote == b'"' => {
+                word.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 0x08,
+                    b'a' => 0x07,
+                    other => *other,
+                });
+                tail
+            }
+            [byte, tail @ ..] => {
+                word.push(*byte);
+                tail
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tempdir::TempDir;
+    use mortise_sdk::declare::config::quote;
+
+    fn split(line: &str) -> Option<Vec<String>> {
+        let words = split_words(line.as_bytes())?;
+        Some(words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
+    }
+
+    #[test]
+    fn words_are_split_and_unquoted() {
+        for (line, words) in [
+            ("a  b\tc", &["a", "b", "c"][..]),
+            (r#"save """#, &["save", ""]),
+            (r#"x 'it\'s' "two words""#, &["x", "it's", "two words"]),
+            (r#"x "\x41\n\"\q" '\n'"#, &["x", "A\n\"q", "\\n"]),
+            (r#"x pre"fix ed" y"#, &["x", "prefix ed", "y"]),
+            (r#"x "\xg1""#, &["x", "xg1"]),
+            ("", &[]),
+        ] {
+            assert_eq!(
+                split(line).as_deref(),
+                Some(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>()[..]),
+                "{line}"
+            );
+        }
+        for line in [r#"x "abc"#, "x 'abc", r#"x "a"b"#, "x 'a'b", r#"x "a\"#] {
+            assert_eq!(split(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_is_split_back() {
+        let every_byte: Vec<u8> = (0..=255).collect();
+        assert_eq!(split_words(quote(&every_byte).as_bytes()), Some(vec![every_byte]));
+    }
+
+    #[test]
+    fn lines_remember_where_they_stand() {
+        let mut lines = Vec::new();
+        parse(b"# comment\n\n  PORT 1 \r\nx y\xff\n", Source::Stdin, &mut lines).unwrap();
+        assert_eq!((lines[0].number, lines[0].name.as_str(), lines[0].text.as_str()), (3, "port", "PORT 1"));
+        assert_eq!((lines[1].number, lines[1].words.as_slice()), (4, &[b"y\xff".to_vec()][..]));
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn an_error_names_its_line() {
+        let fatal =
+            parse(b"port 1\nport \"abc\n", Source::File("/etc/x.conf".into()), &mut Vec::new()).unwrap_err();
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            fatal.to_string(),
+            format!(
+                "\n*** FATAL CONFIG FILE ERROR (Mortise {version}) ***\n\
+                 Reading the configuration file, at line 2 of /etc/x.conf\n\
+                 >>> 'port \"abc'\nUnbalanced quotes in configuration line\n"
+            )
+        );
+    }
+
+    #[test]
+    fn included_lines_stand_where_the_include_was() {
+        let dir = TempDir::new("include");
+        dir.write("conf.d/b.conf", "b 1\n");
+        dir.write("conf.d/a.conf", "a 1\n");
+        dir.write("conf.d/.hidden.conf", "hidden 1\n");
+        let base = dir.path().display();
+        let main = dir.write(
+            "main.conf",
+            &format!(
+                "first 1\ninclude {base}/conf.d/*.conf\ninclude {base}/none/*.conf\n\
+                 include \"{base}/conf.d/a.conf\"\nlast 1\n"
+            ),
+        );
+        let mut lines = Vec::new();
+        read(&main, &mut lines).unwrap();
+        let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
+        assert_eq!(names, ["first", "a", "b", "a", "last"]);
+        assert_eq!(*lines[1].source, Source::File(dir.path().join("conf.d/a.conf")));
+        assert_eq!(lines[4].number, 5);
+    }
+
+    #[test]
+    fn a_missing_or_endless_include_is_refused() {
+        let dir = TempDir::new("endless");
+        let missing = dir.write("missing.conf", "\ninclude /no/such/file.conf\n");
+        let fatal = read(&missing, &mut Vec::new()).unwrap_err();
+        let reason = "Fatal error, can't open config file '/no/such/file.conf': No such file or directory";
+        assert_eq!(fatal.reason, reason);
+        assert!(fatal.to_string().contains("at line 2 of "), "{fatal}");
+
+        let path = dir.path().join("self.conf");
+        dir.write("self.conf", &format!("include {}\n", path.display()));
+        assert!(read(&path, &mut Vec::new()).unwrap_err().reason.contains("includes itself"));
+
+        for i in 0..20 {
+            dir.write(&format!("{i}.conf"), &format!("include {}/{}.conf\n", dir.path().display(), i + 1));
+        }
+        let fatal = read(&dir.path().join("0.conf"), &mut Vec::new()).unwrap_err();
+        assert_eq!(fatal.reason, "Files include each other more than 16 deep");
+        assert!(read(&dir.path().join("nosuch"), &mut Vec::new()).is_err());
+    }
+}

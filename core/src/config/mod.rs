@@ -1,0 +1,522 @@
+//! The configuration as a table: looked up by name, read by CONFIG GET, changed by CONFIG SET, loaded at
+//! start.
+//!
+//! Each feature declares its directives with `config!` beside the code they tune. This module owns what all
+//! of them share, and knows none of them; it is generic over the struct `C` that holds their values.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+
+use mortise_sdk::declare::config::{Access, Directive, quote};
+use mortise_sdk::{Error, glob};
+
+pub mod absent;
+pub mod docs;
+pub mod file;
+pub mod load;
+pub mod rewrite;
+#[cfg(test)]
+pub(crate) mod tempdir;
+pub mod values;
+
+/// A directive whose value lives elsewhere: in a loaded module.
+pub trait External: Send + Sync {
+    /// Its full name, the module's prefix included.
+    fn name(&self) -> &str;
+    /// Who may change it.
+    fn access(&self) -> Access;
+    /// Its value as CONFIG GET shows it.
+    fn get(&self) -> String;
+    /// Gives it a value, or says why not and leaves it as it was.
+    fn set(&self, value: &str) -> Result<(), String>;
+    /// The value it has if nobody sets it.
+    fn default(&self) -> String;
+}
+
+/// Every directive there is, by name.
+pub struct Directives<C: 'static> {
+    rows: Vec<Row<C>>,
+    /// Names and aliases to places in `rows`.
+    by_name: HashMap<String, usize>,
+}
+
+enum Row<C: 'static> {
+    Own(&'static Directive<C>),
+    External(Arc<dyn External>),
+}
+
+/// What CONFIG SET changed.
+pub struct Changed<C> {
+    /// The directives whose value is another now, by the names they were called by.
+    pub names: Vec<String>,
+    /// What there is to do because of it, each once, in the order of the arguments.
+    pub effects: Vec<Effect>,
+    before: C,
+    externals_before: Vec<(usize, String)>,
+}
+
+/// Something to do after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// The name behind `=>` in the declaration.
+    pub name: &'static str,
+    /// The directive that asked for it, for an error that it may cause.
+    pub directive: String,
+}
+
+impl<C> Row<C> {
+    fn name(&self) -> &str {
+        match self {
+            Row::Own(directive) => directive.name,
+            Row::External(external) => external.name(),
+        }
+    }
+
+    fn aliases(&self) -> &'static [&'static str] {
+        match self {
+            Row::Own(directive) => directive.aliases,
+            Row::External(_) => &[],
+        }
+    }
+
+    fn access(&self) -> Access {
+        match self {
+            Row::Own(directive) => directive.access,
+            Row::External(external) => external.access(),
+        }
+    }
+
+    fn get(&self, config: &C) -> String {
+        match self {
+            Row::Own(directive) => (directive.get)(config),
+            Row::External(external) => external.get(),
+        }
+    }
+
+    /// Sets it to `value`, as CONFIG SET gives it: in one piece, words parted by spaces.
+    fn set(&self, config: &mut C, value: &str) -> Result<(), String> {
+        match self {
+            Row::Own(directive) if directive.multiple => {
+                let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
+                (directive.set)(config, &words)
+            }
+            Row::Own(directive) => (directive.set)(config, &[value]),
+            Row::External(external) => external.set(value),
+        }
+    }
+}
+
+impl<C> Default for Directives<C> {
+    fn default() -> Self {
+        Directives { rows: Vec::new(), by_name: HashMap::new() }
+    }
+}
+
+impl<C: Clone> Directives<C> {
+    /// Adds a feature's table. Nothing is added if one of its names is taken.
+    pub fn install(&mut self, table: &'static [Directive<C>]) -> Result<(), String> {
+        self.extend(table.iter().map(Row::Own).collect())
+    }
+
+    /// Adds a module's directives. Nothing is added if one of their names is taken.
+    pub fn install_external(&mut self, table: Vec<Arc<dyn External>>) -> Result<(), String> {
+        self.extend(table.into_iter().map(Row::External).collect())
+    }
+
+    /// Takes out the directives of modules whose names begin with `prefix`.
+    pub fn remove_external(&mut self, prefix: &str) {
+        self.rows.retain(|row| matches!(row, Row::Own(_)) || !row.name().starts_with(prefix));
+        self.by_name.clear();
+        for (i, row) in self.rows.iter().enumerate() {
+            let names = [row.name()].into_iter().chain(row.aliases().iter().copied());
+            self.by_name.extend(names.map(|name| (name.to_owned(), i)));
+        }
+    }
+
+    fn extend(&mut self, rows: Vec<Row<C>>) -> Result<(), String> {
+        let mut added: HashMap<String, usize> = HashMap::new();
+        for (i, row) in rows.iter().enumerate() {
+            for name in [row.name()].into_iter().chain(row.aliases().iter().copied()) {
+                let name = name.to_ascii_lowercase();
+                if self.by_name.contains_key(&name) || added.insert(name, self.rows.len() + i).is_some() {
+                    return Err(format!("the directive '{}' exists already", row.name()));
+                }
+            }
+        }
+        self.by_name.extend(added);
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(&name.to_ascii_lowercase()).copied()
+    }
+
+    /// Whether there is a directive that `name` names, in any case, by alias too.
+    pub fn contains(&self, name: &str) -> bool {
+        self.position(name).is_some()
+    }
+
+    /// Whether the value of `name` must not appear in logs.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.position(name).is_some_and(|i| self.rows[i].access() == Access::Secret)
+    }
+
+    /// What CONFIG GET answers: names and values. A name without wildcards is answered as it was asked for.
+    pub fn get_matching(&self, config: &C, patterns: &[&[u8]]) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for pattern in patterns {
+            let pattern = String::from_utf8_lossy(pattern);
+            if !pattern.contains(['*', '?', '[']) {
+                if let Some(i) =
+                    self.position(&pattern).filter(|_| found.iter().all(|(name, _)| *name != pattern))
+                {
+                    found.push((pattern.into_owned(), self.rows[i].get(config)));
+                }
+                continue;
+            }
+            let pattern = pattern.to_ascii_lowercase();
+            for row in self.rows.iter().filter(|row| row.access() != Access::Hidden) {
+                for name in [row.name()].into_iter().chain(row.aliases().iter().copied()) {
+                    let matches = glob::matches(pattern.as_bytes(), name.as_bytes());
+                    if matches && found.iter().all(|(known, _)| known != name) {
+                        found.push((name.to_owned(), row.get(config)));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// What CONFIG SET does: sets all of `pairs`, or none of them if one is refused. `protected` says whether
+    /// the caller may change protected directives. What takes effect beyond the value itself is left to the
+    /// caller.
+    pub fn set_many(
+        &self,
+        config: &mut C,
+        pairs: &[(&[u8], &[u8])],
+        protected: bool,
+    ) -> Result<Changed<C>, Error> {
+        let mut chosen: Vec<(usize, String, &[u8])> = Vec::with_capacity(pairs.len());
+        for (name, value) in pairs {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let Some(i) = self.position(&name) else {
+                return Err(match absent::find(&name) {
+                    Some(_) => refused(&name, absent::NOT_YET),
+                    None => unknown(&name),
+                });
+            };
+            match self.rows[i].access() {
+                Access::Fixed => return Err(refused(&name, "can't set immutable config")),
+                Access::Protected if !protected => return Err(refused(&name, "can't set protected config")),
+                _ if chosen.iter().any(|(other, ..)| *other == i) => {
+                    return Err(refused(&name, "duplicate parameter"));
+                }
+                _ => chosen.push((i, name, value)),
+            }
+        }
+
+        // Own directives change in a copy that is thrown away on failure; those of modules are set back one
+        // by one.
+        let mut copy = config.clone();
+        let mut changed =
+            Changed { names: vec![], effects: vec![], before: config.clone(), externals_before: vec![] };
+        for (i, name, value) in chosen {
+            let row = &self.rows[i];
+            let before = row.get(&copy);
+            let set = match std::str::from_utf8(value) {
+                Ok(value) => row.set(&mut copy, value),
+                Err(_) => Err("argument must be valid UTF-8".into()),
+            };
+            if let Err(reason) = set {
+                self.restore_externals(&changed);
+                return Err(refused(&name, &reason));
+            }
+            if let Row::External(_) = row {
+                changed.externals_before.push((i, before.clone()));
+            }
+            if row.get(&copy) == before {
+                continue;
+            }
+            if let Row::Own(Directive { on_change: Some(effect), .. }) = row
+                && changed.effects.iter().all(|known| known.name != *effect)
+            {
+                changed.effects.push(Effect { name: effect, directive: name.clone() });
+            }
+            changed.names.push(name);
+        }
+        changed.before = mem::replace(config, copy);
+        Ok(changed)
+    }
+
+    /// Takes back what `set_many` did, when one of its effects has failed.
+    pub fn undo(&self, config: &mut C, changed: Changed<C>) {
+        self.restore_externals(&changed);
+        *config = changed.before;
+    }
+
+    fn restore_externals(&self, changed: &Changed<C>) {
+        for (i, value) in &changed.externals_before {
+            if let Row::External(external) = &self.rows[*i] {
+                // The module has taken this value before; should it refuse it now, nothing can be done about
+                // it.
+                let _ = external.set(value);
+            }
+        }
+    }
+
+    /// What redis.conf says of each directive, for CONFIG REWRITE.
+    pub fn entries(&self, config: &C) -> Vec<rewrite::Entry> {
+        let entry = |row: &Row<C>| match row {
+            Row::Own(directive) => {
+                let lines = (directive.lines)(config);
+                let force = lines != (directive.default)();
+                rewrite::Entry { name: directive.name.to_owned(), lines, force }
+            }
+            Row::External(external) => {
+                let value = external.get();
+                let force = value != external.default();
+                rewrite::Entry {
+                    name: external.name().to_owned(),
+                    lines: vec![quote(value.as_bytes())],
+                    force,
+                }
+            }
+        };
+        self.rows.iter().map(entry).collect()
+    }
+
+    /// The name that `name`, perhaps an alias, stands for.
+    pub fn canonical(&self, name: &str) -> Option<&str> {
+        self.position(name).map(|i| self.rows[i].name())
+    }
+}
+
+/// `-ERR CONFIG SET failed …`: `reason` as the directive, or an effect of its change, gave it.
+pub fn refused(directive: &str, reason: &str) -> Error {
+    Error::text(format!("ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}"))
+}
+
+fn unknown(directive: &str) -> Error {
+    Error::text(format!("ERR Unknown option or number of arguments for CONFIG SET - '{directive}'"))
+}
+
+/// Defines a configuration out of its parts, one for each feature that has directives.
+///
+/// ```ignore
+/// parts! {
+///     /// Every setting of the server.
+///     pub struct Config { server: ServerConfig, clients: ClientsConfig }
+/// }
+/// ```
+macro_rules! parts {
+    (
+        $(#[$head:meta])*
+        $vis:vis struct $Config:ident { $( $(#[$doc:meta])* $part:ident : $Part:ty ),* $(,)? }
+    ) => {
+        $(#[$head])*
+        #[derive(Clone, Default)]
+        $vis struct $Config {
+            $( $(#[$doc])* pub $part: $Part, )*
+        }
+        $(
+            impl AsRef<$Part> for $Config {
+                fn as_ref(&self) -> &$Part {
+                    &self.$part
+                }
+            }
+
+            impl AsMut<$Part> for $Config {
+                fn as_mut(&mut self) -> &mut $Part {
+                    &mut self.$part
+                }
+            }
+        )*
+    };
+}
+pub(crate) use parts;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::values::*;
+    use super::*;
+    use mortise_sdk::declare::config::Bytes;
+    use std::sync::Mutex;
+
+    mortise_sdk::config! {
+        /// Where to listen.
+        pub(crate) struct NetConfig {
+            /// TCP port.
+            live port: u16 = 6379 => listen;
+            /// Addresses.
+            live bind: Addresses = Addresses::everywhere() => listen;
+            /// Number of databases.
+            fixed databases: u32 = 16, in 1..=i32::MAX;
+            /// Working directory.
+            protected dir: String = "./".into() => chdir;
+            /// Password.
+            secret requirepass: Option<String> = None;
+        }
+    }
+
+    mortise_sdk::config! {
+        /// Values.
+        pub(crate) struct ValueConfig {
+            /// Entries of a small hash.
+            live hash_max_listpack_entries | hash_max_ziplist_entries: usize = 512;
+            /// Length of a value in it.
+            live hash_max_listpack_value | hash_max_ziplist_value: Bytes = Bytes(64), in 0..=i64::MAX;
+            /// Buffers.
+            live client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::default();
+            /// Snapshots.
+            live save: SavePoints = SavePoints(vec![]);
+            /// Not for everyone.
+            hidden hash_seed: i64 = 0;
+        }
+    }
+
+    parts! {
+        /// Both.
+        pub(crate) struct Config { net: NetConfig, value: ValueConfig }
+    }
+
+    pub(crate) fn directives() -> Directives<Config> {
+        let mut directives = Directives::default();
+        directives.install(NetConfig::directives()).unwrap();
+        directives.install(ValueConfig::directives()).unwrap();
+        directives
+    }
+
+    /// A module's directive that accepts what is shorter than five letters.
+    struct Greeting(Mutex<String>);
+
+    impl External for Greeting {
+        fn name(&self) -> &str {
+            "hello.greeting"
+        }
+        fn access(&self) -> Access {
+            Access::Live
+        }
+        fn get(&self) -> String {
+            self.0.lock().unwrap().clone()
+        }
+        fn set(&self, value: &str) -> Result<(), String> {
+            if value.len() > 4 {
+                return Err("too long".into());
+            }
+            *self.0.lock().unwrap() = value.to_owned();
+            Ok(())
+        }
+        fn default(&self) -> String {
+            "Hi".into()
+        }
+    }
+
+    fn get(config: &Config, patterns: &[&str]) -> Vec<String> {
+        let patterns: Vec<_> = patterns.iter().map(|p| p.as_bytes()).collect();
+        let found = directives().get_matching(config, &patterns);
+        found.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Changed<Config>, String> {
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        directives().set_many(config, &pairs, false).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn get_answers_names_as_asked_and_patterns_by_name() {
+        let config = Config::default();
+        assert_eq!(get(&config, &["PORT", "nosuch", "PORT"]), ["PORT=6379"]);
+        assert_eq!(
+            get(&config, &["HASH-MAX-ziplist-*", "hash-max-ziplist-value"]),
+            ["hash-max-ziplist-entries=512", "hash-max-ziplist-value=64"]
+        );
+        assert_eq!(
+            get(&config, &["hash-*"]).len(),
+            4,
+            "two directives and their aliases, not the hidden one"
+        );
+        assert_eq!(get(&config, &["hash-seed"]), ["hash-seed=0"]);
+        assert_eq!(get(&config, &["appendonly"]), [""; 0]);
+    }
+
+    #[test]
+    fn set_changes_all_and_names_each_effect_once() {
+        let mut config = Config::default();
+        let pairs = [("PORT", "7000"), ("bind", "127.0.0.1  ::1"), ("hash-max-ziplist-entries", "512")];
+        let changed = set(&mut config, &pairs).unwrap();
+        assert_eq!(changed.names, ["PORT", "bind"], "what keeps its value has not changed");
+        assert_eq!(changed.effects, [Effect { name: "listen", directive: "PORT".into() }]);
+        assert_eq!(get(&config, &["port", "bind"]), ["port=7000", "bind=127.0.0.1 ::1"]);
+        directives().undo(&mut config, changed);
+        assert_eq!(get(&config, &["port", "bind"]), ["port=6379", "bind=* -::*"]);
+    }
+
+    #[test]
+    fn set_changes_nothing_if_one_is_refused() {
+        let failed = |name: &str, why: &str| {
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+        };
+        for (pairs, error) in [
+            (
+                &[("port", "1"), ("nosuch", "2")][..],
+                "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'".to_owned(),
+            ),
+            (
+                &[("port", "1"), ("hash-max-ziplist-entries", "x")],
+                failed("hash-max-ziplist-entries", "argument couldn't be parsed into an integer"),
+            ),
+            (&[("port", "1"), ("Databases", "2")], failed("Databases", "can't set immutable config")),
+            (&[("port", "1"), ("dir", "/")], failed("dir", "can't set protected config")),
+            (&[("port", "1"), ("PORT", "2")], failed("PORT", "duplicate parameter")),
+            (
+                &[("port", "1"), ("appendonly", "yes")],
+                failed("appendonly", "Mortise does not have this directive yet"),
+            ),
+        ] {
+            let mut config = Config::default();
+            assert_eq!(set(&mut config, pairs).map(|_| ()).unwrap_err(), error);
+            assert_eq!(config.net.port, 6379);
+        }
+    }
+
+    #[test]
+    fn values_must_be_text() {
+        let pairs: [(&[u8], &[u8]); 1] = [(b"requirepass", b"\xff")];
+        let error = directives().set_many(&mut Config::default(), &pairs, false).map(|_| ()).unwrap_err();
+        assert!(error.as_str().ends_with("argument must be valid UTF-8"));
+        assert!(directives().is_secret("RequirePass") && !directives().is_secret("port"));
+    }
+
+    #[test]
+    fn protected_directives_are_set_by_those_who_may() {
+        let mut config = Config::default();
+        let changed = directives().set_many(&mut config, &[(b"dir", b"/tmp")], true).unwrap();
+        assert_eq!((config.net.dir.as_str(), changed.effects[0].name), ("/tmp", "chdir"));
+    }
+
+    #[test]
+    fn a_modules_directive_takes_part() {
+        let mut table = directives();
+        table.install_external(vec![Arc::new(Greeting(Mutex::new("Hi".into())))]).unwrap();
+        let mut config = Config::default();
+
+        table.set_many(&mut config, &[(b"hello.greeting", b"Ahoy")], false).unwrap();
+        let refused = table.set_many(&mut config, &[(b"hello.greeting", b"Yo"), (b"port", b"x")], false);
+        assert!(refused.is_err());
+        assert_eq!(table.get_matching(&config, &[b"hello.*"]), [("hello.greeting".into(), "Ahoy".into())]);
+        let entry = table.entries(&config).pop().unwrap();
+        assert_eq!((entry.lines, entry.force), (vec!["\"Ahoy\"".to_owned()], true));
+
+        table.remove_external("hello.");
+        assert!(!table.contains("hello.greeting") && table.contains("hash-max-ziplist-value"));
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let mut table = directives();
+        assert!(table.install(NetConfig::directives()).unwrap_err().contains("'port' exists already"));
+        assert_eq!(table.canonical("HASH-MAX-ZIPLIST-VALUE"), Some("hash-max-listpack-value"));
+    }
+}
