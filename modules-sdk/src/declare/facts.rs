@@ -79,12 +79,13 @@ impl Facts {
         let legacy = Legacy::of(&keys);
         let movable = if legacy.movable { flags::MOVABLEKEYS } else { Flags::NONE };
         let flags = Flags::all(spec.flags) | movable;
+        let implied = if flags.has(flags::CONTAINER) { -2 } else { usage.arity() };
         let words: Vec<String> = usage.name.iter().map(|word| word.to_ascii_lowercase()).collect();
         Ok(Facts {
             spec: *spec,
             name: words.join("|"),
             words,
-            arity: spec.arity.unwrap_or_else(|| usage.arity()),
+            arity: spec.arity.unwrap_or(implied),
             flags,
             categories: categories(spec, flags),
             first: legacy.first,
@@ -208,7 +209,7 @@ impl Span {
     }
 }
 
-/// Arguments that the row's keys name are keys.
+/// Arguments that the row's keys name are keys; channels that are routed like keys stay strings.
 fn mark_keys(usage: &mut Usage, spec: &Spec) -> Result<(), &'static str> {
     for (index, key) in spec.keys.iter().enumerate() {
         let mut named = false;
@@ -218,6 +219,9 @@ fn mark_keys(usage: &mut Usage, spec: &Spec) -> Result<(), &'static str> {
                 && argument.kind != Kind::PureToken
             {
                 named = true;
+                if key.access.has(NOT_KEY) {
+                    return;
+                }
                 argument.key_spec.get_or_insert(index);
                 if argument.kind == Kind::String {
                     argument.kind = Kind::Key;
@@ -388,9 +392,8 @@ mod tests {
         );
         assert_eq!((&*get.name, get.arity), ("config|get", -3));
         assert_eq!(names(get.categories), ["admin", "slow", "dangerous"]);
-        let client = facts(
-            const { Spec { usage: "CLIENT", arity: Some(-2), flags: &[CONTAINER], ..Spec::group("connection") } },
-        );
+        let client =
+            facts(const { Spec { usage: "CLIENT", flags: &[CONTAINER], ..Spec::group("connection") } });
         assert_eq!((client.arity, names(client.categories)), (-2, vec!["slow"]));
     }
 
