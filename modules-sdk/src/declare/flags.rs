@@ -84,12 +84,12 @@ flags! {
     FAST = 13 as "fast";
     /// Allowed before authentication.
     NO_AUTH = 14 as "no_auth";
-    /// Not a write, but may be replicated.
-    MAY_REPLICATE = 15 as "may_replicate";
+    /// Not a write, but may be replicated. Not shown.
+    MAY_REPLICATE = 15;
     /// Has key specs, but may be called without keys.
     NO_MANDATORY_KEYS = 18 as "no_mandatory_keys";
-    /// Needs `enable-debug-command` or its like.
-    PROTECTED = 19 as "protected";
+    /// Needs `enable-debug-command` or its like. Not shown.
+    PROTECTED = 19;
     /// Refused while data is loaded asynchronously.
     NO_ASYNC_LOADING = 20 as "no_async_loading";
     /// Refused inside a transaction.
@@ -104,4 +104,8 @@ flags! {
     SESSION_ONLY = 41;
     /// Obeyed inside a transaction instead of being queued (EXEC, DISCARD, MULTI, WATCH, QUIT, RESET). Not shown.
     NOT_QUEUED = 42;
+    /// A container: it has subcommands, and is nothing without one. Not shown.
+    CONTAINER = 43;
+    /// For the server's own use or for tests; COMMAND DOCS marks it so. Not shown.
+    SYSCMD = 44;
 }

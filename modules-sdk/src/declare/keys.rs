@@ -11,7 +11,12 @@ pub struct KeyUse {
     pub at: Option<KeyPosition>,
     /// The note that COMMAND INFO shows, if any.
     pub notes: &'static str,
+    /// What one call does to its keys, where that depends on the other arguments.
+    pub refine: Option<Refine>,
 }
+
+/// Tells what one call does to its keys, from the number of its arguments and access to each (0 is the name).
+pub type Refine = for<'a> fn(usize, &dyn Fn(usize) -> &'a [u8]) -> Access;
 
 /// Where keys are, as Redis's key specifications say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,13 +134,19 @@ pub const fn key(arg: &'static str, access: &[Access]) -> KeyUse {
         union |= access[i].0;
         i += 1;
     }
-    KeyUse { arg, access: Access(union), at: None, notes: "" }
+    KeyUse { arg, access: Access(union), at: None, notes: "", refine: None }
 }
 
 impl KeyUse {
     /// The same, with positions that the usage line cannot tell.
     pub const fn at(mut self, begin: Begin, find: Find) -> KeyUse {
         self.at = Some(KeyPosition { begin, find });
+        self
+    }
+
+    /// The same, with what one call does to its keys told by a function.
+    pub const fn refined(mut self, refine: Refine) -> KeyUse {
+        self.refine = Some(refine);
         self
     }
 

@@ -2,6 +2,7 @@
 
 pub mod category;
 pub mod config;
+pub mod facts;
 pub mod feature;
 pub mod flags;
 pub mod info;
@@ -11,9 +12,10 @@ pub mod usage;
 
 pub use category::Category;
 pub use config::Directive;
+pub use facts::{BadKeys, Facts, KeyRef, KeySpec};
 pub use feature::{Feature, Ground};
 pub use flags::*;
 pub use info::{Field, Section, Shown};
 pub use keys::*;
-pub use spec::{Command, Deprecation, Spec};
-pub use usage::Usage;
+pub use spec::{ArgumentAge, Command, Deprecation, Spec, added, outdated};
+pub use usage::{Argument, Kind, Usage, UsageError};

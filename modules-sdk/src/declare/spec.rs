@@ -32,6 +32,29 @@ pub struct Spec {
     pub history: &'static [(&'static str, &'static str)],
     /// Since when, and in favour of what, it is deprecated.
     pub deprecated: Option<Deprecation>,
+    /// Arguments that are younger than the command, or outdated.
+    pub ages: &'static [ArgumentAge],
+}
+
+/// When an argument came, or was outdated: what COMMAND DOCS says of single arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct ArgumentAge {
+    /// Its token, or its name if it has none.
+    pub argument: &'static str,
+    /// The version that brought it.
+    pub since: Option<&'static str>,
+    /// The version that made it outdated.
+    pub deprecated: Option<&'static str>,
+}
+
+/// The argument with this token (or name, if it has none) came with a version.
+pub const fn added(argument: &'static str, version: &'static str) -> ArgumentAge {
+    ArgumentAge { argument, since: Some(version), deprecated: None }
+}
+
+/// The argument with this token (or name, if it has none) is outdated since a version.
+pub const fn outdated(argument: &'static str, version: &'static str) -> ArgumentAge {
+    ArgumentAge { argument, since: None, deprecated: Some(version) }
 }
 
 /// Since when a command is deprecated, and what replaces it.
@@ -59,6 +82,7 @@ impl Spec {
             tips: &[],
             history: &[],
             deprecated: None,
+            ages: &[],
         }
     }
 

@@ -1,8 +1,655 @@
 //! The usage line: one string from which arity, argument tree and key positions are derived.
+//!
+//! ```text
+//! SET key value [condition=<NX | XX>] [GET] [expiration=<EX seconds:int | PX milliseconds:int | KEEPTTL>]
+//! ```
+//!
+//! # Grammar
+//!
+//! | written | meaning |
+//! |---|---|
+//! | `CONFIG GET` | up to two leading words in capitals are the name: a command, or container and subcommand |
+//! | `member` | an argument: a string, or a key if the row's `keys` name it |
+//! | `count:int` | an argument of another type: `int`, `double`, `pattern`, `time` (Unix time), `key` |
+//! | `NX` | another word in capitals (or of signs: `*`, `=`, `~`, `$`) is a token, to be sent as it stands |
+//! | `EX seconds:int` | a token belongs to the argument after it, unless that is optional or a token itself |
+//! | `sorting=ALPHA` | a token with a name of its own; it stands alone, whatever follows |
+//! | `[x]` | may be left out |
+//! | `<a \| b>`, `[a \| b]` | one of several |
+//! | `<a b>`, `[a b]` | several together, a block |
+//! | `[LIMIT offset:int count:int]` | a token that leads a group belongs to all of it |
+//! | `condition=<a \| b>` | a group with a name of its own; else its name is its parts' names, joined by `_` |
+//! | `x...` | may be repeated; `<TOKEN x>...` and `[TOKEN x]...` with the token, `TOKEN x...` without |
+//!
+//! A group of one is a block only if it has a name; without one it just holds its content together.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::keys::{Begin, Find, KeyPosition};
 
 /// A parsed usage line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Usage {
-    /// The name: one word, or container and subcommand.
-    pub name: Vec<String>,
+    /// The name in capitals: one word, or container and subcommand.
+    pub name: Vec<&'static str>,
+    /// The arguments, in order.
+    pub arguments: Vec<Argument>,
+}
+
+/// An argument, or several that belong together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Argument {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What it is.
+    pub kind: Kind,
+    /// The token before it, or the token that it is.
+    pub token: Option<&'static str>,
+    /// It may be left out.
+    pub optional: bool,
+    /// It may be repeated.
+    pub multiple: bool,
+    /// If repeated, so is its token.
+    pub multiple_token: bool,
+    /// Which of the command's key specifications finds it. Known once the row's keys are.
+    pub key_spec: Option<usize>,
+    /// The version that brought it, where that is not the command's own.
+    pub since: Option<&'static str>,
+    /// The version that made it outdated.
+    pub deprecated: Option<&'static str>,
+}
+
+/// What an argument is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Any bytes.
+    String,
+    /// An integer.
+    Integer,
+    /// A double.
+    Double,
+    /// A key.
+    Key,
+    /// A glob pattern.
+    Pattern,
+    /// A moment, as seconds or milliseconds since 1970.
+    UnixTime,
+    /// A token alone.
+    PureToken,
+    /// One of several.
+    OneOf(Vec<Argument>),
+    /// Several together.
+    Block(Vec<Argument>),
+}
+
+impl Kind {
+    /// The name that COMMAND DOCS shows.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::Integer => "integer",
+            Kind::Double => "double",
+            Kind::Key => "key",
+            Kind::Pattern => "pattern",
+            Kind::UnixTime => "unix-time",
+            Kind::PureToken => "pure-token",
+            Kind::OneOf(_) => "oneof",
+            Kind::Block(_) => "block",
+        }
+    }
+
+    /// What it consists of, if it is a choice or a block.
+    pub fn parts(&self) -> &[Argument] {
+        match self {
+            Kind::OneOf(parts) | Kind::Block(parts) => parts,
+            _ => &[],
+        }
+    }
+
+    fn parts_mut(&mut self) -> &mut [Argument] {
+        match self {
+            Kind::OneOf(parts) | Kind::Block(parts) => parts,
+            _ => &mut [],
+        }
+    }
+}
+
+/// Why a row is not a declaration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageError {
+    /// The usage line.
+    pub usage: &'static str,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "usage line \"{}\": {}", self.usage, self.reason)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl Usage {
+    /// Parses a usage line.
+    pub fn parse(usage: &'static str) -> Result<Usage, UsageError> {
+        let wrong = |reason| UsageError { usage, reason };
+        let words = lex(usage);
+        let name: Vec<&'static str> = words
+            .iter()
+            .take(2)
+            .map_while(|word| match word {
+                Word::Plain(text) if is_token(text) => Some(*text),
+                _ => None,
+            })
+            .collect();
+        if name.is_empty() {
+            return Err(wrong("it begins with no name in capitals"));
+        }
+        let mut parser = Parser { words: &words, at: name.len() };
+        let mut alternatives = parser.sequence(0).map_err(wrong)?;
+        if parser.at < words.len() {
+            return Err(wrong("a bracket is closed that was not opened"));
+        }
+        match (alternatives.pop(), alternatives.is_empty()) {
+            (Some(items), true) => Ok(Usage { name, arguments: bind(items) }),
+            _ => Err(wrong("a choice stands outside brackets")),
+        }
+    }
+
+    /// The number of words of a call, the name among them; negative if it is a minimum.
+    pub fn arity(&self) -> i32 {
+        let least = self.name.len() as i32 + width(&self.arguments);
+        if self.arguments.iter().all(Argument::is_fixed) { least } else { -least }
+    }
+
+    /// Where the keys are that the argument `name` stands for, if the line tells.
+    pub fn key_position(&self, name: &str) -> Option<KeyPosition> {
+        let mut at = self.name.len() as i32;
+        let mut fixed = true;
+        // Where the part begins whose positions depend on what is sent.
+        let mut head = at;
+        for (i, argument) in self.arguments.iter().enumerate() {
+            if let Some(offset) = argument.offset_of(name) {
+                let step = argument.stride();
+                let paired = argument.kind.parts().iter().filter(|part| part.multiple).count() as i32;
+                let counted = i > 0 && self.arguments[i - 1].name == "numkeys" && argument.multiple;
+                let (begin, find) = match argument.token {
+                    _ if counted && fixed => {
+                        (Begin::Index(at - 1), Find::KeyNum { index: 0, first: 1, step })
+                    }
+                    Some(token) => {
+                        let (last, limit) = match paired {
+                            0 if !argument.multiple => (0, 0),
+                            0 | 1 => (-1, 0),
+                            lists => (-1, lists),
+                        };
+                        (Begin::Keyword(token, head), Find::Range { last, step, limit })
+                    }
+                    None if !fixed => return None,
+                    None => {
+                        let tail = width(&self.arguments[i + 1..]);
+                        let last = if argument.multiple { -1 - tail } else { 0 };
+                        (Begin::Index(at + offset), Find::Range { last, step, limit: 0 })
+                    }
+                };
+                return Some(KeyPosition { begin, find });
+            }
+            fixed &= argument.is_fixed();
+            at += argument.least();
+            if fixed {
+                head = at;
+            }
+        }
+        None
+    }
+
+    /// Calls `visit` with every argument, at any depth, in order.
+    pub fn each_argument(&mut self, visit: &mut dyn FnMut(&mut Argument)) {
+        fn walk(arguments: &mut [Argument], visit: &mut dyn FnMut(&mut Argument)) {
+            for argument in arguments {
+                visit(argument);
+                walk(argument.kind.parts_mut(), visit);
+            }
+        }
+        walk(&mut self.arguments, visit);
+    }
+}
+
+/// How many words some arguments are at least.
+fn width(arguments: &[Argument]) -> i32 {
+    arguments.iter().map(Argument::least).sum()
+}
+
+impl Argument {
+    fn new(name: Cow<'static, str>, kind: Kind) -> Argument {
+        Argument {
+            name,
+            kind,
+            token: None,
+            optional: false,
+            multiple: false,
+            multiple_token: false,
+            key_spec: None,
+            since: None,
+            deprecated: None,
+        }
+    }
+
+    /// How many words it is at least.
+    fn least(&self) -> i32 {
+        if self.optional { 0 } else { self.once() }
+    }
+
+    /// How many words it is if it is sent once.
+    fn once(&self) -> i32 {
+        match self.kind {
+            Kind::PureToken => 1,
+            _ => i32::from(self.token.is_some()) + self.without_token(),
+        }
+    }
+
+    fn without_token(&self) -> i32 {
+        match &self.kind {
+            Kind::OneOf(parts) => parts.iter().map(Argument::least).min().unwrap_or(0),
+            Kind::Block(parts) => width(parts),
+            _ => 1,
+        }
+    }
+
+    /// How many words lie between one repetition and the next.
+    fn stride(&self) -> i32 {
+        // In a block of lists it is each list's own elements that repeat.
+        if self.multiple { self.without_token() + i32::from(self.multiple_token) } else { 1 }
+    }
+
+    /// Whether it is the same number of words in every call.
+    fn is_fixed(&self) -> bool {
+        let inner = match &self.kind {
+            Kind::OneOf(parts) => {
+                parts.iter().all(|part| part.is_fixed() && part.least() == parts[0].least())
+            }
+            kind => kind.parts().iter().all(Argument::is_fixed),
+        };
+        inner && !self.optional && !self.multiple
+    }
+
+    /// How many words after its token it names `name`, if it does at a place that does not move.
+    fn offset_of(&self, name: &str) -> Option<i32> {
+        match &self.kind {
+            _ if self.name == name && self.kind.parts().is_empty() && self.kind != Kind::PureToken => Some(0),
+            Kind::Block(parts) => {
+                let mut at = 0;
+                for part in parts {
+                    if let Some(offset) = part.offset_of(name) {
+                        return Some(at + offset);
+                    }
+                    if !part.is_fixed() {
+                        return None;
+                    }
+                    at += part.least();
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A word or sign of a usage line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Word {
+    Plain(&'static str),
+    /// `name=`, right before a token or a group.
+    Name(&'static str),
+    Open(char),
+    Close(char),
+    Bar,
+    Dots,
+}
+
+fn lex(usage: &'static str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut rest = usage.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let (word, len) = match first {
+            '<' | '[' => (Word::Open(first), 1),
+            '>' | ']' => (Word::Close(first), 1),
+            '|' => (Word::Bar, 1),
+            _ if rest.starts_with("...") => (Word::Dots, 3),
+            _ => {
+                let end = rest.find([' ', '<', '>', '[', ']', '|']).unwrap_or(rest.len());
+                let end = rest[..end].find("...").unwrap_or(end);
+                match rest[..end].find('=') {
+                    Some(sign) if sign > 0 => (Word::Name(&rest[..sign]), sign + 1),
+                    _ => (Word::Plain(&rest[..end]), end),
+                }
+            }
+        };
+        words.push(word);
+        rest = rest[len..].trim_start();
+    }
+    words
+}
+
+fn is_token(word: &str) -> bool {
+    let letters =
+        word.chars().any(|c| c.is_ascii_uppercase()) && !word.chars().any(|c| c.is_ascii_lowercase());
+    letters || matches!(word, "*" | "=" | "~" | "$")
+}
+
+/// A part of a sequence, before it is known what a token belongs to.
+enum Item {
+    Token(&'static str),
+    Argument(Argument),
+}
+
+/// Deeper groups are surely a mistake.
+const MAX_DEPTH: usize = 8;
+
+struct Parser<'a> {
+    words: &'a [Word],
+    at: usize,
+}
+
+type Parsed<T> = Result<T, &'static str>;
+
+impl Parser<'_> {
+    fn next_is(&mut self, word: Word) -> bool {
+        let found = self.words.get(self.at) == Some(&word);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Alternatives up to a closing bracket, which is left, or to the end.
+    fn sequence(&mut self, depth: usize) -> Parsed<Vec<Vec<Item>>> {
+        let mut alternatives = vec![Vec::new()];
+        while let Some(&word) = self.words.get(self.at) {
+            self.at += 1;
+            let item = match word {
+                Word::Close(_) => {
+                    self.at -= 1;
+                    break;
+                }
+                Word::Bar => {
+                    alternatives.push(Vec::new());
+                    continue;
+                }
+                Word::Dots => return Err("there is nothing before \"...\""),
+                Word::Open(bracket) => self.group(None, bracket, depth)?,
+                Word::Name(name) => match self.words.get(self.at).copied() {
+                    Some(Word::Open(bracket)) => {
+                        self.at += 1;
+                        self.group(Some(name), bracket, depth)?
+                    }
+                    Some(Word::Plain(token)) if is_token(token) => {
+                        self.at += 1;
+                        Item::Argument(pure_token(Cow::Borrowed(name), token))
+                    }
+                    _ => return Err("a name is given to neither a group nor a token"),
+                },
+                Word::Plain(token) if is_token(token) => Item::Token(token),
+                Word::Plain(word) => Item::Argument(plain(word)),
+            };
+            let item = if self.next_is(Word::Dots) { repeated(item, word) } else { item };
+            if let Some(items) = alternatives.last_mut() {
+                items.push(item);
+            }
+        }
+        Ok(alternatives)
+    }
+
+    /// What stands between an opening bracket, which has been read, and its counterpart.
+    fn group(&mut self, name: Option<&'static str>, bracket: char, depth: usize) -> Parsed<Item> {
+        if depth == MAX_DEPTH {
+            return Err("groups are nested too deeply");
+        }
+        let alternatives = self.sequence(depth + 1)?;
+        if !self.next_is(Word::Close(if bracket == '<' { '>' } else { ']' })) {
+            return Err("a bracket is not closed");
+        }
+        if alternatives.iter().any(Vec::is_empty) {
+            return Err("a group or an alternative is empty");
+        }
+        let mut parts: Vec<Argument> = Vec::new();
+        let choice = alternatives.len() > 1;
+        for items in alternatives {
+            parts.push(together(items, if choice { None } else { name }));
+        }
+        let mut argument = match parts.pop() {
+            Some(only) if parts.is_empty() => only,
+            last => {
+                parts.extend(last);
+                Argument::new(name.map_or_else(|| joined(&parts), Cow::Borrowed), Kind::OneOf(parts))
+            }
+        };
+        argument.optional |= bracket == '[';
+        Ok(Item::Argument(argument))
+    }
+}
+
+/// An argument that is written `name` or `name:type`.
+fn plain(word: &'static str) -> Argument {
+    let (name, kind) = match word.rsplit_once(':') {
+        Some((name, "int")) => (name, Kind::Integer),
+        Some((name, "double")) => (name, Kind::Double),
+        Some((name, "pattern")) => (name, Kind::Pattern),
+        Some((name, "time")) => (name, Kind::UnixTime),
+        Some((name, "key")) => (name, Kind::Key),
+        // `ip:port` is a name.
+        _ => (word, Kind::String),
+    };
+    Argument::new(Cow::Borrowed(name), kind)
+}
+
+fn pure_token(name: Cow<'static, str>, token: &'static str) -> Argument {
+    Argument { token: Some(token), ..Argument::new(name, Kind::PureToken) }
+}
+
+/// The item, followed by `...`; `begin` is the word that it began with.
+fn repeated(item: Item, begin: Word) -> Item {
+    let mut argument = settled(item);
+    argument.multiple = true;
+    argument.multiple_token = matches!(begin, Word::Open(_) | Word::Name(_))
+        && argument.token.is_some()
+        && argument.kind != Kind::PureToken;
+    Item::Argument(argument)
+}
+
+/// The item, if it is a token, as an argument of its own.
+fn settled(item: Item) -> Argument {
+    match item {
+        Item::Token(token) => pure_token(Cow::Owned(token.to_ascii_lowercase()), token),
+        Item::Argument(argument) => argument,
+    }
+}
+
+/// Whether a token before this item belongs to it.
+fn takes_token(item: &Item) -> bool {
+    matches!(item, Item::Argument(argument) if argument.token.is_none() && !argument.optional)
+}
+
+/// Gives each token to the argument after it.
+fn bind(items: Vec<Item>) -> Vec<Argument> {
+    let mut arguments = Vec::with_capacity(items.len());
+    let mut waiting: Option<&'static str> = None;
+    for item in items {
+        if let Some(token) = waiting.take() {
+            if takes_token(&item) {
+                arguments.push(Argument { token: Some(token), ..settled(item) });
+                continue;
+            }
+            arguments.push(settled(Item::Token(token)));
+        }
+        match item {
+            Item::Token(token) => waiting = Some(token),
+            Item::Argument(argument) => arguments.push(argument),
+        }
+    }
+    arguments.extend(waiting.map(|token| settled(Item::Token(token))));
+    arguments
+}
+
+/// The items of a group or alternative as one argument: the only one there is, or a block.
+fn together(mut items: Vec<Item>, name: Option<&'static str>) -> Argument {
+    let mut token = None;
+    if let [Item::Token(leading), second, ..] = &items[..]
+        && takes_token(second)
+    {
+        token = Some(*leading);
+        items.remove(0);
+    }
+    let mut parts = bind(items);
+    if parts.len() == 1
+        && name.is_none()
+        && let Some(mut only) = parts.pop()
+    {
+        only.token = token.or(only.token);
+        return only;
+    }
+    let name = name.map_or_else(|| joined(&parts), Cow::Borrowed);
+    Argument { token, ..Argument::new(name, Kind::Block(parts)) }
+}
+
+fn joined(parts: &[Argument]) -> Cow<'static, str> {
+    Cow::Owned(parts.iter().map(|part| &*part.name).collect::<Vec<_>>().join("_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(usage: &'static str) -> Usage {
+        Usage::parse(usage).unwrap()
+    }
+
+    /// One argument in a compact form: token~name:kind(parts)flags.
+    fn shown(argument: &Argument) -> String {
+        let token = argument.token.map_or(String::new(), |token| format!("{token}~"));
+        let parts = argument.kind.parts().iter().map(shown).collect::<Vec<_>>().join(" ");
+        let parts = if parts.is_empty() { parts } else { format!("({parts})") };
+        let flags = [(argument.optional, "?"), (argument.multiple, "*"), (argument.multiple_token, "t")];
+        let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+        format!("{token}{}:{}{parts}{flags}", argument.name, argument.kind.name())
+    }
+
+    fn tree(usage: &'static str) -> String {
+        parse(usage).arguments.iter().map(shown).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn trees() {
+        for (usage, expected) in [
+            ("GET key", "key:string"),
+            ("CONFIG GET parameter=<parameter>...", "parameter:block(parameter:string)*"),
+            ("MSET <key value>...", "key_value:block(key:string value:string)*"),
+            (
+                "S k [condition=<NX | XX>] [GET] [expiration=<EX seconds:int | EXAT at:time | KEEPTTL>]",
+                "k:string condition:oneof(NX~nx:pure-token XX~xx:pure-token)? GET~get:pure-token? \
+                 expiration:oneof(EX~seconds:integer EXAT~at:unix-time KEEPTTL~keepttl:pure-token)?",
+            ),
+            ("Z [LIMIT offset:int count:int]", "LIMIT~offset_count:block(offset:integer count:integer)?"),
+            (
+                "Z [WEIGHTS weight:int...] [AGGREGATE aggregate=<SUM | MIN>]",
+                "WEIGHTS~weight:integer?* AGGREGATE~aggregate:oneof(SUM~sum:pure-token MIN~min:pure-token)?",
+            ),
+            (
+                "S [GET pattern:pattern]... [sorting=ALPHA]",
+                "GET~pattern:pattern?*t ALPHA~sorting:pure-token?",
+            ),
+            ("C I [ID id=<client-id:int...>]", "ID~id:block(client-id:integer*)?"),
+            (
+                "R O <h p:int | NO ONE>",
+                "h_p_no_one:oneof(h_p:block(h:string p:integer) no_one:block(NO~no:pure-token ONE~one:pure-token))",
+            ),
+            ("X STREAMS streams=<key... id...>", "streams:block(key:string* id:string*)"),
+            (
+                "X [A] STREAMS streams=<key... id...>",
+                "A~a:pure-token? STREAMS~streams:block(key:string* id:string*)",
+            ),
+            ("C K <ip:port | ADDR ip:port>", "ip:port_ip:port:oneof(ip:port:string ADDR~ip:port:string)"),
+            ("G [count=<<COUNT count:int> [ANY]>]", "count:block(COUNT~count:integer ANY~any:pure-token?)?"),
+            ("X A <= | ~> n", "=_~:oneof(=~=:pure-token ~~~:pure-token) n:string"),
+        ] {
+            assert_eq!(tree(usage), expected, "{usage}");
+        }
+    }
+
+    #[test]
+    fn arities() {
+        for (usage, arity) in [
+            ("PING [message]", -1),
+            ("GET key", 2),
+            ("LMOVE source destination <LEFT | RIGHT> <LEFT | RIGHT>", 5),
+            ("SET key value [NX | XX] [EX seconds:int | KEEPTTL]", -3),
+            ("MSET <key value>...", -3),
+            ("CONFIG SET <parameter value>...", -4),
+            ("OBJECT ENCODING key", 3),
+            ("BLPOP key... timeout:double", -3),
+            ("ZUNIONSTORE destination numkeys:int key... [WEIGHTS weight:int...]", -4),
+            ("GEO key <FROMMEMBER m | FROMLONLAT x:double y:double>", -4),
+            ("XREAD [COUNT count:int] STREAMS streams=<key... id...>", -4),
+        ] {
+            assert_eq!(parse(usage).arity(), arity, "{usage}");
+        }
+    }
+
+    #[test]
+    fn key_positions() {
+        use Begin::{Index, Keyword};
+        let range = |last, step, limit| Find::Range { last, step, limit };
+        for (usage, arg, begin, find) in [
+            ("GET key", "key", Index(1), range(0, 1, 0)),
+            ("OBJECT ENCODING key", "key", Index(2), range(0, 1, 0)),
+            ("DEL key...", "key", Index(1), range(-1, 1, 0)),
+            ("SUNSUBSCRIBE [channel...]", "channel", Index(1), range(-1, 1, 0)),
+            ("MSET <key value>...", "key", Index(1), range(-1, 2, 0)),
+            ("BLPOP key... timeout:double", "key", Index(1), range(-2, 1, 0)),
+            ("LMOVE source destination", "destination", Index(2), range(0, 1, 0)),
+            (
+                "XREAD [COUNT n:int] STREAMS streams=<key... id...>",
+                "key",
+                Keyword("STREAMS", 1),
+                range(-1, 1, 2),
+            ),
+            ("GEO key x [STORE to]", "to", Keyword("STORE", 3), range(0, 1, 0)),
+            (
+                "EVAL script numkeys:int [key...] [arg...]",
+                "key",
+                Index(2),
+                Find::KeyNum { index: 0, first: 1, step: 1 },
+            ),
+            (
+                "BZMPOP timeout:double numkeys:int key... <MIN | MAX>",
+                "key",
+                Index(2),
+                Find::KeyNum { index: 0, first: 1, step: 1 },
+            ),
+        ] {
+            assert_eq!(parse(usage).key_position(arg), Some(KeyPosition { begin, find }), "{usage}");
+        }
+        assert_eq!(parse("X [a] key").key_position("key"), None);
+        assert_eq!(parse("X key").key_position("other"), None);
+    }
+
+    #[test]
+    fn refusals() {
+        for usage in [
+            "",
+            "get key",
+            "GET [key",
+            "GET key]",
+            "GET <key]",
+            "GET ...",
+            "GET a | b",
+            "GET <>",
+            "GET <a | >",
+            "GET a=b",
+            "GET [[[[[[[[[[a]]]]]]]]]]",
+        ] {
+            assert!(Usage::parse(usage).is_err(), "{usage}");
+        }
+    }
 }
