@@ -112,10 +112,11 @@ impl Ranked {
         };
         loop {
             match tree {
-                Tree::Leaf(run) => return before + run.partition(0, |index| leads_in(run, index)),
+                Tree::Leaf(run) => return before + run.partition(0..run.len(), |index| leads_in(run, index)),
                 Tree::Inner(inner) => {
                     // The last child whose first entry leads; the first child if none does.
-                    let child = inner.keys.partition(1, |index| leads_in(&inner.keys, index)) - 1;
+                    let child =
+                        inner.keys.partition(1..inner.keys.len(), |index| leads_in(&inner.keys, index)) - 1;
                     before += inner.counts[..child].iter().sum::<usize>();
                     tree = &inner.children[child];
                 }

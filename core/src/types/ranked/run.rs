@@ -3,7 +3,6 @@
 //! Scores and the places of the members stand in order; the members themselves stand in one buffer as they came,
 //! without holes. Long members have an allocation of their own, which copies of the run share.
 
-use std::cmp::Ordering;
 use std::mem::size_of;
 use std::ops::Range;
 
@@ -66,20 +65,22 @@ impl Run {
 
     /// Where this entry stands, or would, not below `from`.
     pub(super) fn search(&self, from: usize, score: f64, member: &[u8]) -> Result<usize, usize> {
-        let index = self.partition(from, |index| match compare(self.scores[index], score) {
-            Ordering::Less => true,
-            Ordering::Equal => self.member(index) < member,
-            Ordering::Greater => false,
-        });
-        if index < self.len() && compare(self.scores[index], score).is_eq() && self.member(index) == member {
+        // Counting is quicker than halving: no branch is mispredicted, and the lines are fetched all at once.
+        let (mut below, mut equal) = (from, 0);
+        for &other in &self.scores[from..] {
+            below += usize::from(other < score);
+            equal += usize::from(other == score);
+        }
+        let index = self.partition(below..below + equal, |index| self.member(index) < member);
+        if index < below + equal && self.member(index) == member {
             return Ok(index);
         }
         Err(index)
     }
 
-    /// The first index not below `from` for which `leads` does not hold.
-    pub(super) fn partition(&self, from: usize, leads: impl Fn(usize) -> bool) -> usize {
-        let (mut low, mut high) = (from, self.len());
+    /// The first index in `range` for which `leads` does not hold, or its end.
+    pub(super) fn partition(&self, range: Range<usize>, leads: impl Fn(usize) -> bool) -> usize {
+        let (mut low, mut high) = (range.start, range.end);
         while low < high {
             let middle = (low + high) / 2;
             if leads(middle) {
@@ -240,11 +241,6 @@ impl Clone for Run {
         data.extend_from_slice(&self.data);
         Run { scores, data, longs: self.longs.clone(), offsets: self.offsets }
     }
-}
-
-/// The order of scores, in which -0 equals 0.
-fn compare(a: f64, b: f64) -> Ordering {
-    a.partial_cmp(&b).unwrap_or_else(|| a.total_cmp(&b))
 }
 
 fn long_memory(member: &Arc<Box<[u8]>>) -> usize {

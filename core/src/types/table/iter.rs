@@ -41,8 +41,8 @@ impl<'a> Iterator for Iter<'a> {
                     self.leaf = Some(leaf);
                     self.index = 0;
                 }
-                Some(Slot::Node(node)) => self.path.push(node.slots().iter()),
-                Some(Slot::Of(_)) => {}
+                Some(Slot::Node { node, .. }) => self.path.push(node.slots().iter()),
+                Some(Slot::Of { .. }) => {}
             }
         }
     }

@@ -10,8 +10,8 @@ use triomphe::Arc;
 use super::leaf::{Leaf, SLOTS, Set, tag};
 use super::size_class;
 
-/// The most bits that a node spends: a write to a shared table copies one node of each level, 64 slots.
-pub(super) const BITS: u32 = 6;
+/// The most bits that a node spends: a write to a shared table copies one node of each level, 256 slots.
+pub(super) const BITS: u32 = 8;
 
 /// The most bits that lead to a leaf: as many as a cursor has, so that every leaf begins at a cursor.
 pub(super) const DEPTH_MAX: u32 = super::CURSOR_BITS;
@@ -30,11 +30,12 @@ pub(super) struct Node {
 #[derive(Clone)]
 pub(super) enum Slot {
     /// The leaf of all hashes that agree with this slot in `bits` of the node's bits.
-    Leaf { bits: u8, leaf: Arc<Leaf> },
+    Leaf { first: u8, bits: u8, leaf: Arc<Leaf> },
     /// Only in nodes that have all [`BITS`].
-    Node(Arc<Node>),
-    /// Belongs to the leaf in that slot.
-    Of(u8),
+    Node { first: u8, node: Arc<Node> },
+    /// Belongs to the leaf in the slot `first`. (The others name themselves, so that a look-up goes there without
+    /// asking, and without a branch that nobody can foresee.)
+    Of { first: u8 },
 }
 
 /// A leaf and the number of bits of the hash that lead to it.
@@ -46,7 +47,7 @@ pub(super) struct Place<'a> {
 impl Node {
     /// One leaf for all hashes.
     pub(super) fn new(leaf: Arc<Leaf>) -> Node {
-        Node { bits: 0, slots: vec![Slot::Leaf { bits: 0, leaf }] }
+        Node { bits: 0, slots: vec![Slot::Leaf { first: 0, bits: 0, leaf }] }
     }
 
     /// Heap bytes of this node, without what is below.
@@ -65,12 +66,12 @@ impl Node {
         let (mut node, mut depth) = (self, 0);
         loop {
             match &node.slots[node.slot_of(hash, depth)] {
-                Slot::Leaf { bits, leaf } => return Place { leaf, depth: depth + u32::from(*bits) },
-                Slot::Node(child) => {
+                Slot::Leaf { bits, leaf, .. } => return Place { leaf, depth: depth + u32::from(*bits) },
+                Slot::Node { node: child, .. } => {
                     node = child;
                     depth += BITS;
                 }
-                Slot::Of(_) => unreachable!("slot_of resolves runs"),
+                Slot::Of { .. } => unreachable!("slot_of resolves runs"),
             }
         }
     }
@@ -80,7 +81,7 @@ impl Node {
         let (mut node, mut depth) = (self, 0);
         loop {
             let index = node.slot_of(hash, depth);
-            if let Slot::Leaf { bits, leaf } = &mut node.slots[index] {
+            if let Slot::Leaf { bits, leaf, .. } = &mut node.slots[index] {
                 let whole = depth + u32::from(*bits) == DEPTH_MAX;
                 let leaf = Arc::make_mut(leaf);
                 *memory -= leaf.memory();
@@ -94,8 +95,10 @@ impl Node {
             }
             // Not an else: a split may have put a node in the leaf's place.
             let index = node.slot_of(hash, depth);
-            if matches!(node.slots[index], Slot::Node(_)) {
-                let Slot::Node(child) = &mut node.slots[index] else { unreachable!("just matched") };
+            if matches!(node.slots[index], Slot::Node { .. }) {
+                let Slot::Node { node: child, .. } = &mut node.slots[index] else {
+                    unreachable!("just matched")
+                };
                 node = Arc::make_mut(child);
                 depth += BITS;
             }
@@ -112,7 +115,7 @@ impl Node {
                 leaf.remove(tag(hash), key);
                 *memory += leaf.memory();
             }
-            Slot::Node(child) => {
+            Slot::Node { node: child, .. } => {
                 let child = Arc::make_mut(child);
                 child.remove(hash, depth + BITS, key, memory);
                 if child.bits > 0 {
@@ -124,9 +127,9 @@ impl Node {
                 let Slot::Leaf { leaf, .. } = leaf else {
                     unreachable!("a node of no bits has no node below")
                 };
-                self.slots[index] = Slot::Leaf { bits: BITS as u8, leaf };
+                self.slots[index] = Slot::Leaf { first: index as u8, bits: BITS as u8, leaf };
             }
-            Slot::Of(_) => unreachable!("slot_of resolves runs"),
+            Slot::Of { .. } => unreachable!("slot_of resolves runs"),
         }
         if self.merge(index, memory) {
             self.halve(memory);
@@ -138,22 +141,19 @@ impl Node {
     fn slot_of(&self, hash: u64, depth: u32) -> usize {
         // In two steps, for a node of no bits.
         let index = ((hash << depth) >> 1 >> (63 - self.bits)) as usize;
-        match self.slots[index] {
-            Slot::Of(first) => usize::from(first),
-            _ => index,
-        }
+        self.slots[index].first()
     }
 
     /// Makes one step towards room for the full leaf at `index`: the node gets another bit, or the leaf a node of its
     /// own, or it becomes two.
     #[cold]
     fn split(&mut self, index: usize, depth: u32, memory: &mut usize) {
-        let Slot::Leaf { bits, leaf } = &self.slots[index] else { unreachable!("only leaves are split") };
+        let Slot::Leaf { bits, leaf, .. } = &self.slots[index] else { unreachable!("only leaves are split") };
         let local = u32::from(*bits);
         if local == BITS {
             let child = Node::new(Arc::clone(leaf));
             *memory += child.memory();
-            self.slots[index] = Slot::Node(Arc::new(child));
+            self.slots[index] = Slot::Node { first: index as u8, node: Arc::new(child) };
             return;
         }
         if local == self.bits {
@@ -163,23 +163,21 @@ impl Node {
         *memory -= leaf.memory();
         *memory += left.memory() + right.memory();
         let (bits, half) = (local as u8 + 1, 1 << (self.bits - local - 1));
-        self.slots[index] = Slot::Leaf { bits, leaf: Arc::new(left) };
-        self.slots[index + half] = Slot::Leaf { bits, leaf: Arc::new(right) };
-        for slot in &mut self.slots[index + half + 1..index + 2 * half] {
-            *slot = Slot::Of((index + half) as u8);
+        let middle = index + half;
+        self.slots[index] = Slot::Leaf { first: index as u8, bits, leaf: Arc::new(left) };
+        self.slots[middle] = Slot::Leaf { first: middle as u8, bits, leaf: Arc::new(right) };
+        for slot in &mut self.slots[middle + 1..middle + half] {
+            *slot = Slot::Of { first: middle as u8 };
         }
     }
 
     fn double(&mut self, memory: &mut usize) {
         *memory -= self.memory();
         let mut slots = Vec::with_capacity(self.slots.len() * 2);
-        for (index, slot) in self.slots.drain(..).enumerate() {
-            let (slot, first) = match slot {
-                Slot::Of(first) => (Slot::Of(first * 2), first * 2),
-                slot => (slot, index as u8 * 2),
-            };
-            slots.push(slot);
-            slots.push(Slot::Of(first));
+        for slot in self.slots.drain(..) {
+            let first = slot.first() * 2;
+            slots.push(slot.moved_to(first));
+            slots.push(Slot::Of { first: first as u8 });
         }
         self.slots = slots;
         self.bits += 1;
@@ -189,13 +187,13 @@ impl Node {
     /// Unites the leaf at `index` with its neighbour as often as they fit into one. Whether it did.
     fn merge(&mut self, mut index: usize, memory: &mut usize) -> bool {
         let mut merged = false;
-        while let Slot::Leaf { bits, leaf } = &self.slots[index]
+        while let Slot::Leaf { bits, leaf, .. } = &self.slots[index]
             && *bits > 0
             && (merged || leaf.len() <= MERGE_FROM)
         {
             let (bits, width) = (*bits, 1 << (self.bits - u32::from(*bits)));
             let (left, right) = (index & !width, index | width);
-            let Slot::Leaf { bits: other_bits, leaf: other } = &self.slots[index ^ width] else { break };
+            let Slot::Leaf { bits: other_bits, leaf: other, .. } = &self.slots[index ^ width] else { break };
             let fits = leaf.len() + other.len() <= MERGE_TO && !leaf.overflows() && !other.overflows();
             if bits != *other_bits || !fits {
                 break;
@@ -206,11 +204,11 @@ impl Node {
             *memory -= leaf.memory() + other.memory();
             // Frees the slots' references first, so that an unshared leaf is changed where it is.
             for slot in &mut self.slots[left..right + width] {
-                *slot = Slot::Of(left as u8);
+                *slot = Slot::Of { first: left as u8 };
             }
             Arc::make_mut(&mut leaf).absorb(&other);
             *memory += leaf.memory();
-            self.slots[left] = Slot::Leaf { bits: bits - 1, leaf };
+            self.slots[left] = Slot::Leaf { first: left as u8, bits: bits - 1, leaf };
             index = left;
             merged = true;
         }
@@ -221,8 +219,8 @@ impl Node {
     fn halve(&mut self, memory: &mut usize) {
         let needs = |slot: &Slot| match slot {
             Slot::Leaf { bits, .. } => u32::from(*bits),
-            Slot::Node(_) => BITS,
-            Slot::Of(_) => 0,
+            Slot::Node { .. } => BITS,
+            Slot::Of { .. } => 0,
         };
         let bits = self.slots.iter().map(needs).max().unwrap_or(0);
         if bits == self.bits {
@@ -232,13 +230,28 @@ impl Node {
         let shift = self.bits - bits;
         let mut slots = Vec::with_capacity(1 << bits);
         for slot in self.slots.drain(..).step_by(1 << shift) {
-            slots.push(match slot {
-                Slot::Of(first) => Slot::Of(first >> shift),
-                slot => slot,
-            });
+            let first = slot.first() >> shift;
+            slots.push(slot.moved_to(first));
         }
         self.slots = slots;
         self.bits = bits;
         *memory += self.memory();
+    }
+}
+
+impl Slot {
+    /// The slot that holds what this one leads to.
+    #[inline]
+    fn first(&self) -> usize {
+        match self {
+            Slot::Leaf { first, .. } | Slot::Node { first, .. } | Slot::Of { first } => usize::from(*first),
+        }
+    }
+
+    fn moved_to(mut self, slot: usize) -> Slot {
+        match &mut self {
+            Slot::Leaf { first, .. } | Slot::Node { first, .. } | Slot::Of { first } => *first = slot as u8,
+        }
+        self
     }
 }

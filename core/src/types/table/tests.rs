@@ -62,8 +62,8 @@ fn check(table: &Table, model: &Model) {
 fn walk(node: &Node) -> usize {
     let below = node.slots().iter().map(|slot| match slot {
         Slot::Leaf { leaf, .. } => leaf.memory(),
-        Slot::Node(node) => walk(node),
-        Slot::Of(_) => 0,
+        Slot::Node { node, .. } => walk(node),
+        Slot::Of { .. } => 0,
     });
     node.memory() + below.sum::<usize>()
 }
