@@ -12,7 +12,7 @@ mod tests;
 mod tree;
 
 use run::Run;
-use tree::{Inner, Tree};
+use tree::{Inner, Target, Tree};
 
 /// Members ordered by score, then by their bytes.
 ///
@@ -60,18 +60,14 @@ impl Ranked {
 
     /// Removes a member. Returns whether it was there with this score.
     pub fn remove(&mut self, score: f64, member: &[u8]) -> bool {
-        let rank = self.rank(score, member);
-        if let Some(rank) = rank {
-            self.remove_at(rank);
-        }
-        rank.is_some()
+        self.remove_target(Target::Entry(score, member))
     }
 
     /// Removes and returns the member of this rank.
     pub fn pop_at(&mut self, rank: usize) -> Option<(f64, Box<[u8]>)> {
         let (score, member) = self.at(rank)?;
         let member = member.into();
-        self.remove_at(rank);
+        self.remove_target(Target::Rank(rank));
         Some((score, member))
     }
 
@@ -124,9 +120,11 @@ impl Ranked {
         }
     }
 
-    fn remove_at(&mut self, rank: usize) {
+    fn remove_target(&mut self, target: Target<'_>) -> bool {
+        if self.root.remove(target, &mut self.memory).is_none() {
+            return false;
+        }
         self.len -= 1;
-        self.root.remove_at(rank, &mut self.memory);
         while let Tree::Inner(inner) = &self.root
             && inner.children.len() < 2
         {
@@ -140,6 +138,7 @@ impl Ranked {
                 }
             };
         }
+        true
     }
 }
 

@@ -161,11 +161,12 @@ impl Table {
         self.iter().nth((next() % self.len.min(64) as u64) as usize)
     }
 
-    /// Brings the leaf of this hash into the cache. Called for the keys of a batch one after the other, before any is
-    /// looked up, the waits for memory overlap. (A plain read: a prefetch instruction would need `unsafe`.)
+    /// Brings what a look-up of this hash needs into the cache. Called for the keys of a batch one after the other,
+    /// before any is looked up, the waits for memory overlap. (These are plain reads, whose results nothing waits
+    /// for; prefetch instructions would need `unsafe`.)
     #[inline]
     pub fn warm(&self, hash: u64) {
-        self.root.place(hash).leaf.touch();
+        self.root.place(hash).leaf.touch(tag(hash));
     }
 
     fn write<T>(&mut self, change: impl FnOnce(&mut Node, &mut usize) -> T) -> T {

@@ -21,6 +21,13 @@ pub(super) enum Tree {
     Inner(Arc<Inner>),
 }
 
+/// What is to be removed.
+pub(super) enum Target<'a> {
+    Entry(f64, &'a [u8]),
+    /// Must be below the number of entries.
+    Rank(usize),
+}
+
 #[derive(Clone)]
 pub(super) struct Inner {
     /// The first entry of each child. That of the first child is never read: it may be out of date.
@@ -101,16 +108,21 @@ impl Tree {
         }
     }
 
-    /// Removes the entry of this rank, which must be below `len`.
-    pub(super) fn remove_at(&mut self, rank: usize, memory: &mut usize) {
+    /// Removes an entry. Returns whether it was the first of the node; nothing if it is not there.
+    pub(super) fn remove(&mut self, target: Target<'_>, memory: &mut usize) -> Option<bool> {
         match self {
             Tree::Leaf(run) => {
+                let index = match target {
+                    Target::Entry(score, member) => run.search(0, score, member).ok()?,
+                    Target::Rank(rank) => rank,
+                };
                 let run = Arc::make_mut(run);
                 *memory -= leaf_memory(run);
-                run.remove(rank);
+                run.remove(index);
                 *memory += leaf_memory(run);
+                Some(index == 0)
             }
-            Tree::Inner(inner) => Arc::make_mut(inner).remove_at(rank, memory),
+            Tree::Inner(inner) => Arc::make_mut(inner).remove(target, memory),
         }
     }
 }
@@ -169,19 +181,30 @@ impl Inner {
         right
     }
 
-    fn remove_at(&mut self, rank: usize, memory: &mut usize) {
-        let (index, rank) = self.child_at(rank);
-        self.counts[index] -= 1;
+    fn remove(&mut self, target: Target<'_>, memory: &mut usize) -> Option<bool> {
+        let (index, target) = match target {
+            Target::Entry(score, member) => (self.child_of(score, member), target),
+            Target::Rank(rank) => {
+                let (index, rank) = self.child_at(rank);
+                (index, Target::Rank(rank))
+            }
+        };
         let child = &mut self.children[index];
-        child.remove_at(rank, memory);
-        if rank > 0 && child.width() > MERGE_FROM {
-            return;
+        let was_first = child.remove(target, memory)?;
+        self.counts[index] -= 1;
+        if was_first || child.width() <= MERGE_FROM {
+            self.tidy(index, was_first, memory);
         }
+        Some(was_first && index == 0)
+    }
+
+    /// Puts the separator and the width of a child right, from which an entry was removed.
+    fn tidy(&mut self, index: usize, was_first: bool, memory: &mut usize) {
         *memory -= self.memory();
         if self.counts[index] == 0 {
             *memory -= self.remove_child(index).memory();
         } else {
-            if rank == 0 && index > 0 {
+            if was_first && index > 0 {
                 let (score, member) = self.children[index].first();
                 self.keys.replace(index, score, member);
             }

@@ -192,9 +192,12 @@ impl Leaf {
         }
     }
 
-    /// Reads the first line, so that the next look-up finds it in the cache.
-    pub(super) fn touch(&self) {
-        std::hint::black_box(self.tags.0[0]);
+    /// Reads what a look-up of this tag will read, without waiting for it.
+    #[inline]
+    pub(super) fn touch(&self, tag: u8) {
+        let slot = self.tags.equal_to(tag).trailing_zeros() as usize;
+        let offset = self.offsets.0[slot.min(SLOTS - 1)];
+        std::hint::black_box(self.data.get(usize::from(offset)).copied());
     }
 
     // Below, only the leaf's own slots: without its overflow.
