@@ -1,0 +1,207 @@
+//! The table in which large hashes and sets live, and the scores of large sorted sets: a map of byte strings.
+//!
+//! Items are packed into leaves, which are ordered by hash and found by its leading bits (extendible hashing, with a
+//! tree of small nodes for the directory). Leaves split and merge one at a time, so no operation does more than a few
+//! leaves' work however large the table is. Nodes and leaves are shared by clones and copied when one of them writes:
+//! cloning costs as much as counting a reference.
+//!
+//! The table knows bytes only: no types, no expiry, no randomness of its own.
+
+mod iter;
+mod leaf;
+mod node;
+#[cfg(test)]
+mod tests;
+
+use triomphe::Arc;
+
+pub use iter::Iter;
+
+use leaf::{Leaf, tag};
+use node::{Node, Place};
+
+/// A cursor of [`Table::scan`] is a lower bound of the hash, in its upper bits.
+const CURSOR_BITS: u32 = 48;
+
+/// How often [`Table::random`] draws before it takes what is near. An attempt succeeds by one in three.
+const RANDOM_ATTEMPTS: usize = 128;
+
+/// A map from byte strings to byte strings. A set is one with empty values.
+///
+/// `Clone` shares: it takes constant time, and what is written to either of the two stays unknown to the other.
+#[derive(Clone)]
+pub struct Table {
+    root: Arc<Node>,
+    len: usize,
+    memory: usize,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new() -> Table {
+        let leaf = Leaf::default();
+        let memory = leaf.memory();
+        let root = Node::new(Arc::new(leaf));
+        Table { len: 0, memory: memory + root.memory(), root: Arc::new(root) }
+    }
+
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no items.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes on the heap, rounded as the allocator does. What clones share counts in each of them.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// The value of `key`.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.get_hashed(key_hash(key), key)
+    }
+
+    /// The value of `key`, whose hash is known.
+    #[inline]
+    pub fn get_hashed(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
+        self.root.place(hash).leaf.get(tag(hash), key)
+    }
+
+    /// Whether there is an item with this key.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Sets the value of `key`. Returns whether the key is new.
+    pub fn set(&mut self, key: &[u8], value: &[u8]) -> bool {
+        self.set_hashed(key_hash(key), key, value)
+    }
+
+    /// Sets the value of `key`, whose hash is known. Returns whether the key is new.
+    pub fn set_hashed(&mut self, hash: u64, key: &[u8], value: &[u8]) -> bool {
+        let added = self.write(|root, memory| root.set(hash, key, value, memory));
+        self.len += usize::from(added);
+        added
+    }
+
+    /// Removes `key`. Returns whether it was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.remove_hashed(key_hash(key), key)
+    }
+
+    /// Removes `key`, whose hash is known. Returns whether it was there.
+    pub fn remove_hashed(&mut self, hash: u64, key: &[u8]) -> bool {
+        // Looked up first: what changes nothing must not copy shared leaves.
+        if self.get_hashed(hash, key).is_none() {
+            return false;
+        }
+        self.write(|root, memory| root.remove(hash, 0, key, memory));
+        self.len -= 1;
+        true
+    }
+
+    /// All items, in the order of [`Table::scan`] by leaves, in none within a leaf.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter::new(&self.root, self.len)
+    }
+
+    /// Visits items from `cursor` on until there were `count`, or a few more. Returns the cursor to go on from: 0 at
+    /// the end, below 2^48 always.
+    ///
+    /// What is present from the first call (with cursor 0) to the last is visited at least once, whatever happens to
+    /// the table in between: a cursor is a bound of hashes and not a place.
+    pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
+        const BELOW: u32 = u64::BITS - CURSOR_BITS;
+        let mut from = cursor << BELOW;
+        let mut visited = 0;
+        loop {
+            let Place { leaf, depth } = self.root.place(from);
+            let last = from | (u64::MAX >> depth);
+            // A leaf that has grown since by a merge: its first part was visited already.
+            let is_cut = from << depth != 0;
+            for (key, value) in leaf.items() {
+                if !is_cut || key_hash(key) >= from {
+                    visit(key, value);
+                    visited += 1;
+                }
+            }
+            if last == u64::MAX {
+                return 0;
+            }
+            from = last + 1;
+            if visited >= count {
+                return from >> BELOW;
+            }
+        }
+    }
+
+    /// An item drawn evenly from all, given a source of random words.
+    pub fn random(&self, next: &mut dyn FnMut() -> u64) -> Option<(&[u8], &[u8])> {
+        if self.len == 0 {
+            return None;
+        }
+        // A leaf is drawn by its share of the hashes, which is not its share of the items; drawing one of more slots
+        // than any leaf has, in proportion to the leaf's share, and starting over at an empty one evens that out.
+        // Hashes being spread evenly, three times the expected number is more than a leaf has, save in tiny tables.
+        for _ in 0..RANDOM_ATTEMPTS {
+            let Place { leaf, depth } = self.root.place(next());
+            let items = leaf.len();
+            let bound = (3.0 * self.len as f64 / (1u64 << depth) as f64).max(items as f64);
+            let fraction = (next() >> 11) as f64 / (1u64 << 53) as f64;
+            let index = (fraction * bound) as usize;
+            if index < items {
+                return Some(leaf.item(index));
+            }
+        }
+        // Only a source that is not random comes here.
+        self.iter().nth((next() % self.len.min(64) as u64) as usize)
+    }
+
+    /// Brings what a look-up of this hash needs into the cache. Called for the keys of a batch one after the other,
+    /// before any is looked up, the waits for memory overlap. (These are plain reads, whose results nothing waits
+    /// for; prefetch instructions would need `unsafe`.)
+    #[inline]
+    pub fn warm(&self, hash: u64) {
+        self.root.place(hash).leaf.touch(tag(hash));
+    }
+
+    fn write<T>(&mut self, change: impl FnOnce(&mut Node, &mut usize) -> T) -> T {
+        change(Arc::make_mut(&mut self.root), &mut self.memory)
+    }
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table::new()
+    }
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("len", &self.len).field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+/// What the allocator makes of a request of `size` bytes: four classes to each doubling, as jemalloc has them.
+pub(super) fn size_class(size: usize) -> usize {
+    match size {
+        0 => 0,
+        1..=8 => 8,
+        9..=128 => size.next_multiple_of(16),
+        _ => size.next_multiple_of(1 << ((size - 1).ilog2() - 2)),
+    }
+}
+
+#[inline]
+fn key_hash(key: &[u8]) -> u64 {
+    // Collisions cannot be found by trying, so tests have keys that are made to collide.
+    #[cfg(test)]
+    if key.starts_with(tests::COLLIDING) {
+        return tests::COLLISION;
+    }
+    crate::keyspace::hash::hash(key)
+}
