@@ -1,11 +1,20 @@
-//! mortise-core
+//! The Mortise server.
 
-pub mod keyspace {
-    //! Keys.
-    pub mod hash;
-}
-pub mod types {
-    //! Values.
-    pub mod ranked;
-    pub mod table;
-}
+pub mod admin;
+pub mod config;
+pub mod engine;
+pub mod features;
+pub mod keys;
+pub mod keyspace;
+pub mod modules;
+pub mod pubsub;
+pub mod resp;
+pub mod server;
+pub mod session;
+pub mod transactions;
+pub mod types;
+
+pub use server::main;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

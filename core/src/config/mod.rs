@@ -337,6 +337,22 @@ macro_rules! parts {
 }
 pub(crate) use parts;
 
+parts! {
+    /// The server's settings, one part a feature.
+    pub struct Config {
+        server: crate::server::ServerConfig,
+        clients: crate::session::ClientsConfig,
+        keyspace: crate::keys::KeyspaceConfig,
+        hash: crate::types::hash::HashConfig,
+        zset: crate::types::zset::ZsetConfig,
+        notifications: crate::pubsub::NotificationsConfig,
+        stats: crate::admin::StatsConfig,
+        debug: crate::admin::DebugConfig,
+        modules: crate::modules::ModulesConfig,
+    }
+}
+
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::values::*;

@@ -35,6 +35,14 @@ impl Default for OutputBufferLimits {
     }
 }
 
+impl OutputBufferLimits {
+    /// The smallest limit of any class, below which no backlog has to be looked at.
+    pub fn smallest(&self) -> u64 {
+        let all = [self.normal, self.replica, self.pubsub].into_iter().flat_map(|limit| [limit.hard, limit.soft]);
+        all.filter(|bytes| *bytes > 0).min().unwrap_or(u64::MAX)
+    }
+}
+
 impl Setting for OutputBufferLimits {
     const KIND: Kind =
         Kind::Words("<normal | replica | pubsub> hard-limit soft-limit soft-seconds, for one class or more.");

@@ -5,6 +5,7 @@ use mortise_sdk::error::{self, Error, Result};
 
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
+use super::dispatch::Asked;
 use super::edit::Edit;
 use super::event;
 use super::registry::{Command, Registry};
@@ -24,14 +25,6 @@ pub enum Run {
     Core(fn(&mut Call<'_>) -> Result),
     /// Of a module.
     Module(Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync>),
-    /// None: a container of subcommands.
-    Container,
-}
-
-impl Run {
-    pub(super) fn is_none_container(&self) -> bool {
-        matches!(self, Run::Container)
-    }
 }
 
 /// A key of a call with its hash.
@@ -326,6 +319,29 @@ impl<'c> Call<'c> {
     pub fn reply(&mut self, reply: impl Reply) -> Result {
         reply.write(self.out);
         Ok(())
+    }
+
+    /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
+    pub fn help(&mut self, subcommands: &[(&str, &str)]) -> Result {
+        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
+        for (usage, about) in subcommands {
+            lines.push((*usage).to_owned());
+            lines.extend(about.lines().map(|line| format!("    {line}")));
+        }
+        lines.push("HELP".to_owned());
+        lines.push("    Print this help.".to_owned());
+        self.out.array(lines.len());
+        lines.iter().for_each(|line| self.out.simple(line));
+        Ok(())
+    }
+
+    // ---- calls within a call
+
+    /// Executes another command within this call and its unit; its reply follows what was written so far.
+    pub fn execute(&mut self, asked: Asked<'_>, caller: Caller) {
+        // Nobody waits within a call, so nothing is left over.
+        let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
     }
 
     // ---- propagation

@@ -129,15 +129,15 @@ impl Engine {
     /// Closes a client whose backlog is beyond its hard limit, or has been beyond the soft one for too long.
     pub(crate) fn check_output_limit(&mut self, id: ClientId, backlog: u64) {
         let Some(client) = self.clients.by_id.get_mut(&id) else { return };
-        let class = usize::from(client.subscriptions() > 0) * 2;
-        let limit = self.config.clients.output_limit(class);
+        let limits = &self.config.clients.client_output_buffer_limit;
+        let limit = if client.subscriptions() > 0 { limits.pubsub } else { limits.normal };
         let hard = limit.hard > 0 && backlog >= limit.hard;
         let over_soft = limit.soft > 0 && backlog >= limit.soft;
         let since = over_soft.then(|| *client.over_soft_limit_ms.get_or_insert(self.now_ms));
         if !over_soft {
             client.over_soft_limit_ms = None;
         }
-        let soft = since.is_some_and(|since| self.now_ms - since > limit.seconds as i64 * 1000);
+        let soft = since.is_some_and(|since| self.now_ms - since > limit.soft_seconds as i64 * 1000);
         if (hard || soft) && !client.outbox.is_closing() {
             let outbox = client.outbox.clone();
             tracing::warn!("Client id={id} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.origin.address);
@@ -145,6 +145,11 @@ impl Engine {
             outbox.close();
             self.wake.push(outbox);
         }
+    }
+
+    /// A message to the client whose command runs: it follows the reply.
+    pub(crate) fn push_to_caller(&mut self, frame: &[u8]) {
+        self.pushes.extend_from_slice(frame);
     }
 
     /// Closes a client.

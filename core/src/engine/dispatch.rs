@@ -275,9 +275,8 @@ impl Engine {
         let mut call =
             Call { engine: self, session, registry, command, args, out, caller, hash, hashed, rewritten: false, wait: None };
         let result = match &command.run {
-            Some(Run::Core(run)) => run(&mut call),
-            Some(Run::Module(run)) => run(&mut call),
-            _ => Err(missing_subcommand(&command.name)),
+            Run::Core(run) => run(&mut call),
+            Run::Module(run) => run(&mut call),
         };
         let (rewritten, wait) = (call.rewritten, call.wait.take());
         if let Err(error) = &result {
@@ -347,9 +346,4 @@ fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
         excerpt(args.at(1), 128),
         container.to_ascii_uppercase()
     ))
-}
-
-#[cold]
-fn missing_subcommand(container: &str) -> Error {
-    Error::text(format!("ERR wrong number of arguments for '{container}' command"))
 }

@@ -197,19 +197,19 @@ impl Engine {
     pub fn apply_config(&mut self) {
         let config = &self.config;
         self.limits = Limits {
-            hash_entries: config.hash.hash_max_listpack_entries as usize,
-            hash_value_len: config.hash.hash_max_listpack_value as usize,
-            zset_entries: config.zset.zset_max_listpack_entries as usize,
-            zset_value_len: config.zset.zset_max_listpack_value as usize,
+            hash_entries: config.hash.hash_max_listpack_entries,
+            hash_value_len: config.hash.hash_max_listpack_value.0 as usize,
+            zset_entries: config.zset.zset_max_listpack_entries,
+            zset_value_len: config.zset.zset_max_listpack_value.0 as usize,
         };
-        let wanted = config.pubsub.notify_keyspace_events;
+        let wanted = config.notifications.notify_keyspace_events;
         let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);
         self.unit.mask = if published { wanted } else { EventClass(0) };
         self.stats.tracks_latency = config.stats.latency_tracking;
         let slower_than = config.stats.slowlog_log_slower_than;
         self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
-        self.slowlog.set_len_max(config.stats.slowlog_max_len as usize);
-        self.output_limits_min = config.clients.smallest_output_limit();
+        self.slowlog.set_len_max(config.stats.slowlog_max_len);
+        self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
     }
 
     /// Reads the clock: once per batch.

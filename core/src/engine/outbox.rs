@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 
 use bytes::Bytes;
+use mortise_sdk::resp::encode::Version;
 use parking_lot::Mutex;
 
 use super::session::Session;
@@ -43,6 +44,7 @@ pub struct Outbox {
     /// Whether there is anything to fetch: read before the lock is taken.
     full: AtomicBool,
     closing: AtomicBool,
+    resp3: AtomicBool,
     /// Bytes waiting here.
     pub queued: AtomicU64,
     /// Bytes that the connection could not write yet.
@@ -66,6 +68,7 @@ impl Outbox {
             inbox: Mutex::default(),
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            resp3: AtomicBool::new(false),
             queued: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
             unread: AtomicU64::new(0),
@@ -102,6 +105,17 @@ impl Outbox {
         }
         inbox.resumed = Some(session);
         self.full.store(true, Ordering::Release);
+    }
+
+    /// The protocol in which messages are to be sent.
+    #[inline(always)]
+    pub fn version(&self) -> Version {
+        if self.resp3.load(Ordering::Relaxed) { Version::Resp3 } else { Version::Resp2 }
+    }
+
+    /// Changes the protocol in which messages are to be sent.
+    pub fn set_version(&self, version: Version) {
+        self.resp3.store(version == Version::Resp3, Ordering::Relaxed);
     }
 
     /// The connection is to be closed.

@@ -20,8 +20,8 @@ pub struct Command {
     pub facts: Facts,
     /// Its flags.
     pub flags: Flags,
-    /// What runs it; a container alone has none.
-    pub run: Option<Run>,
+    /// What runs it.
+    pub run: Run,
     /// Its subcommands, by name in lower case.
     pub subcommands: HashMap<String, CommandRef>,
     /// Which module brought it.
@@ -91,13 +91,12 @@ impl Registry {
         }
         let name = facts.name.clone();
         let words = facts.words.clone();
-        let is_container = facts.arity == -2 && facts.arguments.is_empty() && words.len() == 1 && run.is_none_container();
         let command = Arc::new(Command {
             index,
             name: name.clone(),
             facts,
             flags,
-            run: (!is_container).then_some(run),
+            run,
             subcommands: HashMap::new(),
             module: module.cloned(),
         });
@@ -150,7 +149,7 @@ impl Registry {
         let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
         match std::str::from_utf8(word).ok().and_then(|word| command.subcommands.get(&word.to_ascii_lowercase())) {
             Some(subcommand) => Lookup::Found(subcommand.clone()),
-            None if command.run.is_some() => Lookup::Found(command.clone()),
+            None if !command.flags.has(flags::CONTAINER) => Lookup::Found(command.clone()),
             None => Lookup::UnknownSubcommand(command.clone()),
         }
     }

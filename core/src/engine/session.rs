@@ -8,6 +8,7 @@ use mortise_sdk::resp::encode::Version;
 use super::args::OwnedArgs;
 use super::outbox::Outbox;
 use super::registry::CommandRef;
+use crate::transactions::watch::Watched;
 use crate::keyspace::SpaceId;
 
 /// A client's number, never used twice.
@@ -28,7 +29,7 @@ pub struct Session {
     /// The transaction that MULTI has begun.
     pub transaction: Option<Transaction>,
     /// Databases and keys that WATCH has named.
-    pub watched: Vec<(u32, Box<[u8]>)>,
+    pub watched: Vec<Watched>,
     /// How many channels and patterns it listens to.
     pub subscriptions: usize,
     /// Whether replies are wanted.

@@ -73,7 +73,7 @@ impl Engine {
 
     /// Keyspace notifications.
     fn notify(&mut self, db: u32, key: &[u8], event: &str, class: EventClass) {
-        let wanted = self.config.pubsub.notify_keyspace_events;
+        let wanted = self.config.notifications.notify_keyspace_events;
         if !wanted.any(class) {
             return;
         }

@@ -2,3 +2,26 @@
 
 pub mod commands;
 pub mod value;
+
+use mortise_sdk::config;
+use mortise_sdk::declare::config::Bytes;
+
+use crate::features::Feature;
+
+/// Hashes.
+pub const FEATURE: Feature = Feature {
+    name: "hash",
+    commands: &[commands::COMMANDS],
+    config: HashConfig::directives(),
+    ..Feature::EMPTY
+};
+
+config! {
+    /// Encoding of hashes.
+    pub struct HashConfig {
+        /// A hash with at most so many fields is kept compact …
+        live hash_max_listpack_entries | hash_max_ziplist_entries: usize = 512, in 0..=i64::MAX;
+        /// … if no field and no value is longer than this.
+        live hash_max_listpack_value | hash_max_ziplist_value: Bytes = Bytes(64), in 0..=i64::MAX;
+    }
+}

@@ -2,3 +2,26 @@
 
 pub mod commands;
 pub mod value;
+
+use mortise_sdk::config;
+use mortise_sdk::declare::config::Bytes;
+
+use crate::features::Feature;
+
+/// Sorted sets.
+pub const FEATURE: Feature = Feature {
+    name: "zset",
+    commands: &[commands::COMMANDS],
+    config: ZsetConfig::directives(),
+    ..Feature::EMPTY
+};
+
+config! {
+    /// Encoding of sorted sets.
+    pub struct ZsetConfig {
+        /// A sorted set with at most so many members is kept compact …
+        live zset_max_listpack_entries | zset_max_ziplist_entries: usize = 128, in 0..=i64::MAX;
+        /// … if no member is longer than this.
+        live zset_max_listpack_value | zset_max_ziplist_value: Bytes = Bytes(64), in 0..=i64::MAX;
+    }
+}

@@ -1,0 +1,36 @@
+//! An operator's commands, a file each.
+
+pub mod slowlog;
+
+use mortise_sdk::config;
+
+use crate::features::Feature;
+use crate::modules::Permission;
+
+/// Statistics.
+pub const FEATURE: Feature = Feature { name: "admin", config: StatsConfig::directives(), ..Feature::EMPTY };
+
+/// DEBUG.
+pub const DEBUG: Feature = Feature { name: "debug", config: DebugConfig::directives(), ..Feature::EMPTY };
+
+config! {
+    /// The slow log and latency statistics.
+    pub struct StatsConfig {
+        /// Microseconds from which a command is noted in the slow log. Zero notes all, a negative number none.
+        live slowlog_log_slower_than: i64 = 10000, in -1..=i64::MAX;
+        /// How many commands the slow log keeps.
+        live slowlog_max_len: usize = 128, in 0..=i64::MAX;
+        /// Keep a histogram of latency for each command.
+        live latency_tracking: bool = true => latency_tracking;
+        /// Which percentiles of latency INFO shows.
+        live latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]);
+    }
+}
+
+config! {
+    /// Commands for tests and experts.
+    pub struct DebugConfig {
+        /// Who may call DEBUG.
+        fixed enable_debug_command: Permission = Permission::No;
+    }
+}

@@ -1,0 +1,63 @@
+//! The table of contents: every built-in feature, one line each.
+
+use mortise_sdk::declare;
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::call::Call;
+use crate::engine::registry::Registry;
+use mortise_sdk::Result;
+
+/// The ground that the core's own declarations stand on.
+pub struct Core;
+
+/// A core command's function.
+pub type Run = fn(&mut Call<'_>) -> Result;
+
+impl declare::Ground for Core {
+    type Run = Run;
+    type Config = Config;
+    type Engine = Engine;
+    type Type = ();
+}
+
+/// A core command.
+pub type Command = declare::Command<Run>;
+/// A feature of the core.
+pub type Feature = declare::Feature<Core>;
+/// An INFO section of the core.
+pub type Section = declare::Section<Engine>;
+/// An INFO field of the core.
+pub type Field = declare::Field<Engine>;
+
+/// A container: it has subcommands and does nothing itself.
+pub fn container(call: &mut Call<'_>) -> Result {
+    let name = call.command.name.to_ascii_lowercase();
+    Err(mortise_sdk::Error::text(format!("ERR wrong number of arguments for '{name}' command")))
+}
+
+/// Every feature.
+pub const FEATURES: &[Feature] = &[
+    crate::session::FEATURE,
+    crate::keys::FEATURE,
+    crate::types::string::FEATURE,
+    crate::types::hash::FEATURE,
+    crate::types::zset::FEATURE,
+    crate::transactions::FEATURE,
+    crate::pubsub::FEATURE,
+    crate::admin::FEATURE,
+    crate::admin::DEBUG,
+    crate::modules::FEATURE,
+    crate::server::FEATURE,
+];
+
+/// The registry of the core's own commands.
+pub fn registry() -> Result<Registry, String> {
+    let mut registry = Registry::default();
+    for feature in FEATURES {
+        let rows = feature.commands.iter().flat_map(|table| table.iter());
+        let rows = rows.map(|command| (command.spec, crate::engine::call::Run::Core(command.run)));
+        registry.install(rows, None).map_err(|error| format!("{}: {error}", feature.name))?;
+    }
+    Ok(registry)
+}

@@ -1,0 +1,55 @@
+//! Commands on keys of any type, and the settings of the keyspace.
+
+use mortise_sdk::{config, setting_enum};
+
+use crate::features::Feature;
+
+/// Keys of any type.
+pub const FEATURE: Feature =
+    Feature { name: "keys", config: KeyspaceConfig::directives(), ..Feature::EMPTY };
+
+setting_enum! {
+    /// What to evict when memory is short.
+    pub enum EvictionPolicy {
+        /// The least recently used among keys with a TTL.
+        VolatileLru = "volatile-lru",
+        /// The least frequently used among keys with a TTL.
+        VolatileLfu = "volatile-lfu",
+        /// Any key with a TTL.
+        VolatileRandom = "volatile-random",
+        /// The key that expires first.
+        VolatileTtl = "volatile-ttl",
+        /// The least recently used key.
+        AllKeysLru = "allkeys-lru",
+        /// The least frequently used key.
+        AllKeysLfu = "allkeys-lfu",
+        /// Any key.
+        AllKeysRandom = "allkeys-random",
+        /// Nothing: commands that need memory are refused.
+        NoEviction = "noeviction",
+    }
+}
+
+config! {
+    /// Databases, expiry, and how use of keys is measured.
+    pub struct KeyspaceConfig {
+        /// Number of databases that SELECT can choose from.
+        fixed databases: u32 = 16, in 1..=i32::MAX;
+        /// How hard to look for expired keys that nobody asks for.
+        live active_expire_effort: u8 = 1, in 1..=10;
+        /// Free expired values in the background.
+        live lazyfree_lazy_expire: bool = false;
+        /// Free values that commands replace, such as RENAME, in the background.
+        live lazyfree_lazy_server_del: bool = false;
+        /// Let DEL behave as UNLINK.
+        live lazyfree_lazy_user_del: bool = false;
+        /// Let FLUSHALL, FLUSHDB, SCRIPT FLUSH and FUNCTION FLUSH be asynchronous unless they say SYNC.
+        live lazyfree_lazy_user_flush: bool = false;
+        /// What to evict when memory is short; an LFU policy lets keys count how often they are used.
+        live maxmemory_policy: EvictionPolicy = EvictionPolicy::NoEviction;
+        /// How slowly the counter of use saturates under an LFU policy.
+        live lfu_log_factor: u32 = 10, in 0..=i32::MAX;
+        /// Minutes after which the counter of use loses one.
+        live lfu_decay_time: u32 = 1, in 0..=i32::MAX;
+    }
+}

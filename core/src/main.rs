@@ -1,0 +1,5 @@
+//! The server's executable.
+
+fn main() -> std::process::ExitCode {
+    mortise_core::main()
+}

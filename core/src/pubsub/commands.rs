@@ -1,0 +1,262 @@
+//! PUBLISH, SUBSCRIBE, PSUBSCRIBE and their opposites, PUBSUB.
+
+use mortise_sdk::Result;
+use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::flags::*;
+use mortise_sdk::glob;
+
+use crate::engine::call::Call;
+use crate::engine::client::Client;
+use crate::engine::session::Replies;
+use crate::features::{Command, container};
+use crate::resp::output::Output;
+
+const PUBSUB_GROUP: Spec = Spec::group("pubsub");
+
+/// This file's commands.
+pub const COMMANDS: &[Command] = &[
+    PUBLISH,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    PSUBSCRIBE,
+    PUNSUBSCRIBE,
+    PUBSUB_CONTAINER,
+    PUBSUB_CHANNELS,
+    PUBSUB_NUMPAT,
+    PUBSUB_NUMSUB,
+    PUBSUB_HELP,
+];
+
+const PUBLISH: Command = Spec {
+    usage: "PUBLISH channel message",
+    about: "Sends a message to a channel; returns how many received it.",
+    since: "2.0.0",
+    cost: "O(N+M), N being the channel's subscribers and M all patterns",
+    flags: &[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE],
+    ..PUBSUB_GROUP
+}
+.runs(publish);
+
+fn publish(call: &mut Call<'_>) -> Result {
+    let (channel, message) = (call.arg(1), call.arg(2));
+    let receivers = call.engine.publish(channel, message);
+    if call.is_propagated() {
+        let args: Vec<&[u8]> = call.args().iter().collect();
+        call.propagates(&args);
+    }
+    call.reply(receivers)
+}
+
+/// Channels or patterns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Channel,
+    Pattern,
+}
+
+/// Adds the names to what the client listens to; answers each with a message of its own.
+fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
+    let outbox = call.session.outbox.clone();
+    let id = call.session.id;
+    for index in 1..call.argc() {
+        let name = call.arg(index);
+        let Some(client) = call.engine.clients.get_mut(id) else { break };
+        names(client, kind).insert(name.into());
+        let pubsub = &mut call.engine.pubsub;
+        match kind {
+            Kind::Channel => pubsub.channels.add(name, id, outbox.clone()),
+            Kind::Pattern => pubsub.patterns.add(name, id, outbox.clone()),
+        }
+        confirm(call, if kind == Kind::Channel { "subscribe" } else { "psubscribe" }, Some(name));
+    }
+    Ok(())
+}
+
+/// Takes names (or all) from what the client listens to.
+fn unsubscribe_from(call: &mut Call<'_>, kind: Kind) -> Result {
+    let id = call.session.id;
+    let word = if kind == Kind::Channel { "unsubscribe" } else { "punsubscribe" };
+    let mut leaving: Vec<Box<[u8]>> = call.args().iter().skip(1).map(Into::into).collect();
+    if leaving.is_empty() {
+        let Some(client) = call.engine.clients.get_mut(id) else { return Ok(()) };
+        leaving = names(client, kind).iter().cloned().collect();
+        if leaving.is_empty() {
+            confirm(call, word, None);
+        }
+    }
+    for name in leaving {
+        if let Some(client) = call.engine.clients.get_mut(id) {
+            names(client, kind).remove(&name);
+        }
+        match kind {
+            Kind::Channel => call.engine.pubsub.channels.remove(&name, id),
+            Kind::Pattern => call.engine.pubsub.patterns.remove(&name, id),
+        }
+        confirm(call, word, Some(&name));
+    }
+    Ok(())
+}
+
+fn names(client: &mut Client, kind: Kind) -> &mut std::collections::HashSet<Box<[u8]>> {
+    match kind {
+        Kind::Channel => &mut client.channels,
+        Kind::Pattern => &mut client.patterns,
+    }
+}
+
+/// One answer of SUBSCRIBE and its kin: what happened, to which name, and how many are left.
+fn confirm(call: &mut Call<'_>, word: &str, name: Option<&[u8]>) {
+    let count = call.engine.clients.get(call.session.id).map_or(0, Client::subscriptions);
+    call.session.subscriptions = count;
+    let mut answer = Output::new(call.session.version);
+    answer.push(3);
+    answer.bulk(word.as_bytes());
+    answer.bulk_or_null(name);
+    answer.count(count);
+    // It is a message rather than a reply: CLIENT REPLY does not hold it back.
+    if call.session.replies == Replies::On {
+        call.out().raw(answer.bytes());
+    } else {
+        call.engine.push_to_caller(answer.bytes());
+    }
+}
+
+const SUBSCRIBE: Command = Spec {
+    usage: "SUBSCRIBE channel...",
+    about: "Subscribes to channels.",
+    since: "2.0.0",
+    cost: "O(N), N being the channels named",
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(subscribe);
+
+fn subscribe(call: &mut Call<'_>) -> Result {
+    subscribe_to(call, Kind::Channel)
+}
+
+const UNSUBSCRIBE: Command = Spec {
+    usage: "UNSUBSCRIBE [channel...]",
+    about: "Ends subscriptions to channels, to all if none is named.",
+    since: "2.0.0",
+    cost: "O(N), N being the channels named",
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(unsubscribe);
+
+fn unsubscribe(call: &mut Call<'_>) -> Result {
+    unsubscribe_from(call, Kind::Channel)
+}
+
+const PSUBSCRIBE: Command = Spec {
+    usage: "PSUBSCRIBE pattern=<pattern:pattern>...",
+    about: "Subscribes to all channels that match patterns.",
+    since: "2.0.0",
+    cost: "O(N), N being the patterns named",
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(psubscribe);
+
+fn psubscribe(call: &mut Call<'_>) -> Result {
+    subscribe_to(call, Kind::Pattern)
+}
+
+const PUNSUBSCRIBE: Command = Spec {
+    usage: "PUNSUBSCRIBE [pattern:pattern...]",
+    about: "Ends subscriptions to patterns, to all if none is named.",
+    since: "2.0.0",
+    cost: "O(N), N being the patterns named",
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(punsubscribe);
+
+fn punsubscribe(call: &mut Call<'_>) -> Result {
+    unsubscribe_from(call, Kind::Pattern)
+}
+
+const PUBSUB_CONTAINER: Command = Spec {
+    usage: "PUBSUB",
+    about: "Commands about channels and who listens.",
+    since: "2.8.0",
+    cost: "depends on the subcommand",
+    flags: &[CONTAINER],
+    ..PUBSUB_GROUP
+}
+.runs(container);
+
+const PUBSUB_CHANNELS: Command = Spec {
+    usage: "PUBSUB CHANNELS [pattern:pattern]",
+    about: "Returns the channels that have subscribers.",
+    since: "2.8.0",
+    cost: "O(N), N being the channels in use",
+    flags: &[PUBSUB, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(pubsub_channels);
+
+fn pubsub_channels(call: &mut Call<'_>) -> Result {
+    let pattern = call.args().get(2);
+    let pubsub = &call.engine.pubsub;
+    let wanted = |name: &&[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
+    let found: Vec<Vec<u8>> =
+        pubsub.channels.iter().map(|(name, _)| name).filter(wanted).map(<[u8]>::to_vec).collect();
+    let out = call.out();
+    out.array(found.len());
+    found.iter().for_each(|name| out.bulk(name));
+    Ok(())
+}
+
+const PUBSUB_NUMPAT: Command = Spec {
+    usage: "PUBSUB NUMPAT",
+    about: "Counts the patterns that are subscribed to.",
+    since: "2.8.0",
+    flags: &[PUBSUB, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(pubsub_numpat);
+
+fn pubsub_numpat(call: &mut Call<'_>) -> Result {
+    let patterns = call.engine.pubsub.patterns.len();
+    call.reply(patterns)
+}
+
+const PUBSUB_NUMSUB: Command = Spec {
+    usage: "PUBSUB NUMSUB [channel...]",
+    about: "Counts the subscribers of channels.",
+    since: "2.8.0",
+    cost: "O(N), N being the channels named",
+    flags: &[PUBSUB, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(pubsub_numsub);
+
+fn pubsub_numsub(call: &mut Call<'_>) -> Result {
+    let names = call.args().iter().skip(2);
+    call.out().array(names.len() * 2);
+    for name in names {
+        let listeners = call.engine.pubsub.channels.get(name).map_or(0, |listeners| listeners.len());
+        call.out().bulk(name);
+        call.out().count(listeners);
+    }
+    Ok(())
+}
+
+const PUBSUB_HELP: Command = Spec {
+    usage: "PUBSUB HELP",
+    about: "Lists the subcommands of PUBSUB.",
+    since: "6.2.0",
+    flags: &[LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(pubsub_help);
+
+fn pubsub_help(call: &mut Call<'_>) -> Result {
+    call.help(&[
+        ("CHANNELS [<pattern>]", "Return the currently active channels matching a <pattern> (default: '*')."),
+        ("NUMPAT", "Return number of subscriptions to patterns."),
+        ("NUMSUB [<channel> ...]", "Return the number of subscribers for the specified channels, excluding"),
+    ])
+}

@@ -1,0 +1,100 @@
+//! Channels: who listens, and sending to them.
+//!
+//! A message is encoded once for each protocol and handed to every listener's outbox.
+
+pub mod channels;
+mod commands;
+
+use bytes::Bytes;
+use mortise_sdk::config;
+use mortise_sdk::resp::encode::{self, Version};
+
+use crate::config::values::EventClasses;
+use crate::engine::Engine;
+use crate::engine::session::ClientId;
+use crate::features::Feature;
+use channels::Channels;
+
+/// Publish and subscribe.
+pub const FEATURE: Feature = Feature {
+    name: "pubsub",
+    commands: &[commands::COMMANDS],
+    config: NotificationsConfig::directives(),
+    ..Feature::EMPTY
+};
+
+config! {
+    /// Keyspace notifications.
+    pub struct NotificationsConfig {
+        /// Which key changes are published, by letter: K on keyspace channels, E on keyevent channels; g generic,
+        /// $ string, l list, s set, h hash, z sorted set, t stream, d module, x expired, e evicted, m missed, n new;
+        /// A stands for g$lshztxed. K or E is needed for anything to be published.
+        live notify_keyspace_events: EventClasses = EventClasses(0) => notifications;
+    }
+}
+
+/// Channels and patterns with their listeners.
+#[derive(Default)]
+pub struct PubSub {
+    /// Channels by name.
+    pub channels: Channels,
+    /// Patterns.
+    pub patterns: Channels,
+}
+
+/// A message as it goes over the wire, encoded when the first listener of a protocol needs it.
+struct Frame<'a> {
+    parts: &'a [&'a [u8]],
+    encoded: [Option<Bytes>; 2],
+}
+
+impl<'a> Frame<'a> {
+    fn new(parts: &'a [&'a [u8]]) -> Frame<'a> {
+        Frame { parts, encoded: [None, None] }
+    }
+
+    fn encode(&mut self, version: Version) -> &Bytes {
+        let parts = self.parts;
+        self.encoded[usize::from(version == Version::Resp3)].get_or_insert_with(|| {
+            let mut frame = Vec::with_capacity(64 + parts.iter().map(|part| part.len() + 16).sum::<usize>());
+            encode::push(&mut frame, version, parts.len());
+            parts.iter().for_each(|part| encode::bulk(&mut frame, part));
+            frame.into()
+        })
+    }
+}
+
+impl Engine {
+    /// Sends a message to everyone who listens to a channel, by its name or by a pattern; says how many that were.
+    pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
+        let pubsub = std::mem::take(&mut self.pubsub);
+        let mut receivers = 0;
+        if let Some(listeners) = pubsub.channels.get(channel) {
+            let mut frame = Frame::new(&[b"message", channel, message]);
+            for listener in listeners.iter() {
+                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
+                receivers += 1;
+            }
+        }
+        for (pattern, listeners) in pubsub.patterns.matching(channel) {
+            let mut frame = Frame::new(&[b"pmessage", pattern, channel, message]);
+            for listener in listeners.iter() {
+                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
+                receivers += 1;
+            }
+        }
+        self.pubsub = pubsub;
+        receivers
+    }
+
+    /// A client listens to nothing any more.
+    pub(crate) fn unsubscribe_all(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        for channel in std::mem::take(&mut client.channels) {
+            self.pubsub.channels.remove(&channel, id);
+        }
+        for pattern in std::mem::take(&mut client.patterns) {
+            self.pubsub.patterns.remove(&pattern, id);
+        }
+    }
+}

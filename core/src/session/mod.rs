@@ -1,0 +1,38 @@
+//! A connection's own commands: HELLO AUTH SELECT CLIENT RESET PING ECHO QUIT.
+
+mod basic;
+
+use mortise_sdk::config;
+use mortise_sdk::declare::config::Bytes;
+
+use crate::config::values::OutputBufferLimits;
+use crate::features::Feature;
+
+/// Connections.
+pub const FEATURE: Feature = Feature {
+    name: "session",
+    commands: &[basic::COMMANDS],
+    config: ClientsConfig::directives(),
+    ..Feature::EMPTY
+};
+
+config! {
+    /// Limits of connections.
+    pub struct ClientsConfig {
+        /// How many clients may be connected at once.
+        live maxclients: u32 = 10000, in 1..=u32::MAX => maxclients;
+        /// Close connections that are idle for so many seconds. Zero means never.
+        live timeout: u32 = 0, in 0..=i32::MAX;
+        /// Seconds between TCP keepalive probes. Zero means none.
+        live tcp_keepalive: u32 = 300, in 0..=i32::MAX;
+        /// Disconnect clients that do not read their replies. A class of clients is disconnected at once when its hard
+        /// limit is reached, and when it stays over the soft limit for so many seconds. Zero means no limit.
+        live client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::default();
+        /// Upper limit of what a client may have sent and not been answered yet.
+        live client_query_buffer_limit: Bytes = Bytes(1 << 30), in 1048576..=i64::MAX;
+        /// Upper limit of one argument.
+        live proto_max_bulk_len: Bytes = Bytes(512 << 20), in 1048576..=i64::MAX;
+        /// Password of the default user. The empty text means none.
+        secret requirepass: Option<String> = None => requirepass;
+    }
+}

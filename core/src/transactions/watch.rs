@@ -1,0 +1,137 @@
+//! WATCH and UNWATCH.
+
+use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{ACCESS, RO, Spec, key};
+use mortise_sdk::{Result, error};
+
+use crate::engine::Engine;
+use crate::engine::call::{Call, Key};
+use crate::engine::session::ClientId;
+use crate::features::Command;
+use crate::keyspace::SpaceId;
+
+const TRANSACTIONS: Spec = Spec::group("transactions");
+
+/// This file's commands.
+pub const COMMANDS: &[Command] = &[WATCH, UNWATCH];
+
+const WATCH: Command = Spec {
+    usage: "WATCH key...",
+    about: "Watches keys: if one changes before EXEC, the transaction is not run.",
+    since: "2.2.0",
+    cost: "O(N), N being the keys",
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY, NOT_QUEUED],
+    keys: &[key("key", &[RO])],
+    ..TRANSACTIONS
+}
+.runs(watch);
+
+fn watch(call: &mut Call<'_>) -> Result {
+    if call.session.transaction.is_some() {
+        return Err(error::WATCH_INSIDE_MULTI);
+    }
+    let (id, space, db) = (call.session.id, call.session.space, call.session.db);
+    for index in 1..call.argc() {
+        let key = call.key(index);
+        let known = call.session.watched.iter().any(|watched| watched.db == db && *watched.key == *key.bytes);
+        if known {
+            continue;
+        }
+        let now_ms = call.now_ms();
+        let (database, _) = call.engine.keyspace.db(space, db);
+        let expired = database.is_expired(key.hash, key.bytes, now_ms);
+        database.interest.watch(key.bytes, id);
+        database.listen(key.bytes);
+        call.session.watched.push(Watched { db, key: key.bytes.into(), expired });
+    }
+    show_watching(call);
+    call.ok()
+}
+
+const UNWATCH: Command = Spec {
+    usage: "UNWATCH",
+    about: "Forgets the keys that this connection watches.",
+    since: "2.2.0",
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY],
+    ..TRANSACTIONS
+}
+.runs(unwatch);
+
+fn unwatch(call: &mut Call<'_>) -> Result {
+    forget(call);
+    call.ok()
+}
+
+/// A watched key.
+pub struct Watched {
+    /// In which database.
+    pub db: u32,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// It had expired already when WATCH named it, so that its going is no change.
+    pub expired: bool,
+}
+
+/// Whether a watched key has changed, or has expired since.
+pub(super) fn is_spoilt(call: &mut Call<'_>) -> bool {
+    let Call { engine, session, .. } = call;
+    if engine.clients.get(session.id).is_some_and(|client| client.spoilt) {
+        return true;
+    }
+    let now_ms = engine.now_ms;
+    session.watched.iter().any(|watched| {
+        let key = Key::new(&watched.key);
+        let (db, _) = engine.keyspace.db(session.space, watched.db);
+        !watched.expired && db.is_expired(key.hash, key.bytes, now_ms)
+    })
+}
+
+/// Forgets what the session watches.
+pub(crate) fn forget(call: &mut Call<'_>) {
+    let watched = std::mem::take(&mut call.session.watched);
+    call.engine.unwatch(call.session.id, call.session.space, &watched);
+    show_watching(call);
+}
+
+fn show_watching(call: &mut Call<'_>) {
+    let (id, watching) = (call.session.id, call.session.watched.len());
+    if let Some(client) = call.engine.clients.get_mut(id) {
+        client.watching = watching;
+    }
+}
+
+impl Engine {
+    /// A client no longer watches these keys.
+    pub(crate) fn unwatch(&mut self, client: ClientId, space: SpaceId, watched: &[Watched]) {
+        for Watched { db, key, .. } in watched {
+            self.keyspace.db(space, *db).0.interest.unwatch(key, client);
+        }
+        if let Some(client) = self.clients.get_mut(client) {
+            client.spoilt = false;
+        }
+    }
+
+    /// All keys of a database go, or change places with those of another: who watches one of them that exists, here or
+    /// there, is told.
+    pub(crate) fn spoil_all(&mut self, space: SpaceId, db: u32, other: Option<u32>) {
+        let now_ms = self.now_ms;
+        let watched: Vec<Box<[u8]>> = self.keyspace.db(space, db).0.interest.keys().map(Into::into).collect();
+        for key in watched {
+            let key = Key::new(&key);
+            let lives = |engine: &mut Engine, db| {
+                let (db, _) = engine.keyspace.db(space, db);
+                db.find(key.hash, key.bytes).is_some() && !db.is_expired(key.hash, key.bytes, now_ms)
+            };
+            if !lives(self, db) && !other.is_some_and(|other| lives(self, other)) {
+                continue;
+            }
+            let watchers =
+                self.keyspace.db(space, db).0.interest.of(key.bytes).map(|of| of.watchers.clone()).unwrap_or_default();
+            for id in watchers {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.spoilt = true;
+                }
+            }
+        }
+    }
+}
