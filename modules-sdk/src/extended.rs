@@ -325,7 +325,7 @@ impl Big {
         if self.0.is_empty() {
             return;
         }
-        if shift % 32 != 0 {
+        if !shift.is_multiple_of(32) {
             self.multiply_add(1 << (shift % 32), 0);
         }
         self.0.splice(..0, std::iter::repeat_n(0, shift as usize / 32));
