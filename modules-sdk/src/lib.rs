@@ -6,6 +6,7 @@
 pub mod args;
 pub mod declare;
 pub mod error;
+pub mod extended;
 pub mod glob;
 pub mod resp;
 

@@ -652,4 +652,26 @@ mod tests {
             assert!(Usage::parse(usage).is_err(), "{usage}");
         }
     }
+
+    #[test]
+    fn no_line_makes_the_parser_panic() {
+        const WORDS: [&str; 12] =
+            ["key", "n:int", "TOKEN", "<", ">", "[", "]", "|", "...", "name=", "x=Y", "="];
+        let mut state = 1u64;
+        let mut parsed = 0;
+        for round in 0..5_000 {
+            let mut line = String::from("NAME");
+            for _ in 0..=round % 8 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                line.push_str(if state >> 63 == 0 { " " } else { "" });
+                line.push_str(WORDS[(state >> 33) as usize % WORDS.len()]);
+            }
+            if let Ok(usage) = Usage::parse(line.leak()) {
+                parsed += 1;
+                usage.key_position("key");
+                assert!(usage.arity().unsigned_abs() <= 10, "{usage:?}");
+            }
+        }
+        assert!(parsed > 100, "{parsed} lines were valid");
+    }
 }

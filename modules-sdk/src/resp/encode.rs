@@ -123,7 +123,7 @@ pub fn double(out: &mut Vec<u8>, version: Version, value: f64) {
     }
 }
 
-/// A double whose text was made elsewhere (INCRBYFLOAT has a form of its own).
+/// A double whose text was made elsewhere (INCRBYFLOAT shows an [`Extended`](crate::extended::Extended)).
 #[inline]
 pub fn double_text(out: &mut Vec<u8>, version: Version, text: &[u8]) {
     match version {
