@@ -52,7 +52,7 @@ pub const FEATURES: &[Feature] = &[
 ];
 
 /// The registry of the core's own commands.
-pub fn registry() -> Result<Registry, String> {
+pub fn registry() -> std::result::Result<Registry, String> {
     let mut registry = Registry::default();
     for feature in FEATURES {
         let rows = feature.commands.iter().flat_map(|table| table.iter());

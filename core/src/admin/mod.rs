@@ -4,6 +4,8 @@ pub mod slowlog;
 
 use mortise_sdk::config;
 
+use crate::config::values::Percentiles;
+
 use crate::features::Feature;
 use crate::modules::Permission;
 

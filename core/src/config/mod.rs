@@ -335,7 +335,6 @@ macro_rules! parts {
         )*
     };
 }
-pub(crate) use parts;
 
 parts! {
     /// The server's settings, one part a feature.

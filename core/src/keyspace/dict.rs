@@ -10,6 +10,8 @@
 //!
 //! The table owns its entries. It does not know time, events or who listens: `Db` does.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;

@@ -14,6 +14,8 @@
 //! Small values stand inline, so that a key with its value costs one allocation and one cache miss. This file owns the
 //! layout; nobody else knows it. It does not know the table, time, or what the bytes of a packed value mean.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::fmt;
 use std::mem::ManuallyDrop;

@@ -70,14 +70,16 @@ impl Engine {
         let pubsub = std::mem::take(&mut self.pubsub);
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {
-            let mut frame = Frame::new(&[b"message", channel, message]);
+            let parts: [&[u8]; 3] = [b"message", channel, message];
+            let mut frame = Frame::new(&parts);
             for listener in listeners.iter() {
                 self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
                 receivers += 1;
             }
         }
         for (pattern, listeners) in pubsub.patterns.matching(channel) {
-            let mut frame = Frame::new(&[b"pmessage", pattern, channel, message]);
+            let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
+            let mut frame = Frame::new(&parts);
             for listener in listeners.iter() {
                 self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
                 receivers += 1;

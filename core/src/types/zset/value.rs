@@ -157,7 +157,7 @@ impl<'a> ZsetRef<'a> {
     }
 
     /// How many members stand at the beginning for which something holds that holds for no later one.
-    pub fn partition(self, mut holds: impl FnMut(f64, &[u8]) -> bool) -> usize {
+    pub fn partition(self, holds: impl Fn(f64, &[u8]) -> bool) -> usize {
         match self {
             ZsetRef::Packed(bytes) => pairs(bytes).take_while(|pair| holds(pair.1, pair.2)).count(),
             ZsetRef::Table(zset) => zset.order.rank_of_bound(holds),

@@ -1,0 +1,421 @@
+//! One task a client: read → parse → batch → engine → write.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Shared;
+use super::io_thread::{Arrival, READ_LEN, Scratch};
+use crate::engine::dispatch::{BATCH_LEN_MAX, Stop};
+use crate::engine::outbox::{Outbox, Piece};
+use crate::engine::session::Session;
+use crate::resp::request::{self, Parsed, Partial, RequestLimits};
+
+/// Rounds of reading after which other connections of the thread get their turn.
+const ROUNDS_MAX: usize = 16;
+/// Bytes that a client may send ahead while its call waits; more is left in the socket.
+const AHEAD_LEN_MAX: usize = 1 << 20;
+/// A buffer that was once large is given back when it is empty.
+const KEEP_LEN_MAX: usize = 64 * 1024;
+
+/// A socket.
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    #[inline(always)]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    #[inline(always)]
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    async fn refuse(mut self, text: &[u8]) {
+        // Whoever is turned away may be gone already.
+        let _ = match &mut self {
+            Stream::Tcp(stream) => stream.write_all(text).await,
+            Stream::Unix(stream) => stream.write_all(text).await,
+        };
+    }
+}
+
+/// A client's connection.
+pub struct Connection {
+    stream: Stream,
+    shared: Arc<Shared>,
+    scratch: Rc<RefCell<Scratch>>,
+    outbox: Arc<Outbox>,
+    /// Lent to the engine while a call waits.
+    session: Option<Box<Session>>,
+    id: u64,
+    /// What was read and is not executed yet.
+    input: Vec<u8>,
+    partial: Partial,
+    /// What could not be written yet, and how much of its first piece was.
+    unwritten: std::collections::VecDeque<Piece>,
+    written: usize,
+    waker: Option<Waker>,
+    /// Nothing more is read; the connection ends when everything is written.
+    closing: bool,
+}
+
+enum Read {
+    /// Some bytes, and maybe more at once.
+    Some,
+    /// Nothing at the moment.
+    Pending,
+    /// The client is gone.
+    Closed,
+}
+
+impl Connection {
+    /// Takes a connection, or turns it away.
+    pub async fn accept(arrival: Arrival, shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>) -> Option<Connection> {
+        const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
+            password is set for the default user. In this mode connections are only accepted from the loopback \
+            interface. If you want to connect from external computers to Redis you may adopt one of the following \
+            solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the \
+            loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis \
+            is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) \
+            Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting \
+            the protected mode option to 'no', and then restarting the server. 3) If you started the server manually \
+            just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password \
+            for the default user. NOTE: You only need to do one of the above things in order for the server to start \
+            accepting connections from the outside.\r\n";
+        let Arrival { stream, origin } = arrival;
+        let outbox = Arc::new(Outbox::new());
+        let session = {
+            let mut engine = shared.engine.lock();
+            let open = engine.users.default_needs_no_password() && engine.config.server.protected_mode;
+            if open && !origin.is_local {
+                engine.stats.rejected_connections += 1;
+                Err(DENIED)
+            } else {
+                engine.connect(outbox.clone(), origin).ok_or(&b"-ERR max number of clients reached\r\n"[..])
+            }
+        };
+        let session = match session {
+            Ok(session) => session,
+            Err(text) => {
+                stream.refuse(text).await;
+                return None;
+            }
+        };
+        Some(Connection {
+            stream,
+            shared: shared.clone(),
+            scratch: scratch.clone(),
+            outbox,
+            id: session.id,
+            session: Some(session),
+            input: Vec::new(),
+            partial: Partial::default(),
+            unwritten: Default::default(),
+            written: 0,
+            waker: None,
+            closing: false,
+        })
+    }
+
+    /// Reads once, executes what is complete, writes once.
+    #[inline(always)]
+    fn read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Read {
+        let mut buffer = std::mem::take(&mut scratch.read);
+        let mut read = ReadBuf::new(&mut buffer);
+        let outcome = match self.stream.poll_read(cx, &mut read) {
+            Poll::Pending => Read::Pending,
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::WouldBlock => Read::Pending,
+            Poll::Ready(Err(_)) => Read::Closed,
+            Poll::Ready(Ok(())) if read.filled().is_empty() => Read::Closed,
+            Poll::Ready(Ok(())) => Read::Some,
+        };
+        if let Read::Some = outcome {
+            let len = read.filled().len();
+            self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
+            if self.input.is_empty() {
+                let used = self.execute(&mut buffer[..len], scratch);
+                self.input.extend_from_slice(&buffer[used..len]);
+            } else {
+                self.input.extend_from_slice(&buffer[..len]);
+                self.execute_input(scratch);
+            }
+        }
+        scratch.read = buffer;
+        outcome
+    }
+
+    /// Executes what is complete of what was read before.
+    fn execute_input(&mut self, scratch: &mut Scratch) {
+        if self.input.is_empty() || self.input.len() < self.partial.needed() {
+            return;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.execute(&mut input, scratch);
+        if used == input.len() && input.capacity() > KEEP_LEN_MAX {
+            return;
+        }
+        input.drain(..used);
+        self.input = input;
+    }
+
+    /// Parses requests and runs them, batch by batch, until one is not complete or has to wait; says how many bytes are
+    /// done with.
+    fn execute(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> usize {
+        let mut used = 0;
+        while let Some(session) = &mut self.session
+            && !self.closing
+        {
+            let limits = RequestLimits {
+                bulk_len_max: self.shared.bulk_len_max.load(Relaxed),
+                authenticated: session.authenticated,
+            };
+            scratch.batch.clear();
+            let mut at = used;
+            let mut broken = None;
+            while scratch.batch.len() < BATCH_LEN_MAX {
+                let first_span = scratch.batch.spans.len();
+                match request::parse(buffer, at, &mut self.partial, &mut scratch.batch.spans, limits) {
+                    Parsed::Request(end) => {
+                        at = end;
+                        if scratch.batch.spans.len() > first_span {
+                            scratch.batch.add(&scratch.registry, buffer, first_span, end);
+                        }
+                    }
+                    Parsed::Incomplete => break,
+                    Parsed::Broken(text) => {
+                        broken = Some(text);
+                        break;
+                    }
+                }
+            }
+            if scratch.batch.is_empty() {
+                if let Some(text) = broken {
+                    self.protocol_error(&text, scratch);
+                    return buffer.len();
+                }
+                return at;
+            }
+            let stop = {
+                let mut engine = self.shared.engine.lock();
+                let (executed, stop) =
+                    engine.run(session, &scratch.registry, &scratch.batch, buffer, &mut scratch.out);
+                used = if executed == scratch.batch.len() { at } else { scratch.batch.end_of(executed - 1) };
+                if executed < scratch.batch.len() {
+                    // What was parsed behind it is parsed again later, from its beginning.
+                    self.partial = Partial::default();
+                }
+                self.outbox.active_ms.store(engine.now_ms as u64, Relaxed);
+                let stop = match stop {
+                    Stop::Waits(wait) => {
+                        if let Some(session) = self.session.take() {
+                            engine.park(session, wait);
+                        }
+                        Stop::Done
+                    }
+                    Stop::Stale => {
+                        scratch.registry = engine.registry.clone();
+                        Stop::Done
+                    }
+                    other => other,
+                };
+                self.shared.release(engine);
+                stop
+            };
+            if let Stop::Closes = stop {
+                self.closing = true;
+                return buffer.len();
+            }
+            if used < at {
+                continue;
+            }
+            if let Some(text) = broken {
+                if self.session.is_some() {
+                    self.protocol_error(&text, scratch);
+                    return buffer.len();
+                }
+                return used;
+            }
+        }
+        if self.closing { buffer.len() } else { used }
+    }
+
+    #[cold]
+    fn protocol_error(&mut self, text: &str, scratch: &mut Scratch) {
+        scratch.out.error(&format!("ERR {text}"));
+        self.shared.engine.lock().stats.error("ERR");
+        self.closing = true;
+    }
+
+    /// Writes the replies; what does not fit is kept. False if the client is gone.
+    #[inline(always)]
+    fn write(&mut self, scratch: &mut Scratch) -> bool {
+        if scratch.out.is_empty() {
+            return true;
+        }
+        let mut written = 0;
+        if self.unwritten.is_empty() {
+            match self.stream.try_write(scratch.out.bytes()) {
+                Ok(len) => written = len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    scratch.out.clear();
+                    return false;
+                }
+            }
+            self.outbox.bytes_out.fetch_add(written as u64, Relaxed);
+        }
+        if written < scratch.out.bytes().len() {
+            let rest = scratch.out.bytes()[written..].to_vec();
+            self.keep(Piece::Own(rest));
+        }
+        scratch.out.clear();
+        true
+    }
+
+    fn keep(&mut self, piece: Piece) {
+        let len = piece.bytes().len() as u64;
+        let backlog = self.outbox.unwritten.fetch_add(len, Relaxed) + len;
+        self.unwritten.push_back(piece);
+        if backlog > self.shared.output_limit_min.load(Relaxed) {
+            let mut engine = self.shared.engine.lock();
+            engine.check_output_limit(self.id, backlog);
+            self.shared.release(engine);
+        }
+    }
+
+    /// Writes what was kept. `None` if the client is gone, otherwise whether everything is written.
+    fn write_kept(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        while let Some(piece) = self.unwritten.front() {
+            match self.stream.try_write(&piece.bytes()[self.written..]) {
+                Ok(len) => {
+                    self.written += len;
+                    self.outbox.unwritten.fetch_sub(len as u64, Relaxed);
+                    self.outbox.bytes_out.fetch_add(len as u64, Relaxed);
+                    if self.written == piece.bytes().len() {
+                        self.unwritten.pop_front();
+                        self.written = 0;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx) {
+                    Poll::Pending => return Some(false),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return None,
+                },
+                Err(_) => return None,
+            }
+        }
+        Some(true)
+    }
+
+    /// Fetches what others have sent.
+    fn fetch(&mut self, scratch: &mut Scratch) {
+        let (pieces, resumed) = self.outbox.take();
+        for piece in pieces {
+            self.keep(piece);
+        }
+        if let Some(session) = resumed {
+            self.closing |= session.closing;
+            self.session = Some(session);
+            self.execute_input(scratch);
+        }
+    }
+
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+            self.outbox.set_waker(cx.waker());
+        }
+        let shared_scratch = self.scratch.clone();
+        let scratch = &mut *shared_scratch.borrow_mut();
+        for _ in 0..ROUNDS_MAX {
+            if self.outbox.is_full() {
+                if self.outbox.is_closing() {
+                    return Poll::Ready(());
+                }
+                self.fetch(scratch);
+                if !self.write(scratch) {
+                    return Poll::Ready(());
+                }
+            }
+            if !self.unwritten.is_empty() {
+                match self.write_kept(cx) {
+                    None => return Poll::Ready(()),
+                    Some(false) if self.closing => return Poll::Pending,
+                    Some(_) => {}
+                }
+            }
+            if self.closing && self.unwritten.is_empty() {
+                return Poll::Ready(());
+            }
+            if self.session.is_none() && self.input.len() > AHEAD_LEN_MAX {
+                return Poll::Pending;
+            }
+            match self.read(cx, scratch) {
+                Read::Closed => return Poll::Ready(()),
+                Read::Pending => {
+                    return if self.outbox.is_full() { self.again(cx) } else { Poll::Pending };
+                }
+                Read::Some => {}
+            }
+            if !self.write(scratch) {
+                return Poll::Ready(());
+            }
+            if self.input.len() as u64 > self.shared.query_len_max.load(Relaxed) {
+                tracing::warn!("Closing client that reached max query buffer length: id={}", self.id);
+                self.shared.engine.lock().stats.query_limit_disconnections += 1;
+                return Poll::Ready(());
+            }
+        }
+        self.again(cx)
+    }
+
+    fn again(&self, cx: &Context<'_>) -> Poll<()> {
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+const _: () = assert!(READ_LEN <= AHEAD_LEN_MAX);
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.run(cx)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut engine = self.shared.engine.lock();
+        engine.disconnect(self.id, self.session.as_deref());
+        self.shared.release(engine);
+    }
+}

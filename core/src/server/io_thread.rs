@@ -1,0 +1,101 @@
+//! One current-thread tokio runtime, and its share of the connections.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::Shared;
+use super::connection::{Connection, Stream};
+use crate::engine::client::Origin;
+use crate::engine::dispatch::Batch;
+use crate::engine::registry::Registry;
+use crate::resp::output::Output;
+
+/// Bytes that one read takes at most.
+pub const READ_LEN: usize = 64 * 1024;
+/// How many task polls pass before the runtime looks for new events of the system.
+const EVENT_INTERVAL: u32 = 512;
+
+/// What the connections of a thread share: buffers that only the one that runs uses, and the thread's snapshot of the
+/// commands.
+pub struct Scratch {
+    /// Where reads go.
+    pub read: Vec<u8>,
+    /// Where replies go.
+    pub out: Output,
+    /// The batch that is being parsed or run.
+    pub batch: Batch,
+    /// The commands.
+    pub registry: Arc<Registry>,
+}
+
+/// A connection on its way to its thread.
+pub struct Arrival {
+    /// The socket.
+    pub stream: Stream,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// The threads, as the listeners see them.
+#[derive(Clone)]
+pub struct IoThreads {
+    arrivals: Arc<Vec<mpsc::UnboundedSender<Arrival>>>,
+    next: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl IoThreads {
+    /// Hands a connection to the next thread.
+    pub fn hand_over(&self, mut arrival: Arrival) {
+        let turn = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % self.arrivals.len();
+        arrival.origin.io_thread = turn;
+        // A thread that has ended takes no more connections: the server is stopping.
+        let _ = self.arrivals[turn].send(arrival);
+    }
+}
+
+/// Queues for `count` threads: the listeners' end, and each thread's own.
+pub fn queues(count: usize) -> (IoThreads, Vec<mpsc::UnboundedReceiver<Arrival>>) {
+    let (senders, receivers) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    (IoThreads { arrivals: Arc::new(senders), next: Arc::default() }, receivers)
+}
+
+/// The runtime of an I/O thread.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()
+}
+
+/// Takes connections and serves them until the server stops; `beside` runs on the same thread.
+pub fn serve(
+    runtime: &tokio::runtime::Runtime,
+    shared: &Arc<Shared>,
+    mut arrivals: mpsc::UnboundedReceiver<Arrival>,
+    beside: impl Future<Output = ()>,
+) {
+    let registry = shared.engine.lock().registry.clone();
+    let scratch = Rc::new(RefCell::new(Scratch {
+        read: vec![0; READ_LEN],
+        out: Output::default(),
+        batch: Batch::default(),
+        registry,
+    }));
+    let tasks = LocalSet::new();
+    tasks.block_on(runtime, async {
+        let mut stop = shared.stop.subscribe();
+        let takes_connections = async {
+            while let Some(arrival) = arrivals.recv().await {
+                if let Some(connection) = Connection::accept(arrival, shared, &scratch).await {
+                    tokio::task::spawn_local(connection);
+                }
+            }
+        };
+        tokio::select! {
+            () = takes_connections => {}
+            () = beside => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+    });
+}

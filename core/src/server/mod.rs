@@ -1,0 +1,228 @@
+//! The rim: sockets, threads, files, signals. tokio lives here.
+
+pub mod cli;
+pub mod clock;
+pub mod connection;
+pub mod io_thread;
+pub mod listener;
+pub mod worker;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use mortise_sdk::declare::config::Octal;
+use mortise_sdk::{config, setting_enum};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use crate::config::values::{Addresses, Hertz};
+use crate::config::{Config, Directives};
+use crate::engine::Engine;
+use crate::features::{self, Feature};
+use crate::modules::Permission;
+use worker::Worker;
+
+/// The process and its listeners.
+pub const FEATURE: Feature = Feature { name: "server", config: ServerConfig::directives(), ..Feature::EMPTY };
+
+setting_enum! {
+    /// Who started the server and waits for its word that it is ready.
+    pub enum Supervision {
+        /// Upstart: the process stops itself with SIGSTOP when it is ready.
+        Upstart = "upstart",
+        /// systemd: READY=1 is sent to NOTIFY_SOCKET.
+        Systemd = "systemd",
+        /// Whichever of them the environment names.
+        Auto = "auto",
+        /// Nobody.
+        No = "no",
+    }
+}
+
+setting_enum! {
+    /// How much is logged.
+    pub enum LogLevel {
+        /// Everything.
+        Debug = "debug",
+        /// Much.
+        Verbose = "verbose",
+        /// What an operator of a healthy server wants to see.
+        Notice = "notice",
+        /// What is wrong.
+        Warning = "warning",
+    }
+}
+
+config! {
+    /// Listening, the process, and its log.
+    pub struct ServerConfig {
+        /// TCP port to listen on. Zero means none.
+        live port: u16 = 6379, in 0..=65535 => listen;
+        /// Addresses to listen on.
+        live bind: Addresses = Addresses::everywhere() => listen;
+        /// Path of a Unix socket to listen on.
+        fixed unixsocket: Option<String> = None;
+        /// Permissions of the Unix socket. Zero leaves them to the umask.
+        fixed unixsocketperm: Octal = Octal(0), in 0..=0o777;
+        /// How many connections may wait to be accepted.
+        fixed tcp_backlog: u32 = 511, in 0..=i32::MAX;
+        /// Threads that read requests and write replies.
+        fixed io_threads: u32 = 1, in 1..=128;
+        /// Without a password, accept connections from this machine only.
+        live protected_mode: bool = true;
+        /// Who may change protected directives, such as dir, by CONFIG SET.
+        fixed enable_protected_configs: Permission = Permission::No;
+        /// Run in the background.
+        fixed daemonize: bool = false;
+        /// File that holds the number of the process while it runs.
+        fixed pidfile: Option<String> = None;
+        /// Who is told that the server is ready.
+        fixed supervised: Supervision = Supervision::No;
+        /// How much is logged.
+        live loglevel: LogLevel = LogLevel::Notice => loglevel;
+        /// File to log to. The empty text means standard output.
+        fixed logfile: String = String::new();
+        /// Working directory, in which files are written.
+        protected dir: String = String::from("./") => chdir;
+        /// How often a second background work is done.
+        live hz: Hertz = Hertz(10), in 0..=i32::MAX;
+        /// Milliseconds after which other clients are answered BUSY while a script runs.
+        live busy_reply_threshold | lua_time_limit: i64 = 5000, in 0..=i64::MAX;
+    }
+}
+
+/// What the threads share.
+pub struct Shared {
+    /// The inside, one batch at a time.
+    pub engine: Mutex<Engine>,
+    /// `proto-max-bulk-len`, read without the lock.
+    pub bulk_len_max: AtomicI64,
+    /// `client-query-buffer-limit`, read without the lock.
+    pub query_len_max: AtomicU64,
+    /// The smallest limit of `client-output-buffer-limit`, read without the lock.
+    pub output_limit_min: AtomicU64,
+    /// Becomes true when the server stops.
+    pub stop: watch::Sender<bool>,
+    worker: Worker,
+}
+
+impl Shared {
+    /// Releases the engine, then wakes whom it wants woken and starts the jobs that it left.
+    #[inline(always)]
+    pub fn release(&self, mut engine: MutexGuard<'_, Engine>) {
+        if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
+            return;
+        }
+        let (wake, jobs) = (std::mem::take(&mut engine.wake), std::mem::take(&mut engine.jobs));
+        let shutdown = engine.shutdown;
+        drop(engine);
+        wake.iter().for_each(|outbox| outbox.wake());
+        jobs.into_iter().for_each(|job| self.worker.start_job(job));
+        if shutdown {
+            self.stop.send_replace(true);
+        }
+    }
+
+    /// Takes over settings that are read without the lock.
+    pub fn apply_config(&self, config: &Config) {
+        self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
+        self.query_len_max.store(config.clients.client_query_buffer_limit.0 as u64, Ordering::Relaxed);
+        self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
+    }
+}
+
+/// Every directive there is.
+pub fn directives() -> Result<Directives<Config>, String> {
+    let mut directives = Directives::default();
+    for feature in features::FEATURES {
+        directives.install(feature.config)?;
+    }
+    Ok(directives)
+}
+
+/// Runs the server; returns when it has stopped.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let startup = match cli::read(&arguments, || {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).map(|_| text)
+    }) {
+        Ok(cli::Request::Start(startup)) => startup,
+        Ok(cli::Request::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(fatal) => {
+            eprint!("{fatal}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match start(startup) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprint!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(startup: cli::Startup) -> Result<(), String> {
+    let directives = directives()?;
+    let mut config = Config::default();
+    directives.load(&mut config, &startup.lines).map_err(|fatal| fatal.to_string())?;
+    let registry = features::registry()?;
+    let seed = foldhash_seed();
+    let engine = Engine::new(config.clone(), Arc::new(registry), Box::new(clock::SystemClock::new()), seed);
+    let shared = Arc::new(Shared {
+        engine: Mutex::new(engine),
+        bulk_len_max: AtomicI64::new(0),
+        query_len_max: AtomicU64::new(0),
+        output_limit_min: AtomicU64::new(0),
+        stop: watch::Sender::new(false),
+        worker: Worker::start().map_err(|error| error.to_string())?,
+    });
+    shared.apply_config(&config);
+    let count = config.server.io_threads as usize;
+    let (threads, mut queues) = io_thread::queues(count);
+    let first = queues.remove(0);
+    for (index, arrivals) in queues.into_iter().enumerate() {
+        let shared = shared.clone();
+        std::thread::Builder::new()
+            .name(format!("mortise-io-{}", index + 1))
+            .spawn(move || {
+                let runtime = io_thread::runtime().expect("an event loop can be made");
+                io_thread::serve(&runtime, &shared, arrivals, std::future::pending());
+            })
+            .map_err(|error| error.to_string())?;
+    }
+    let runtime = io_thread::runtime().map_err(|error| error.to_string())?;
+    let listeners = {
+        let _enter = runtime.enter();
+        listener::bind_tcp(&config.server.bind.0, config.server.port, config.server.tcp_backlog)?
+    };
+    println!("Server initialized\nReady to accept connections");
+    let ticker = shared.clone();
+    io_thread::serve(&runtime, &shared, first, async move {
+        let mut tasks = tokio::task::JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(listener::accept_tcp(listener, threads.clone(), config.clients.tcp_keepalive));
+        }
+        loop {
+            let period_ms = u64::from(1000 / config.server.hz.0.max(1));
+            let due = {
+                let mut engine = ticker.engine.lock();
+                let due = engine.tick(period_ms);
+                ticker.release(engine);
+                due
+            };
+            let wait = due.unwrap_or(period_ms).clamp(1, period_ms);
+            tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+        }
+    });
+    Ok(())
+}
+
+fn foldhash_seed() -> u64 {
+    crate::keyspace::hash::hash(&std::process::id().to_le_bytes())
+}
