@@ -1,11 +1,14 @@
 //! The longest stall while a table grows.
 //!
 //! Two connections fill the server with small keys; a third asks one GET after another and notes how long each
-//! took. The queue ahead of a probe is at most two batches, so a long round trip is a stall. Whose it is, is told
-//! from three sides:
+//! took. The queue ahead of a probe is at most two batches, so a long round trip is a stall. After one, nothing is
+//! sent until the server has come to rest and the kernel's counters of it are exact. Whose it is, is told from four
+//! sides:
 //! - this thread never sleeps and never waits in a system call: a gap between two of its looks at the clock that
 //!   falls into a stall is the machine's (the client was held up);
 //! - the kernel counts how long the server's threads could have run but were given no CPU: the machine's too;
+//! - the kernel counts the CPU time that the server did use: if that is less than half of the stall, the server was
+//!   idle in it, and the request or its answer was on its way in the kernel: the machine's again;
 //! - the kernel counts the server's page faults, whose mean cost is measured beforehand on this machine: a stall
 //!   that they explain at least half of belongs to fresh memory.
 //!
@@ -32,7 +35,9 @@ const PROBE: Token = Token(FILLERS);
 /// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_micros(100);
 /// Age at which the counters that a stall is compared with are read anew.
-const BASELINE_AGE: Duration = Duration::from_millis(1);
+const BASELINE_AGE: Duration = Duration::from_micros(250);
+/// Time for the server to fall asleep once it has answered everything.
+const REST: Duration = Duration::from_micros(100);
 /// Round trips longer than this are stalls.
 const STALL: Duration = Duration::from_micros(200);
 /// How many of the longest are kept.
@@ -56,7 +61,7 @@ pub struct Plan {
 /// Whose a stall is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Client or server were given no CPU.
+    /// Client or server were given no CPU, or both were idle.
     Machine,
     /// Page faults explain it.
     Faults,
@@ -73,7 +78,7 @@ pub struct Stall {
     pub keys: u64,
     /// Longest gap in the client's own looks at the clock meanwhile.
     pub client_gap: Duration,
-    /// What the server used meanwhile, and up to a millisecond before.
+    /// What the server used meanwhile, a quarter of a millisecond before it, and until it came to rest.
     pub server: Usage,
     /// Whose it is.
     pub cause: Cause,
@@ -144,6 +149,17 @@ struct Probe {
     /// Longest gap between two looks at the clock since it was sent.
     client_gap: Duration,
     fault_cost: Duration,
+    /// A stall to be judged once the server has come to rest.
+    suspect: Option<Suspect>,
+}
+
+/// A long round trip that was just seen.
+struct Suspect {
+    length: Duration,
+    client_gap: Duration,
+    keys: u64,
+    /// When the last answer came, this one's or a later one.
+    quiet_since: Instant,
 }
 
 fn grow(plan: &Plan, fault_cost: Duration) -> io::Result<Pass> {
@@ -170,7 +186,8 @@ fn grow(plan: &Plan, fault_cost: Duration) -> io::Result<Pass> {
     let gauge = Gauge::new(plan.server_pid)?;
     let baseline = gauge.read()?;
     let (sent, next, client_gap) = (None, start, Duration::ZERO);
-    let mut probe = Probe { gauge, baseline, baseline_at: start, sent, next, client_gap, fault_cost };
+    let mut probe =
+        Probe { gauge, baseline, baseline_at: start, sent, next, client_gap, fault_cost, suspect: None };
     let mut pass = Pass {
         keys: batches * PIPELINE as u64,
         elapsed: Duration::ZERO,
@@ -183,15 +200,19 @@ fn grow(plan: &Plan, fault_cost: Duration) -> io::Result<Pass> {
 
     let mut last = start;
     let mut last_event = start;
-    while set < pass.keys || probe.sent.is_some() {
+    while set < pass.keys || probe.sent.is_some() || probe.suspect.is_some() {
+        if awaited == [0; FILLERS] {
+            probe.judge(&mut pass)?;
+        }
         for (index, awaited) in awaited.iter_mut().enumerate() {
-            if *awaited == 0 && begun < batches {
+            if *awaited == 0 && begun < batches && probe.suspect.is_none() {
                 connections[index].start(&mut numbers)?;
                 *awaited = PIPELINE as u64;
                 begun += 1;
             }
         }
-        if probe.sent.is_none() && set < pass.keys && Instant::now() >= probe.next {
+        let free = probe.sent.is_none() && probe.suspect.is_none();
+        if free && set < pass.keys && Instant::now() >= probe.next {
             probe.refresh_baseline()?;
             connections[PROBE.0].start(&mut numbers)?;
             let now = Instant::now();
@@ -224,6 +245,9 @@ fn grow(plan: &Plan, fault_cost: Duration) -> io::Result<Pass> {
         last = now;
         if !events.is_empty() {
             last_event = now;
+            if let Some(suspect) = &mut probe.suspect {
+                suspect.quiet_since = now;
+            }
         } else if now - last_event > SILENCE_LIMIT {
             return Err(io::Error::other("the server fell silent while it grew"));
         }
@@ -260,8 +284,18 @@ impl Probe {
         if length < STALL {
             return Ok(());
         }
-        let server = self.gauge.read()? - self.baseline;
         let client_gap = self.client_gap.max(now - last);
+        self.suspect = Some(Suspect { length, client_gap, keys, quiet_since: now });
+        Ok(())
+    }
+
+    /// Judges the stall that was just seen, if the server is at rest.
+    fn judge(&mut self, pass: &mut Pass) -> io::Result<()> {
+        let at_rest = |suspect: &mut Suspect| suspect.quiet_since.elapsed() >= REST;
+        let Some(Suspect { length, client_gap, keys, .. }) = self.suspect.take_if(at_rest) else {
+            return Ok(());
+        };
+        let server = self.gauge.read()? - self.baseline;
         let cause = cause(length, client_gap, &server, self.fault_cost);
         pass.counts[cause as usize] += 1;
         let stall = Stall { length, keys, client_gap, server, cause };
@@ -279,7 +313,7 @@ impl Probe {
 
 fn cause(length: Duration, client_gap: Duration, server: &Usage, fault_cost: Duration) -> Cause {
     let faults = fault_cost * u32::try_from(server.minor_faults).unwrap_or(u32::MAX);
-    if client_gap + server.waited >= length / 2 {
+    if client_gap + server.waited >= length / 2 || server.cpu < length / 2 {
         Cause::Machine
     } else if server.major_faults > 0 || faults >= length / 2 {
         Cause::Faults
@@ -297,11 +331,14 @@ mod tests {
         let ms = Duration::from_millis;
         let us = Duration::from_micros;
         let used = |waited, minor_faults, major_faults| Usage {
+            cpu: ms(4),
             waited,
             minor_faults,
             major_faults,
             ..Usage::default()
         };
+        let idle = Usage { cpu: ms(1), ..used(us(5), 3, 0) };
+        assert_eq!(cause(ms(4), us(10), &idle, us(1)), Cause::Machine);
         assert_eq!(cause(ms(4), us(10), &used(us(5), 3, 0), us(1)), Cause::Own);
         assert_eq!(cause(ms(4), ms(2), &used(us(5), 3, 0), us(1)), Cause::Machine);
         assert_eq!(cause(ms(4), ms(1), &used(ms(1), 3, 0), us(1)), Cause::Machine);

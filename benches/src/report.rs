@@ -137,10 +137,11 @@ pub fn growth_text(outcome: &Value) -> String {
         let own = pass["stalls"].as_array().into_iter().flatten().filter(|stall| stall["cause"] == "own");
         for stall in own.take(3) {
             text += &format!(
-                "      {:.0} µs at {} keys: client gap {:.0} µs, server without CPU {:.0} µs, {} faults\n",
+                "      {:.0} µs at {} keys: client gap {:.0} µs, server {:.0} µs on its CPU and {:.0} µs kept off it, {} faults\n",
                 number(stall, "/us"),
                 stall["keys"],
                 number(stall, "/client_gap_us"),
+                number(stall, "/server_cpu_us"),
                 number(stall, "/server_waited_us"),
                 stall["minor_faults"],
             );
