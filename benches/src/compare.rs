@@ -248,8 +248,7 @@ impl<W: Write> Comparison<'_, W> {
         rate: Option<f64>,
     ) -> io::Result<Value> {
         if case.workload.data == Data::Empty {
-            let address = self.live[contestant.server].address();
-            ask(address, &["FLUSHALL"])?.map_err(|error| io::Error::other(format!("FLUSHALL: {error}")))?;
+            self.empty(contestant.server)?;
         }
         let mut words = vec![format!("--pipeline={}", case.pipeline)];
         let subcommand = match contestant.load {
@@ -313,6 +312,14 @@ impl<W: Write> Comparison<'_, W> {
             }
         }
         self.live_for = Some((data, owner));
+        Ok(())
+    }
+
+    /// Takes everything from a server; one that has no FLUSHALL is started anew.
+    fn empty(&mut self, server: usize) -> io::Result<()> {
+        if ask(self.live[server].address(), &["FLUSHALL"])?.is_err() {
+            self.live[server] = Server::start(&self.plan.servers[server], self.plan.server_cpus.as_deref())?;
+        }
         Ok(())
     }
 
@@ -397,7 +404,7 @@ impl<W: Write> Comparison<'_, W> {
                 self.not_there(case, server, &error)?;
                 continue;
             }
-            ask(self.live[0].address(), &["FLUSHALL"])?.map_err(io::Error::other)?;
+            self.start_alone(server)?; // the trial has left a key
             let quiet_before = self.watch_server_cpu()?;
             let words = [format!("--keys={}", self.plan.growth_keys), "--passes=2".to_owned()];
             let grown = self.client(0, "growth", &words)?;
