@@ -23,6 +23,7 @@ mortise-bench compare --server NAME=COMMAND [--server …]   servers side by sid
     --connections N    of the load [50]               --keys N      keys servers hold [1000000]
     --growth-keys N    for growth, memory [10000000]  --rate R      of open loops, instead of half of capacity
     --server-cpus L    [0]  --client-cpus L  [1]      'none' leaves them unpinned
+    --nice N           priority of servers and clients; below 0 where other work runs
 mortise-bench load --command COMMAND [--host H] --port P    one load, printed
     __rand__, __seq__ and __x64__ in the command stand for a random number, the next number, 64 letters
     --connections N [50]   --pipeline N [1]   --requests N | --seconds S [1]   --warmup S [0]
@@ -72,6 +73,7 @@ struct Options {
     rate: Option<f64>,
     server_cpus: Option<String>,
     client_cpus: Option<String>,
+    nice: i32,
     command: Option<String>,
     host: Option<String>,
     port: Option<u16>,
@@ -107,6 +109,7 @@ impl Options {
                 Long("rate") => options.rate = Some(positive(&mut parser)?),
                 Long("server-cpus") => options.server_cpus = Some(parser.value()?.string()?),
                 Long("client-cpus") => options.client_cpus = Some(parser.value()?.string()?),
+                Long("nice") => options.nice = parser.value()?.parse()?,
                 Long("command") => options.command = Some(parser.value()?.string()?),
                 Long("host") => options.host = Some(parser.value()?.string()?),
                 Long("port") => options.port = Some(parser.value()?.parse()?),
@@ -223,6 +226,7 @@ fn run_compare(options: Options) -> Result<(), String> {
         rate: options.rate,
         server_cpus: cpus(options.server_cpus, "0").filter(|_| pinning),
         client_cpus: cpus(options.client_cpus, "1").filter(|_| pinning),
+        nice: options.nice,
     };
     let mut out = io::stdout();
     let json = compare::run(&plan, &mut out).map_err(|error| error.to_string())?;

@@ -47,11 +47,16 @@ pub struct Plan {
     pub server_cpus: Option<String>,
     /// CPUs of the client.
     pub client_cpus: Option<String>,
+    /// Priority of servers and clients: below zero where other work runs.
+    pub nice: i32,
 }
 
 /// Runs a plan, prints a table as it goes, and returns everything as JSON.
 pub fn run(plan: &Plan, out: &mut impl Write) -> io::Result<Value> {
     let stolen_before = process::stolen()?;
+    if plan.nice != 0 {
+        process::set_priority(plan.nice)?;
+    }
     let mut comparison = Comparison { plan, out, live: Vec::new(), live_for: None, results: Vec::new() };
     writeln!(comparison.out, "{}", report::heading())?;
     for case in workload::cases(&plan.only) {
@@ -172,9 +177,9 @@ impl<W: Write> Comparison<'_, W> {
             }
         }
 
-        let medians: Vec<Sample> = samples.iter().map(|rounds| Sample::median(rounds)).collect();
         for (contestant, rounds) in contestants.iter().zip(&samples) {
-            let base = &medians[contestant.base];
+            let base = &samples[contestant.base];
+            let ratios = Sample::ratios(rounds, base);
             let line = report::line(&case.name, &contestant.label, rounds, base, open);
             writeln!(self.out, "{line}")?;
             self.results.push(json!({
@@ -182,8 +187,8 @@ impl<W: Write> Comparison<'_, W> {
                 "server": contestant.label,
                 "rate": rate,
                 "median": Sample::median(rounds).json(),
-                "throughput_ratio": Sample::median(rounds).rate() / base.rate(),
-                "cpu_ratio": Sample::median(rounds).cpu_us() / base.cpu_us(),
+                "throughput_ratio": ratios.rate(),
+                "cpu_ratio": ratios.cpu_us(),
                 "cpu_spread_percent": report::spread(rounds),
                 "rounds": rounds.iter().map(Sample::json).collect::<Vec<_>>(),
             }));

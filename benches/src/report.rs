@@ -244,6 +244,12 @@ impl Sample {
         }))
     }
 
+    /// The medians of the rounds' ratios: what slowed a whole round down is in both of its halves.
+    pub fn ratios(rounds: &[Sample], first: &[Sample]) -> Sample {
+        let ratio = |(one, other): (&Sample, &Sample)| Sample(std::array::from_fn(|i| one.0[i] / other.0[i]));
+        Sample::median(&rounds.iter().zip(first).map(ratio).collect::<Vec<_>>())
+    }
+
     /// Requests per second.
     pub fn rate(&self) -> f64 {
         self.0[0]
@@ -281,16 +287,17 @@ pub fn heading() -> String {
     )
 }
 
-/// A line of the table: the medians of a server's rounds beside those of the first server.
-pub fn line(case: &str, server: &str, rounds: &[Sample], first: &Sample, open_loop: bool) -> String {
+/// A line of the table: the medians of a server's rounds, and of their ratios to the first server's.
+pub fn line(case: &str, server: &str, rounds: &[Sample], first: &[Sample], open_loop: bool) -> String {
+    let ratios = Sample::ratios(rounds, first);
     let median = Sample::median(rounds);
     let [rate, cpu, user, p50, p99, p999, _, server_percent, client_percent, late] = median.0;
     format!(
         "{case:15} {server:18} {rate:10.0} {cpu:8.3} {user:4.0} {p50:9.1} {p99:9.1} {p999:9.1} {server_percent:4.0} \
          {client_percent:4.0} {:6.2} {:6.2} {:6.2} {:5.1} {}",
-        rate / first.0[0],
-        cpu / first.0[1],
-        p999 / first.0[5],
+        ratios.rate(),
+        ratios.cpu_us(),
+        ratios.0[5],
         spread(rounds),
         note(open_loop, server_percent, client_percent, late, p999),
     )
@@ -335,8 +342,15 @@ mod tests {
     }
 
     #[test]
+    fn ratios_are_taken_round_by_round() {
+        let first = [sample(1.0, 10.0), sample(2.0, 20.0), sample(3.0, 30.0)];
+        let rounds = [sample(2.0, 5.0), sample(4.0, 10.0), sample(3.0, 300.0)];
+        assert_eq!(Sample::ratios(&rounds, &first), sample(2.0, 0.5));
+    }
+
+    #[test]
     fn lines_stand_under_their_heading() {
-        let first = sample(100_000.0, 8.0);
+        let first = [sample(100_000.0, 8.0)];
         let line = line("get_p1", "new", &[sample(200_000.0, 4.0)], &first, false);
         assert!(line.contains("  2.00   0.50   1.00   0.0"), "{line}");
         let ends = |text: &str, word: &str| text.find(word).unwrap() + word.len();
