@@ -234,6 +234,11 @@ fn run_compare(options: Options) -> Result<(), String> {
         let text = format!("{json:#}\n");
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.to_string_lossy()))?;
     }
+    let failed =
+        json["results"].as_array().into_iter().flatten().filter(|row| row.get("failed").is_some()).count();
+    if failed > 0 {
+        return Err(format!("{failed} cases failed"));
+    }
     Ok(())
 }
 

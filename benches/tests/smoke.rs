@@ -192,6 +192,7 @@ fn a_wrong_command_line_is_refused_in_words() {
     refused(&["load", "--what"], "--what");
     refused(&["compare"], "--server NAME=COMMAND is missing");
     refused(&["compare", "--server", "a=sh {port}", "--only=nothing"], "no workload");
+    refused(&["compare", "--server", "a=false {port}", "--only=ping_p1"], "1 cases failed");
 }
 
 #[test]
@@ -207,7 +208,8 @@ fn servers_are_compared() {
     let output = bench(&[
         "compare",
         &recipe("one", ""),
-        &recipe("two", "--rename-command INCR ''"),
+        // Without INCR, and with a command of another name in the module's place.
+        &recipe("two", "--rename-command INCR '' --rename-command TYPE HELLO.GREET"),
         "--only=ping_p16,incr_p1,open_get,publish100_p16,module_p1,memory,growth",
         "--rounds=2",
         "--seconds=0.1",
@@ -237,6 +239,8 @@ fn servers_are_compared() {
     assert!(find("incr_p1", "one")["median"]["p999_us"].as_f64().unwrap() > 0.0);
     assert!(find("incr_p1", "two")["not_there"].as_str().unwrap().starts_with("ERR unknown command"));
     assert!(find("module_p1", "one")["not_there"].as_str().is_some());
+    assert_eq!(find("module_p1", "two core")["cpu_ratio"], 1.0);
+    assert!(find("module_p1", "two module")["cpu_ratio"].as_f64().unwrap() > 0.0);
     let bytes = find("memory", "two")["bytes_per_key"][1].as_f64().unwrap();
     assert!((64.0..1000.0).contains(&bytes), "{bytes} bytes per key");
     let passes = find("growth", "two")["growth"]["passes"].clone();
