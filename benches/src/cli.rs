@@ -237,7 +237,7 @@ fn run_compare(options: Options) -> Result<(), String> {
     let failed =
         json["results"].as_array().into_iter().flatten().filter(|row| row.get("failed").is_some()).count();
     if failed > 0 {
-        return Err(format!("{failed} cases failed"));
+        return Err(format!("cases that failed: {failed}"));
     }
     Ok(())
 }

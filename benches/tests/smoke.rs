@@ -192,7 +192,7 @@ fn a_wrong_command_line_is_refused_in_words() {
     refused(&["load", "--what"], "--what");
     refused(&["compare"], "--server NAME=COMMAND is missing");
     refused(&["compare", "--server", "a=sh {port}", "--only=nothing"], "no workload");
-    refused(&["compare", "--server", "a=false {port}", "--only=ping_p1"], "1 cases failed");
+    refused(&["compare", "--server", "a=false {port}", "--only=ping_p1"], "cases that failed: 1");
 }
 
 #[test]
