@@ -1,6 +1,9 @@
 //! What large collections cost: ns an operation, bytes an item, the longest single operation.
 //!
 //! `cargo run --release --example collections [millions…]`; without arguments 0.001, 1 and 10.
+//!
+//! Times are the thread's own; they are to be read beside the time of a dependent read, printed first. The system's
+//! allocator now and then gives back much memory at once: the longest operation when shrinking is then its own.
 
 // A counting allocator cannot be written without; it only passes on and counts.
 #![allow(unsafe_code)]
@@ -60,7 +63,9 @@ fn main() {
     }
     baseline();
     for n in sizes {
-        for value_len in [16, 0, 8] {
+        // The largest takes minutes with one length.
+        let value_lens: &[usize] = if n > 1_000_000 { &[8] } else { &[16, 0, 8] };
+        for &value_len in value_lens {
             table(n, value_len);
         }
         ranked(n);
@@ -96,14 +101,14 @@ fn table(n: usize, value_len: usize) {
     per_op("random", n.min(1_000_000), |_| black_box(table.random(&mut next).is_some()));
     let mut visited = 0;
     let mut cursor = 0;
-    let start_ns = cpu_ns();
+    let clock = Clock::start();
     loop {
         cursor = table.scan(cursor, 10, &mut |_, _| visited += 1);
         if cursor == 0 {
             break;
         }
     }
-    println!("  {:<16} {:8.1} ns an item", "scan by 10", (cpu_ns() - start_ns) / visited as f64);
+    println!("  {:<16} {:8.1} ns an item", "scan by 10", clock.ns() / visited as f64);
     clones(&table, |table, i| table.set(&key(order.at(i)), value));
 
     longest("growing", n, || {
@@ -120,7 +125,7 @@ fn table(n: usize, value_len: usize) {
         let order = &order;
         move |i| copy.remove(&key(order.at(i)))
     });
-    let kept = n.min(1000);
+    let kept = (n / 10).min(1000);
     per_op("remove", n - kept, |i| black_box(table.remove(&key(order.at(i)))));
     println!("  left of it: {} items, {} bytes", table.len(), table.memory());
 }
@@ -137,11 +142,11 @@ fn ranked(n: usize) {
     per_op("rank", n, |i| black_box(ranked.rank(score(order.at(i)), &key(order.at(i)))));
     per_op("at", n, |i| black_box(ranked.at(order.at(i)).is_some()));
     per_op("rank_of_bound", n, |i| black_box(ranked.rank_of_bound(|other, _| other < score(order.at(i)))));
-    let start_ns = cpu_ns();
+    let clock = Clock::start();
     black_box(
         ranked.iter_from(0, true).count() + ranked.iter_from(0, false).map(|(_, m)| m.len()).sum::<usize>(),
     );
-    println!("  {:<16} {:8.1} ns an item", "iter_from", (cpu_ns() - start_ns) / n as f64);
+    println!("  {:<16} {:8.1} ns an item", "iter_from", clock.ns() / n as f64);
     clones(&ranked, |ranked, i| ranked.remove(score(i), &key(i)));
     longest("growing", n, || {
         let mut ranked = Ranked::new();
@@ -155,7 +160,7 @@ fn ranked(n: usize) {
         let order = &order;
         move |i| copy.remove(score(order.at(i)), &key(order.at(i)))
     });
-    let kept = n.min(1000);
+    let kept = (n / 10).min(1000);
     per_op("remove", n - kept, |i| black_box(ranked.remove(score(order.at(i)), &key(order.at(i)))));
     println!("  left of it: {} members, {} bytes", ranked.len(), ranked.memory());
     let mut ascending = Ranked::new();
@@ -178,14 +183,31 @@ fn clones<T: Clone>(original: &T, write: impl Fn(&mut T, usize) -> bool) {
 }
 
 fn per_op<T>(name: &str, n: usize, mut operation: impl FnMut(usize) -> T) {
-    let start_ns = cpu_ns();
+    let clock = Clock::start();
     for i in 0..n {
         operation(i);
     }
-    println!("  {name:<16} {:8.1} ns", (cpu_ns() - start_ns) / n.max(1) as f64);
+    println!("  {name:<16} {:8.1} ns", clock.ns() / n.max(1) as f64);
 }
 
-/// The time this thread has run, as Linux counts it: others may use the machine meanwhile.
+/// The time this thread has run: others may use the machine meanwhile.
+struct Clock {
+    wall: Instant,
+    cpu_ns: f64,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { wall: Instant::now(), cpu_ns: cpu_ns() }
+    }
+
+    /// Linux counts by its tick, some milliseconds, so short times are taken from the wall's clock.
+    fn ns(&self) -> f64 {
+        let (wall_ns, cpu_ns) = (self.wall.elapsed().as_nanos() as f64, cpu_ns() - self.cpu_ns);
+        if cpu_ns < 50e6 { wall_ns } else { cpu_ns.min(wall_ns) }
+    }
+}
+
 fn cpu_ns() -> f64 {
     let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0.0)

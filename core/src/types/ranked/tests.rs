@@ -1,18 +1,26 @@
 //! The order against a model: a sorted vector.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::*;
 
 /// A score that can be compared, with its member.
-#[derive(Clone, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, PartialEq)]
 struct Entry(f64, Vec<u8>);
 
 impl Eq for Entry {}
 
 impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
-        self.partial_cmp(other).expect("no score is NaN")
+    fn cmp(&self, other: &Entry) -> Ordering {
+        let scores = self.0.partial_cmp(&other.0).expect("no score is NaN");
+        scores.then_with(|| self.1.cmp(&other.1))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -43,7 +51,7 @@ fn entry(random: &mut Random, scores: u64, members: u64) -> Entry {
     Entry(
         score,
         match member % 40 {
-            0 => [member.to_string().as_bytes(), &vec![b'm'; 200]].concat(),
+            0 => [member.to_string().as_bytes(), &[b'm'; 200]].concat(),
             _ if member == 1 => Vec::new(),
             _ => format!("member:{member}").into_bytes(),
         },

@@ -169,7 +169,7 @@ impl Inner {
         } else {
             let middle = if is_last { RUN_MAX } else { RUN_MAX / 2 };
             let mut neighbour = self.split_off(middle);
-            if index + 1 <= middle && middle < RUN_MAX {
+            if index < middle && middle < RUN_MAX {
                 self.insert_child(index + 1, child);
             } else {
                 neighbour.insert_child(index + 1 - middle, child);
@@ -216,10 +216,12 @@ impl Inner {
     }
 
     fn merge_with_a_neighbour(&mut self, index: usize, memory: &mut usize) {
-        let fits = |left: usize| {
-            let right = self.children.get(left + 1);
-            right.is_some_and(|right| self.children[left].width() + right.width() <= MERGE_TO)
+        // The width of a leaf is known here, without waiting for the leaf.
+        let width = |index: usize| match &self.children[index] {
+            Tree::Leaf(_) => self.counts[index],
+            child => child.width(),
         };
+        let fits = |left: usize| left + 1 < self.children.len() && width(left) + width(left + 1) <= MERGE_TO;
         let left = if fits(index) {
             index
         } else if index > 0 && fits(index - 1) {

@@ -361,7 +361,7 @@ impl Leaf {
 }
 
 impl Clone for Leaf {
-    /// A copy is made to be changed, so it keeps room for one more item.
+    /// A copy is made to be changed, so it keeps its room to grow.
     fn clone(&self) -> Leaf {
         let mut data = Vec::with_capacity(self.data.capacity());
         data.extend_from_slice(&self.data);

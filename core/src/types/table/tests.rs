@@ -29,7 +29,7 @@ impl Random {
 
 fn key(i: u64) -> Vec<u8> {
     match i % 50 {
-        0 => [format!("{i}:").as_bytes(), &vec![b'k'; 300]].concat(),
+        0 => [format!("{i}:").as_bytes(), &[b'k'; 300]].concat(),
         1 => [COLLIDING, i.to_string().as_bytes()].concat(),
         _ if i == 2 => Vec::new(),
         _ => format!("key:{i}").into_bytes(),
@@ -163,6 +163,17 @@ fn overwriting_by_equal_length_keeps_the_memory() {
     }
     assert_eq!(table.memory(), memory);
     assert!(table.iter().all(|(_, value)| value == b"87654321"));
+}
+
+#[test]
+fn a_long_value_is_overwritten_for_one_of_its_owners() {
+    let mut table = Table::new();
+    table.set(b"key", &[1; 5000]);
+    let kept = table.clone();
+    table.set(b"key", &[2; 5000]);
+    table.set(b"key", &[3; 5000]);
+    assert_eq!(table.get(b"key"), Some(&[3; 5000][..]));
+    assert_eq!(kept.get(b"key"), Some(&[1; 5000][..]));
 }
 
 #[test]
