@@ -118,6 +118,8 @@ pub struct Outcome {
     pub failures: Vec<Failure>,
     /// What arrived, by step.
     pub observed: Vec<Option<Observed>>,
+    /// Whether the run ended early, because a reply did not come.
+    pub broken: bool,
 }
 
 /// A connection to a server under test, beside those that the scripts open.
@@ -228,7 +230,8 @@ struct Run<'a, 'd> {
 
 impl Run<'_, '_> {
     fn all_steps(&mut self) -> Outcome {
-        let mut outcome = Outcome { failures: Vec::new(), observed: vec![None; self.script.steps.len()] };
+        let observed = vec![None; self.script.steps.len()];
+        let mut outcome = Outcome { failures: Vec::new(), observed, broken: false };
         for (index, step) in self.script.steps.iter().enumerate() {
             if step.marks.only.is_some_and(|only| only != self.mode.protocol()) {
                 continue;
@@ -242,6 +245,7 @@ impl Run<'_, '_> {
                 // What follows would only wait for what does not come.
                 Err(error) => {
                     outcome.failures.push(self.failure(step, "a reply".into(), error.to_string()));
+                    outcome.broken = true;
                     break;
                 }
             };
