@@ -184,14 +184,14 @@ impl Expected {
         }
     }
 
-    /// One expectation for what both protocols answered, if there is one.
-    pub fn of_both(resp2: &Reply, resp3: &Reply) -> Option<Expected> {
-        let (of2, of3) = (Expected::of(resp2), Expected::of(resp3));
+    /// One expectation for two replies that came on two protocols, if there is one.
+    pub fn of_both(one: (&Reply, Protocol), other: (&Reply, Protocol)) -> Option<Expected> {
+        let (of2, of3) = (Expected::of(one.0), Expected::of(other.0));
         let loose = of3.clone().with_any_null();
         let tuples = of3.clone().with_tuples();
-        [of2, of3, loose, tuples].into_iter().find(|expected| {
-            expected.matches(resp2, Protocol::Resp2) && expected.matches(resp3, Protocol::Resp3)
-        })
+        [of2, of3, loose, tuples]
+            .into_iter()
+            .find(|expected| expected.matches(one.0, one.1) && expected.matches(other.0, other.1))
     }
 
     /// The same members without their order, if it is an array.
@@ -410,10 +410,14 @@ impl<'a> Parser<'a> {
     }
 
     fn key(&mut self) -> Result<Expected, ParseError> {
-        if self.rest.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        // The colon ends a bare word, which may contain others.
+        if self.rest.starts_with(|c: char| c.is_ascii_alphanumeric() || ":+,#".contains(c)) {
             let word = self.word();
             let key = word.strip_suffix(':').ok_or_else(|| invalid("a key ends with a colon", word))?;
-            return Ok(Expected::Bulk(Text::exactly(key.as_bytes())));
+            return match key.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+                true => Ok(Expected::Bulk(Text::exactly(key.as_bytes()))),
+                false => Parser { rest: key }.item(),
+            };
         }
         let key = self.item()?;
         self.rest =
@@ -617,7 +621,7 @@ mod tests {
             "-~\"ERR *\"",
             "\"a b\\x00\"",
             "[a \"any\" \"nil\" \"\" \"b:\" \"-x\" :1 :2..3 ,1.5 nil nil* _ any +OK -\"ERR no\" ~\"x*\"]",
-            "{a: {b: c, \"\": ~[d]}, ...}",
+            "{a: {b: c, \"\": ~[d], :1: :2}, ...}",
             "[* (a ,1) (b ,inf)]",
             "[a ...]",
             ">[message ch \"x\\ny\"]",
@@ -655,7 +659,8 @@ mod tests {
             ("*2 *-1 $1 1 ", "*2 _ ,1 ", Some("[_ ,1]")),
             (":1 ", ":2 ", None),
         ] {
-            let both = Expected::of_both(&reply(resp2), &reply(resp3)).map(|both| both.to_string());
+            let both = Expected::of_both((&reply(resp2), Resp2), (&reply(resp3), Resp3))
+                .map(|both| both.to_string());
             assert_eq!(both.as_deref(), text);
         }
     }

@@ -103,8 +103,8 @@ impl Display for Failure {
 /// What arrived for a step.
 #[derive(Clone, Debug)]
 pub enum Observed {
-    /// A reply or push.
-    Reply(Reply),
+    /// A reply or push, and what the connection spoke.
+    Reply(Reply, Protocol),
     /// Nothing, where nothing was expected.
     Silence,
     /// The end of the connection.
@@ -156,6 +156,8 @@ impl<'a> Runner<'a> {
     /// Runs a script on an empty server.
     pub fn run(&mut self, script: &Script, mode: Mode) -> io::Result<Outcome> {
         let config = if script.header.needs_config { Some(self.config()?) } else { None };
+        // A script that failed half way may have left a pause behind.
+        self.control.call(&["CLIENT", "UNPAUSE"])?;
         self.control.call(&["FLUSHALL"])?;
         let mut run = Run { runner: self, script, mode, connections: HashMap::new(), ids: Vec::new() };
         let outcome = run.all_steps();
@@ -217,6 +219,8 @@ struct Connection {
     client: Client,
     id: Option<i64>,
     in_transaction: bool,
+    /// RESET and HELLO change it.
+    protocol: Protocol,
 }
 
 struct Run<'a, 'd> {
@@ -293,7 +297,7 @@ impl Run<'_, '_> {
                 loop {
                     let awaited = self.awaited(step, expectation);
                     let observed = self.call(step, arguments, awaited.as_ref())?;
-                    let failed = self.compare(awaited.as_ref(), &observed);
+                    let failed = compare(awaited.as_ref(), &observed);
                     if failed.is_none() || !step.marks.eventually || Instant::now() > deadline {
                         return Ok((Some(observed), failed));
                     }
@@ -310,8 +314,8 @@ impl Run<'_, '_> {
 
     fn receive(&mut self, step: &Step, expectation: &Expectation) -> io::Result<Done> {
         let awaited = self.awaited(step, expectation);
-        let observed = observe(&mut self.connection(&step.connection)?.client, awaited.as_ref())?;
-        let failed = self.compare(awaited.as_ref(), &observed);
+        let observed = observe(self.connection(&step.connection)?, awaited.as_ref())?;
+        let failed = compare(awaited.as_ref(), &observed);
         Ok((Some(observed), failed))
     }
 
@@ -326,19 +330,6 @@ impl Run<'_, '_> {
         expectation.on(self.mode.protocol()).cloned()
     }
 
-    fn compare(&self, awaited: Option<&Awaited>, observed: &Observed) -> Option<Mismatch> {
-        let right = match (awaited, observed) {
-            (Some(Awaited::Reply(expected)), Observed::Reply(reply)) => {
-                expected.matches(reply, self.mode.protocol())
-            }
-            (Some(Awaited::Silence), Observed::Silence) | (Some(Awaited::Closed), Observed::Closed) => true,
-            _ => false,
-        };
-        let expected =
-            awaited.map_or("nothing is written (UPDATE=1 writes it)".to_string(), Awaited::to_string);
-        (!right).then(|| (expected, observed.to_string()))
-    }
-
     fn call(
         &mut self,
         step: &Step,
@@ -346,6 +337,7 @@ impl Run<'_, '_> {
         awaited: Option<&Awaited>,
     ) -> io::Result<Observed> {
         let name = String::from_utf8_lossy(&arguments[0]).to_ascii_lowercase();
+        let arguments = self.with_ids(arguments);
         let mode = self.mode;
         let connection = self.connection(&step.connection)?;
         let wrap = mode == Mode::Multi
@@ -353,16 +345,41 @@ impl Run<'_, '_> {
             && !connection.in_transaction
             && !NEVER_IN_MULTI.contains(&name.as_str());
         if wrap {
-            return call_in_multi(&mut connection.client, arguments);
+            let reply = call_in_multi(&mut connection.client, &arguments)?;
+            return Ok(Observed::Reply(reply, connection.protocol));
         }
-        connection.client.send(arguments)?;
-        let observed = observe(&mut connection.client, awaited)?;
+        connection.client.send(&arguments)?;
+        let mut observed = observe(connection, awaited)?;
         match name.as_str() {
             "multi" => connection.in_transaction = true,
-            "exec" | "discard" | "reset" => connection.in_transaction = false,
+            "exec" | "discard" => connection.in_transaction = false,
+            "reset" => (connection.in_transaction, connection.protocol) = (false, Protocol::Resp2),
+            // Its reply is the first in the new protocol.
+            "hello" => {
+                if let Observed::Reply(reply, protocol) = &mut observed
+                    && !matches!(reply, Reply::Error(_))
+                {
+                    match arguments.get(1).map(Vec::as_slice) {
+                        Some(b"2") => connection.protocol = Protocol::Resp2,
+                        Some(b"3") => connection.protocol = Protocol::Resp3,
+                        _ => {}
+                    }
+                    *protocol = connection.protocol;
+                }
+            }
             _ => {}
         }
         Ok(observed)
+    }
+
+    /// The arguments, with `$A.id` replaced by the number that the server gave to connection A.
+    fn with_ids(&self, arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let id = |argument: &[u8]| {
+            let name = argument.strip_prefix(b"$")?.strip_suffix(b".id")?;
+            let connection = self.connections.get(std::str::from_utf8(name).ok()?)?;
+            connection.id.map(|id| id.to_string().into_bytes())
+        };
+        arguments.iter().map(|argument| id(argument).unwrap_or_else(|| argument.clone())).collect()
     }
 
     fn connection(&mut self, name: &str) -> io::Result<&mut Connection> {
@@ -372,11 +389,13 @@ impl Run<'_, '_> {
                 Reply::Integer(id) => Some(id),
                 _ => None,
             };
-            if self.mode.protocol() == Protocol::Resp3 {
+            let protocol = self.mode.protocol();
+            if protocol == Protocol::Resp3 {
                 client.call(&["HELLO", "3"])?;
             }
             self.ids.extend(id);
-            self.connections.insert(name.to_string(), Connection { client, id, in_transaction: false });
+            self.connections
+                .insert(name.to_string(), Connection { client, id, in_transaction: false, protocol });
         }
         Ok(self.connections.get_mut(name).expect("inserted above"))
     }
@@ -419,33 +438,46 @@ impl Run<'_, '_> {
     }
 }
 
-fn observe(client: &mut Client, awaited: Option<&Awaited>) -> io::Result<Observed> {
-    if awaited == Some(&Awaited::Silence) && client.is_silent(SILENCE)? {
+/// What is wrong with what arrived, if anything is.
+fn compare(awaited: Option<&Awaited>, observed: &Observed) -> Option<Mismatch> {
+    let right = match (awaited, observed) {
+        (Some(Awaited::Reply(expected)), Observed::Reply(reply, protocol)) => {
+            expected.matches(reply, *protocol)
+        }
+        (Some(Awaited::Silence), Observed::Silence) | (Some(Awaited::Closed), Observed::Closed) => true,
+        _ => false,
+    };
+    let expected = awaited.map_or("nothing is written (UPDATE=1 writes it)".to_string(), Awaited::to_string);
+    (!right).then(|| (expected, observed.to_string()))
+}
+
+fn observe(connection: &mut Connection, awaited: Option<&Awaited>) -> io::Result<Observed> {
+    if awaited == Some(&Awaited::Silence) && connection.client.is_silent(SILENCE)? {
         return Ok(Observed::Silence);
     }
-    match client.receive() {
-        Ok(reply) => Ok(Observed::Reply(reply)),
+    match connection.client.receive() {
+        Ok(reply) => Ok(Observed::Reply(reply, connection.protocol)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Observed::Closed),
         Err(error) => Err(error),
     }
 }
 
 /// The reply that a command has inside a transaction of its own.
-fn call_in_multi(client: &mut Client, arguments: &[Vec<u8>]) -> io::Result<Observed> {
+fn call_in_multi(client: &mut Client, arguments: &[Vec<u8>]) -> io::Result<Reply> {
     let begun = client.call(&["MULTI"])?;
     if begun != Reply::Simple(b"OK".to_vec()) {
-        return Ok(Observed::Reply(begun));
+        return Ok(begun);
     }
     let queued = client.call(arguments)?;
     let executed = client.call(&["EXEC"])?;
-    Ok(Observed::Reply(match (queued, executed) {
+    Ok(match (queued, executed) {
         (Reply::Simple(text), Reply::Array(mut replies)) if text == b"QUEUED" && replies.len() == 1 => {
             replies.pop().expect("one reply")
         }
         // Refused when queued: the same error as without MULTI, and the transaction is lost.
         (Reply::Error(text), Reply::Error(abort)) if abort.starts_with(b"EXECABORT") => Reply::Error(text),
         (_, executed) => executed,
-    }))
+    })
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -484,8 +516,7 @@ impl Display for Awaited {
 impl Display for Observed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Observed::Reply(reply @ Reply::Null) => write!(out, "_ ({reply:?})"),
-            Observed::Reply(reply) => Expected::of(reply).fmt(out),
+            Observed::Reply(reply, _) => Expected::of(reply).fmt(out),
             Observed::Silence => out.write_str("silence"),
             Observed::Closed => out.write_str("closed"),
         }

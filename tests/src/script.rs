@@ -278,16 +278,10 @@ impl Parser<'_> {
 fn opening(line: &str) -> Option<(&str, &str)> {
     let end = line.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
-    let begins = match name {
-        "" => rest == "---" || rest.starts_with("> ") || rest.starts_with(">> ") || rest.starts_with("< "),
-        _ => {
-            rest == "..."
-                || rest == "! close"
-                || rest == "<"
-                || rest.starts_with("< ")
-                || rest.starts_with("> ")
-                || rest.starts_with(">> ")
-        }
+    let begins = match rest {
+        "---" => name.is_empty(),
+        "..." | "! close" => !name.is_empty(),
+        _ => rest == "<" || ["< ", "> ", ">> "].iter().any(|sign| rest.starts_with(sign)),
     };
     (begins && !name.starts_with(|c: char| c.is_ascii_digit())).then_some((name, rest))
 }

@@ -160,7 +160,9 @@ fn rewritten(
 ) -> Option<String> {
     use crate::client::Protocol::{Resp2, Resp3};
     let fits = |protocol, seen: Option<&Observed>| match (expectation.on(protocol), seen) {
-        (Some(Awaited::Reply(expected)), Some(Observed::Reply(reply))) => expected.matches(reply, protocol),
+        (Some(Awaited::Reply(expected)), Some(Observed::Reply(reply, spoken))) => {
+            expected.matches(reply, *spoken)
+        }
         (Some(Awaited::Silence), Some(Observed::Silence)) => true,
         (Some(Awaited::Closed), Some(Observed::Closed)) => true,
         (_, seen) => seen.is_none(),
@@ -173,11 +175,13 @@ fn rewritten(
         .any(|awaited| matches!(awaited, Some(Awaited::Reply(Expected::Unordered(_)))));
     let sort = |expected: Expected| if unordered { expected.without_order() } else { expected };
     Some(match seen {
-        (Some(Observed::Reply(two)), Some(Observed::Reply(three))) => match Expected::of_both(two, three) {
-            Some(both) => sort(both).to_string(),
-            None => format!("resp2: {}\nresp3: {}", sort(Expected::of(two)), sort(Expected::of(three))),
-        },
-        (Some(Observed::Reply(one)), _) | (_, Some(Observed::Reply(one))) => {
+        (Some(Observed::Reply(two, on2)), Some(Observed::Reply(three, on3))) => {
+            match Expected::of_both((two, *on2), (three, *on3)) {
+                Some(both) => sort(both).to_string(),
+                None => format!("resp2: {}\nresp3: {}", sort(Expected::of(two)), sort(Expected::of(three))),
+            }
+        }
+        (Some(Observed::Reply(one, _)), _) | (_, Some(Observed::Reply(one, _))) => {
             sort(Expected::of(one)).to_string()
         }
         (Some(other), _) | (None, Some(other)) => other.to_string(),
