@@ -163,12 +163,35 @@ impl<'a> Runner<'a> {
         let outcome = run.all_steps();
         run.close_all()?;
         if let Some(before) = config {
-            let after = self.config()?;
-            for (name, value) in before.iter().filter(|(name, value)| after.get(*name) != Some(*value)) {
-                self.control.call(&[&b"CONFIG"[..], b"SET", name, value])?;
-            }
+            self.restore(&before)?;
         }
         Ok(outcome)
+    }
+
+    /// Runs `what` with some directives set otherwise.
+    pub fn with_config<T>(
+        &mut self,
+        directives: &[(String, String)],
+        what: impl FnOnce(&mut Self) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let before = self.config()?;
+        for (name, value) in directives {
+            let reply = self.control.call(&["CONFIG", "SET", name, value])?;
+            if reply != Reply::Simple(b"OK".to_vec()) {
+                return Err(io::Error::other(format!("CONFIG SET {name}: {}", Expected::of(&reply))));
+            }
+        }
+        let done = what(self);
+        self.restore(&before)?;
+        done
+    }
+
+    fn restore(&mut self, before: &BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<()> {
+        let after = self.config()?;
+        for (name, value) in before.iter().filter(|(name, value)| after.get(*name) != Some(*value)) {
+            self.control.call(&[&b"CONFIG"[..], b"SET", name, value])?;
+        }
+        Ok(())
     }
 
     fn config(&mut self) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
@@ -190,13 +213,12 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Runs a piece of a script against a server; both protocols; panics with what differs.
+/// Runs a piece of a script against a server, on RESP2, and leaves the data as it is; panics with what differs.
 pub fn check(server: &Server, text: &str) {
     let script = Script::parse(Path::new("check"), text).unwrap_or_else(|error| panic!("{error}"));
     let differences = Differences::default();
     let mut runner =
         Runner::connect(server.address(), &differences).unwrap_or_else(|error| panic!("{error}"));
-    // The data stays: a test checks what is there.
     let mut run = Run {
         runner: &mut runner,
         script: &script,
@@ -519,6 +541,70 @@ impl Display for Observed {
             Observed::Reply(reply, _) => Expected::of(reply).fmt(out),
             Observed::Silence => out.write_str("silence"),
             Observed::Closed => out.write_str("closed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::path::Path;
+    use std::thread;
+
+    use super::{Mode, Runner};
+    use crate::differences::Differences;
+    use crate::reply::Reply;
+    use crate::script::Script;
+
+    /// A server that knows three commands, and answers OK to all others.
+    fn simple_server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                thread::spawn(move || {
+                    let mut requests = BufReader::new(stream.try_clone().unwrap());
+                    while let Ok(Reply::Array(words)) = Reply::read(&mut requests) {
+                        let reply = match &words[0] {
+                            Reply::Bulk(word) if word == b"ONE" => &b":1\r\n"[..],
+                            Reply::Bulk(word) if word == b"NOTHING" => b"",
+                            Reply::Bulk(word) if word == b"TWICE" => b"+a\r\n+b\r\n",
+                            _ => b"+OK\r\n",
+                        };
+                        stream.write_all(reply).unwrap();
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn failures(text: &str) -> Vec<usize> {
+        let differences = Differences::default();
+        let mut runner = Runner::connect(simple_server(), &differences).unwrap();
+        let script = Script::parse(Path::new("x.test"), text).unwrap();
+        let outcome = runner.run(&script, Mode::Resp2).unwrap();
+        outcome.failures.iter().map(|failure| failure.line).collect()
+    }
+
+    #[test]
+    fn what_is_as_written_passes() {
+        assert!(failures("> SET\n+OK\n> ONE\n:1\nA> TWICE\n+a\nA< +b\nA> NOTHING\nsilence\n").is_empty());
+    }
+
+    #[test]
+    fn what_is_not_as_written_fails() {
+        for (text, lines) in [
+            ("> SET\n:1\n> ONE\n:1\n> ONE\n:2\n", &[1, 5][..]),
+            ("> ONE\n", &[1]),
+            ("> ONE\nsilence\n", &[1]),
+            ("> ONE\nclosed\n", &[1]),
+            ("A> ONE\nA...\n", &[2]),
+            ("A> TWICE\n+a\nA< +c\n", &[3]),
+            ("A> TWICE\n+a\nA< silence\n", &[3]),
+        ] {
+            assert_eq!(failures(text), lines, "{text:?}");
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct Header {
     pub mortise_only: bool,
     /// `@needs-config`: changes the configuration, which is put back afterwards.
     pub needs_config: bool,
+    /// `@also directive value`: runs once more with this set by CONFIG SET, and put back afterwards.
+    pub also: Vec<(String, String)>,
     /// `@server directive value`: runs on a server of its own with this configuration.
     pub server: Vec<String>,
 }
@@ -304,6 +306,10 @@ impl Header {
             "mortise-only" if value.is_empty() => return Err("@mortise-only needs a reason".to_string()),
             "mortise-only" => self.mortise_only = true,
             "needs-config" => self.needs_config = true,
+            "also" => match value.split_once(' ') {
+                Some((directive, value)) => self.also.push((directive.to_string(), value.to_string())),
+                None => return Err("@also needs a directive and its value".to_string()),
+            },
             "server" if value.is_empty() => return Err("@server needs a directive".to_string()),
             "server" => self.server.push(value.to_string()),
             _ => return Err(format!("unknown flag @{mark} (a mark stands directly before its step)")),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use crate::differences::Differences;
 use crate::notation::Expected;
@@ -27,8 +27,16 @@ impl Target {
         Reference::from_env().map_or(Target::Mortise, Target::Reference)
     }
 
+    /// Where it listens, if it was running before.
+    pub fn running(&self) -> Option<SocketAddr> {
+        match self {
+            Target::Reference(Reference::Running(address)) => Some(*address),
+            _ => None,
+        }
+    }
+
     /// Starts a server; `None` if it runs already and cannot be given a configuration.
-    fn start(&self, directives: &[&str]) -> Result<Option<Server>, String> {
+    pub fn start(&self, directives: &[&str]) -> Result<Option<Server>, String> {
         match self {
             Target::Mortise => server::mortise_binary()
                 .and_then(|binary| Server::start_binary(&binary, directives))
@@ -56,11 +64,8 @@ pub fn run(folder: &Path, target: &Target) {
     assert!(!paths.is_empty(), "no script in {} has {filter:?} in its name", folder.display());
 
     let shared = target.start(&[]).unwrap_or_else(|error| panic!("the server does not start: {error}"));
-    let address = match (&shared, target) {
-        (Some(server), _) => server.address(),
-        (None, Target::Reference(Reference::Running(address))) => *address,
-        (None, other) => panic!("{other:?} started no server"),
-    };
+    let address = shared.as_ref().map(Server::address).or_else(|| target.running());
+    let address = address.expect("a server that was not started runs already");
     let mut problems = Vec::new();
     let mut runs = 0;
     for path in &paths {
@@ -119,7 +124,20 @@ fn run_file(
             outcomes.push((mode, runner.run(&script, mode).map_err(|error| format!("{mode:?}: {error}"))?));
         }
     }
-    let count = outcomes.len();
+    let mut count = outcomes.len();
+    let also = &script.header.also;
+    let mut failures = Vec::new();
+    if !also.is_empty() && !update {
+        let again = runner.with_config(also, |runner| {
+            let modes =
+                Mode::ALL.into_iter().filter(|mode| runner.accepts(&script, *mode)).collect::<Vec<_>>();
+            modes.into_iter().map(|mode| runner.run(&script, mode)).collect::<io::Result<Vec<_>>>()
+        });
+        let again = again.map_err(|error| error.to_string())?;
+        count += again.len();
+        let found = again.iter().flat_map(|outcome| &outcome.failures);
+        failures.extend(found.map(|failure| format!("{failure}\n      with: {also:?}")));
+    }
     if update {
         let changes = changes(&script, &outcomes);
         if !changes.is_empty() {
@@ -127,8 +145,8 @@ fn run_file(
         }
         outcomes.retain(|(_, outcome)| outcome.broken);
     }
-    let failures = outcomes.iter().flat_map(|(_, outcome)| &outcome.failures).map(ToString::to_string);
-    Ok((count, failures.collect()))
+    failures.extend(outcomes.iter().flat_map(|(_, outcome)| &outcome.failures).map(ToString::to_string));
+    Ok((count, failures))
 }
 
 /// The expectations to be rewritten, and their new text.

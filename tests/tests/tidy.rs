@@ -126,7 +126,7 @@ fn unsafe_stands_only_where_it_is_known() {
 
 #[test]
 fn lines_are_read_as_the_compiler_does() {
-    assert_eq!(code(r#"let a = "unsafe // \" x"; // unsafe"#).trim(), "let a = ;");
+    assert_eq!(code("let a = \"unsafe // \\\" x\"; // unsafe").trim(), "let a = ;");
     assert!(has_word("pub unsafe fn", "unsafe") && !has_word("unsafe_code", "unsafe"));
 }
 
