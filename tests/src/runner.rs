@@ -138,8 +138,10 @@ impl<'a> Runner<'a> {
     pub fn connect(address: SocketAddr, differences: &'a Differences) -> io::Result<Runner<'a>> {
         let mut control = Client::connect(address)?;
         let info = control.call(&["INFO", "server"])?;
-        let is_mortise = matches!(info, Reply::Bulk(text) if contains(&text, b"mortise_version"));
-        Ok(Runner { address, control, is_mortise, differences, failures_max: FAILURES_MAX })
+        // Whoever says that it is Redis and nothing else is the reference.
+        let is_reference = matches!(&info, Reply::Bulk(text)
+            if contains(text, b"redis_version") && !contains(text, b"mortise_version"));
+        Ok(Runner { address, control, is_mortise: !is_reference, differences, failures_max: FAILURES_MAX })
     }
 
     /// Whether a script is meant for this server and mode.
