@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod blocked;
+pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;

@@ -78,7 +78,7 @@ impl Engine {
         let registry = self.registry.clone();
         batch.add(&registry, &buffer, 0, buffer.len());
         let mut out = Output::new(session.version);
-        match self.run(&mut session, &registry, &batch, &buffer, &mut out).1 {
+        match self.run(&mut session, &registry, &batch, &buffer, &mut out, None).1 {
             super::dispatch::Stop::Waits(wait) => {
                 self.park(session, wait);
                 (None, out.take())
