@@ -251,7 +251,12 @@ impl<'c> Call<'c> {
 
     /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
     #[inline(always)]
-    pub fn put<'a, T: Type>(&'a mut self, key: Key<'_>, value: NewValue<'_>, keep_deadline: bool) -> Edit<'a, T> {
+    pub fn put<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+        value: NewValue<'_>,
+        keep_deadline: bool,
+    ) -> Edit<'a, T> {
         if self.expire_if_due(key) {
             self.remove_expired(key);
         }
@@ -389,7 +394,8 @@ impl<'c> Call<'c> {
             then.reply(self.out);
             return Ok(());
         }
-        let deadline_ms = (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
+        let deadline_ms =
+            (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
         self.wait = Some(Box::new(Wait {
             client: self.session.id,
             space: self.session.space,
@@ -407,8 +413,8 @@ impl<'c> Call<'c> {
 
     /// The timeout of a blocking command, in seconds.
     pub fn timeout(&self, index: usize) -> Result<f64> {
-        let seconds =
-            numbers::parse_float(self.arg(index)).ok_or(Error::new("ERR timeout is not a float or out of range"))?;
+        let seconds = numbers::parse_float(self.arg(index))
+            .ok_or(Error::new("ERR timeout is not a float or out of range"))?;
         if seconds < 0.0 {
             return Err(Error::new("ERR timeout is negative"));
         }

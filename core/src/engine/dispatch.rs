@@ -302,8 +302,20 @@ impl Engine {
         let (space, db) = (session.space, session.db);
         let dirty = self.unit.dirty;
         let mark = out.mark();
-        let mut call =
-            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, suspend, rewritten: false, wait: None };
+        let mut call = Call {
+            engine: self,
+            session,
+            registry,
+            command,
+            args,
+            out,
+            caller,
+            hash,
+            hashed,
+            suspend,
+            rewritten: false,
+            wait: None,
+        };
         let result = match &command.run {
             Run::Core(run) => run(&mut call),
             Run::Module(run) => run(&mut call),

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Shared;
-use super::run::{Parts, Run};
 use super::io_thread::{Arrival, READ_LEN, Scratch};
+use super::run::{Parts, Run};
 use parking_lot::{ArcMutexGuard, RawMutex};
 
 use crate::engine::Engine;
@@ -106,7 +106,11 @@ enum Read {
 
 impl Connection {
     /// Takes a connection, or turns it away.
-    pub async fn accept(arrival: Arrival, shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>) -> Option<Connection> {
+    pub async fn accept(
+        arrival: Arrival,
+        shared: &Arc<Shared>,
+        scratch: &Rc<RefCell<Scratch>>,
+    ) -> Option<Connection> {
         const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
             password is set for the default user. In this mode connections are only accepted from the loopback \
             interface. If you want to connect from external computers to Redis you may adopt one of the following \
@@ -321,7 +325,8 @@ impl Connection {
     fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
         let Some(session) = self.session.take() else { return };
         let batch = std::mem::take(&mut scratch.batch);
-        let begun = Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
+        let begun =
+            Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
         let Ok(mut run) = begun else {
             tracing::warn!("No memory for the stack of a suspendable call");
             self.closing = true;
@@ -419,7 +424,8 @@ impl Connection {
                         self.written = 0;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx)
+                {
                     Poll::Pending => return Some(false),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return None,
@@ -507,7 +513,9 @@ impl Connection {
 
 /// The time of day, for comparisons with when a run began: read without the engine, which the run holds.
 fn unix_ms() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 const _: () = assert!(READ_LEN <= AHEAD_LEN_MAX);
