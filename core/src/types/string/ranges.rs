@@ -78,7 +78,7 @@ pub(super) fn clamp(len: usize, start: i64, end: i64) -> Option<(usize, usize)> 
     let len = len as i64;
     let from_end = |index: i64| if index < 0 { (len + index).max(0) } else { index };
     let (first, last) = (from_end(start), from_end(end).min(len - 1));
-    (first <= last).then_some((first as usize, last as usize + 1))
+    (first <= last).then(|| (first as usize, last as usize + 1))
 }
 
 const SETRANGE: Command = Spec {
