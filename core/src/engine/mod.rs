@@ -13,6 +13,7 @@ pub mod event;
 pub mod gates;
 pub mod outbox;
 pub mod registry;
+pub mod replay;
 pub mod session;
 pub mod settle;
 pub mod stats;
