@@ -9,6 +9,7 @@ use mortise_sdk::{Error, Result, args, error};
 
 use super::digest;
 use crate::engine::call::{Call, Key};
+use crate::engine::event::EventClass;
 use crate::features::Command;
 use crate::keyspace::{Entry, Payload};
 use crate::types;
@@ -145,9 +146,10 @@ fn serialized_len(entry: &Entry) -> usize {
 }
 
 fn populate(call: &mut Call<'_>) -> Result {
+    /// Nobody is told more than that the keys are new.
+    const UNPUBLISHED: EventClass = EventClass(0);
     let natural = |call: &Call<'_>, index: usize| -> Result<usize> {
-        let n = call.integer(index)?;
-        usize::try_from(n).map_err(|_| error::NOT_POSITIVE)
+        call.integer(index).ok().and_then(|n| usize::try_from(n).ok()).ok_or(error::NOT_POSITIVE)
     };
     let count = natural(call, 2)?;
     let prefix = call.args().get(3).unwrap_or(b"key");
@@ -165,7 +167,7 @@ fn populate(call: &mut Call<'_>) -> Result {
         if size > 0 {
             value.resize(size, 0);
         }
-        call.put::<Str>(key, stored(&value), false).changed("set");
+        call.put::<Str>(key, stored(&value), false).also_changed("set", UNPUBLISHED);
     }
     call.propagates_nothing();
     call.ok()

@@ -7,6 +7,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::keyspace::{Entry, Keyspace, SpaceId};
 use crate::types::AnyRef;
+use crate::types::zset::value::ZsetRef;
 
 /// A signature.
 pub(crate) type Digest = [u8; 20];
@@ -62,6 +63,8 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
         AnyRef::Zset(zset) => {
             mix(digest, &type_number::ZSET.to_be_bytes());
             for (score, member) in zset.iter() {
+                // Redis forgets the sign of a zero in small sets, and keeps it in large ones.
+                let score = if score == 0.0 && matches!(zset, ZsetRef::Packed(_)) { 0.0 } else { score };
                 add_pair(digest, member, mortise_sdk::resp::format_double(score).as_bytes());
             }
         }

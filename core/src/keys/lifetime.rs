@@ -317,7 +317,7 @@ fn remaining(call: &mut Call<'_>, shown: impl FnOnce(i64) -> i64) -> Result {
 }
 
 fn rounded_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 const PERSIST: Command = Spec {
