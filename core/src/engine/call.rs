@@ -159,13 +159,28 @@ impl<'c> Call<'c> {
     /// The entry of a key, whose access is noted, or none; and where to reply.
     #[inline(always)]
     pub fn look<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, !self.session.no_touch)
+    }
+
+    /// As [`Call::look`], but the access says nothing about the use of the key: EXISTS, TYPE, TTL.
+    pub fn glance<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, false)
+    }
+
+    /// Notes an access even if the client has said that its accesses do not count; false if there is no key.
+    pub fn touch(&mut self, key: Key<'_>) -> bool {
+        self.look_up(key, true).0.is_some()
+    }
+
+    #[inline(always)]
+    fn look_up<'a>(&'a mut self, key: Key<'_>, touches: bool) -> (Option<&'a Entry>, &'a mut Output) {
         let hidden = self.expire_if_due(key);
         let Call { engine, session, out, .. } = self;
         let Engine { keyspace, stats, unit, clock24, .. } = &mut **engine;
         let (db, _) = keyspace.db(session.space, session.db);
         let entry = if hidden {
             None
-        } else if session.no_touch {
+        } else if !touches {
             db.find(key.hash, key.bytes)
         } else {
             let now = *clock24;
@@ -296,9 +311,11 @@ impl<'c> Call<'c> {
             return false;
         }
         let Call { engine, session, .. } = self;
-        let Engine { keyspace, unit, .. } = &mut **engine;
+        let Engine { keyspace, unit, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
         let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return false };
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
         edit.set_deadline(deadline);
         let listened = edit.entry().is_listened();
         unit.changed(session.space, session.db, key.bytes, listened, event, event::GENERIC);
@@ -336,7 +353,7 @@ impl<'c> Call<'c> {
             lines.extend(about.lines().map(|line| format!("    {line}")));
         }
         lines.push("HELP".to_owned());
-        lines.push("    Print this help.".to_owned());
+        lines.push("    Prints this help.".to_owned());
         self.out.array(lines.len());
         lines.iter().for_each(|line| self.out.simple(line));
         Ok(())

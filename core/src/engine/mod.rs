@@ -1,6 +1,7 @@
 //! The inside: all shared state, one call at a time. Opens no socket and no file, and reads time only from the clock it
 //! is handed.
 
+pub mod access;
 pub mod args;
 pub mod blocked;
 pub mod busy;
@@ -24,6 +25,7 @@ pub mod unit;
 
 use std::sync::Arc;
 
+use self::access::AccessClock;
 use self::blocked::Blocked;
 use self::call::Key;
 use self::clients::Clients;
@@ -58,38 +60,6 @@ pub enum Caller {
 
 /// Work for a worker thread.
 pub type Job = Box<dyn FnOnce() + Send>;
-
-/// The 24-bit clock that entries carry: seconds, wrapping.
-#[derive(Clone, Copy, Default)]
-pub struct AccessClock {
-    seconds: u32,
-}
-
-impl AccessClock {
-    const MASK: i64 = 0x00ff_ffff;
-
-    /// What an entry carries after an access.
-    #[inline(always)]
-    pub fn touched(self, _before: u32) -> u32 {
-        self.seconds
-    }
-
-    /// What a new entry carries.
-    #[inline(always)]
-    pub fn fresh(self) -> u32 {
-        self.seconds
-    }
-
-    /// How long ago an entry was used, in seconds.
-    pub fn idle_seconds(self, clock: u32) -> u32 {
-        self.seconds.wrapping_sub(clock) & Self::MASK as u32
-    }
-
-    /// The clock that an entry unused for some seconds would carry.
-    pub fn idle_for(self, seconds: u32) -> u32 {
-        self.seconds.wrapping_sub(seconds) & Self::MASK as u32
-    }
-}
 
 /// All shared state.
 pub struct Engine {
@@ -228,8 +198,10 @@ impl Engine {
     #[inline(always)]
     pub fn refresh_clock(&mut self) {
         self.now_ms = self.clock.unix_us() / 1000;
-        self.clock24 = AccessClock { seconds: ((self.now_ms / 1000) & AccessClock::MASK) as u32 };
         self.lap_ns = self.clock.monotonic_ns();
+        // Chance of its own: the engine's sequence must not depend on how requests come in batches.
+        let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
     }
 
     /// Microseconds since 1970, now.
