@@ -1,6 +1,7 @@
 //! The life of a request, top to bottom.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mortise_sdk::error::Error;
 
@@ -141,7 +142,12 @@ impl Engine {
         buffer: &[u8],
         out: &mut Output,
     ) -> (usize, Stop) {
+        if session.outbox.is_closing() {
+            // It was killed while it waited for its turn.
+            return (batch.len(), Stop::Closes);
+        }
         self.refresh_clock();
+        session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
         self.current = Some(session.id);
         out.set_version(session.version);
         self.prefetch(session, batch);
@@ -153,16 +159,20 @@ impl Engine {
             executed += 1;
             let waits = match &batch.lookups[request.lookup] {
                 Lookup::Found(command) => {
+                    session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
                     let asked = Asked { command, args, hash: request.hash, hashed: request.hashed };
                     self.obey(session, registry, asked, out)
                 }
-                Lookup::Unknown => self.refuse(session, &unknown_command(args), out),
+                Lookup::Unknown => {
+                    session.outbox.last_command.store(0, Relaxed);
+                    self.refuse(session, &unknown_command(args), out)
+                }
                 Lookup::UnknownSubcommand(container) => {
                     self.refuse(session, &unknown_subcommand(&container.name, args), out)
                 }
             };
             self.settle();
-            if session.replies != Replies::On {
+            if session.replies != Replies::On && waits.is_none() {
                 suppress(session, out, mark);
             }
             if !self.pushes.is_empty() {
@@ -183,6 +193,9 @@ impl Engine {
             }
         }
         self.current = None;
+        if self.unpaused {
+            self.resume_paused();
+        }
         (executed, stop)
     }
 
@@ -237,6 +250,7 @@ impl Engine {
         let queued = transaction.queue.len();
         if let Some(client) = self.clients.get_mut(session.id) {
             client.queued = Some(queued);
+            client.queued_len += asked.args.iter().map(<[u8]>::len).sum::<usize>();
         }
         out.simple("QUEUED");
     }
@@ -297,14 +311,13 @@ impl Engine {
         if ns >= self.slow_ns {
             self.note_slow(session, command, args, ns);
         }
-        session.outbox.last_command.store(command.index as u32 + 1, std::sync::atomic::Ordering::Relaxed);
         None
     }
 }
 
 /// CLIENT REPLY: takes back what was written, and passes on to the next state.
 #[cold]
-fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
+pub(super) fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
     match session.replies {
         Replies::On => {}
         Replies::Off => out.rollback(mark),

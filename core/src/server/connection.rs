@@ -159,6 +159,7 @@ impl Connection {
         if let Read::Some = outcome {
             let len = read.filled().len();
             self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
+            self.outbox.note_input((self.input.len() + len) as u64);
             if self.input.is_empty() {
                 let used = self.execute(&mut buffer[..len], scratch);
                 self.input.extend_from_slice(&buffer[used..len]);
@@ -166,6 +167,7 @@ impl Connection {
                 self.input.extend_from_slice(&buffer[..len]);
                 self.execute_input(scratch);
             }
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
         scratch.read = buffer;
         outcome
@@ -231,7 +233,6 @@ impl Connection {
                     // What was parsed behind it is parsed again later, from its beginning.
                     self.partial = Partial::default();
                 }
-                self.outbox.active_ms.store(engine.now_ms as u64, Relaxed);
                 let stop = match stop {
                     Stop::Waits(wait) => {
                         if let Some(session) = self.session.take() {
@@ -344,6 +345,7 @@ impl Connection {
             self.closing |= session.closing;
             self.session = Some(session);
             self.execute_input(scratch);
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
     }
 

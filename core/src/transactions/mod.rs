@@ -98,5 +98,6 @@ fn show_queued(call: &mut Call<'_>, queued: Option<usize>) {
     let id = call.session.id;
     if let Some(client) = call.engine.clients.get_mut(id) {
         client.queued = queued;
+        client.queued_len = 0;
     }
 }
