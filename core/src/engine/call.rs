@@ -330,7 +330,7 @@ impl<'c> Call<'c> {
             lines.extend(about.lines().map(|line| format!("    {line}")));
         }
         lines.push("HELP".to_owned());
-        lines.push("    Print this help.".to_owned());
+        lines.push("    Prints this help.".to_owned());
         self.out.array(lines.len());
         lines.iter().for_each(|line| self.out.simple(line));
         Ok(())
