@@ -143,14 +143,16 @@ impl Engine {
         if let Some((command, _)) = &wait.command {
             self.stats.executed(command.index, 0, result.is_err());
         }
-        self.hand_back(session, out, Vec::new());
+        let replies = session.replies;
+        self.hand_back(session, replies, out, Vec::new());
         true
     }
 
     /// Gives the session back to its connection, with the reply of the call that waited and the messages that follow it.
-    fn hand_back(&mut self, mut session: Box<Session>, mut out: Output, pushes: Vec<u8>) {
-        if session.replies != Replies::On {
-            super::dispatch::suppress(&mut session, &mut out, 0);
+    /// `replies` is what CLIENT REPLY had chosen before the call.
+    fn hand_back(&mut self, mut session: Box<Session>, replies: Replies, mut out: Output, pushes: Vec<u8>) {
+        if (replies, session.replies) != (Replies::On, Replies::On) {
+            super::dispatch::suppress(&mut session, replies, &mut out, 0);
         }
         out.raw(&pushes);
         let outbox = session.outbox.clone();
@@ -194,6 +196,7 @@ impl Engine {
             return;
         };
         let args = wait.args.clone();
+        let replies = session.replies;
         let mut out = Output::new(session.version);
         let asked = super::dispatch::Asked::new(&command, args.view());
         self.retried = Some(session.id);
@@ -209,7 +212,7 @@ impl Engine {
         self.settle_unit();
         self.retried = None;
         let pushes = std::mem::take(&mut self.retried_pushes);
-        self.hand_back(session, out, pushes);
+        self.hand_back(session, replies, out, pushes);
     }
 
     /// The pause is over: the calls that waited for it are made, from the first gate on.
@@ -220,6 +223,7 @@ impl Engine {
         for id in paused {
             let Some(wait) = self.unpark(id) else { continue };
             let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else { continue };
+            let replies = session.replies;
             let mut out = Output::new(session.version);
             let asked = super::dispatch::Asked::new(&command, wait.args.view());
             self.current = Some(session.id);
@@ -229,7 +233,7 @@ impl Engine {
             let pushes = std::mem::take(&mut self.pushes);
             match waits {
                 Some(wait) => self.park(session, wait),
-                None => self.hand_back(session, out, pushes),
+                None => self.hand_back(session, replies, out, pushes),
             }
         }
     }

@@ -93,7 +93,7 @@ impl Engine {
     }
 }
 
-fn is_exec(command: &Command) -> bool {
+pub(super) fn is_exec(command: &Command) -> bool {
     command.name == "exec"
 }
 

@@ -126,6 +126,8 @@ struct View<'a> {
     /// Who asks, and what.
     caller: ClientId,
     args: Args<'a>,
+    /// Bytes of replies that the caller is going to get.
+    written: u64,
 }
 
 /// Pieces of output in which a backlog is counted.
@@ -138,7 +140,9 @@ impl<'a> View<'a> {
             commands: names(call.registry),
             caller: call.session.id,
             args: call.args(),
+            written: call.written() as u64,
         }
+    }
     }
 
     /// The line of a client.
@@ -149,7 +153,7 @@ impl<'a> View<'a> {
         let input_size = outbox.input_size();
         let args_len = self.args_len(client);
         // As much as fits into a first buffer counts as that, the rest as a list of further ones.
-        let backlog = outbox.backlog();
+        let backlog = outbox.backlog() + if client.id == self.caller { self.written } else { 0 };
         let first = backlog.min(PIECE_LEN);
         let rest = backlog - first;
         let queue = client.queued_len as u64 + client.queued.unwrap_or(0) as u64 * size_of::<Queued>() as u64;

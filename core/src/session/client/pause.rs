@@ -25,6 +25,7 @@ const CLIENT_PAUSE: Command = Spec {
 .runs(client_pause);
 
 fn client_pause(call: &mut Call<'_>) -> Result {
+    call.at_most(4)?;
     let mut options = call.options(3);
     let all = options.is_empty() || options.takes("ALL");
     if !all && !options.takes("WRITE") {
@@ -67,6 +68,7 @@ const CLIENT_UNBLOCK: Command = Spec {
 .runs(client_unblock);
 
 fn client_unblock(call: &mut Call<'_>) -> Result {
+    call.at_most(4)?;
     let mut options = call.options(3);
     let with_error = options.takes("ERROR");
     if !with_error && !options.is_empty() && !options.takes("TIMEOUT") {
