@@ -1,6 +1,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::engine::call::Key;
 use crate::engine::testing::Bench;
+use crate::keyspace::SpaceId;
 
 /// The value of a field in the line of CLIENT INFO or LIST that contains `marker`.
 fn field(lines: &str, marker: &str, name: &str) -> String {
@@ -132,7 +134,7 @@ fn unpause_resumes_at_once() {
     let mut bench = Bench::new();
     let (one, two) = (bench.connect(), bench.connect());
     bench.ask(one, &["CLIENT PAUSE 60000 WRITE"]);
-    // The call that waits keeps what CLIENT REPLY said of it.
+    // What CLIENT REPLY said of a call holds when it has waited.
     bench.ask(two, &["CLIENT REPLY SKIP"]);
     assert_eq!(bench.ask(two, &["SET k v"]), "");
     assert_eq!(bench.ask(one, &["CLIENT UNPAUSE", "PING"]), "+OK\r\n+PONG\r\n");
@@ -144,7 +146,11 @@ fn unpause_resumes_at_once() {
 fn keys_that_expire_during_a_pause_are_hidden_and_stay() {
     let mut bench = Bench::new();
     let client = bench.connect();
-    bench.ask(client, &["SET k v PX 100", "CLIENT PAUSE 1000 WRITE"]);
+    bench.ask(client, &["SET k v", "CLIENT PAUSE 1000 WRITE"]);
+    let deadline = bench.engine.now_ms + 100;
+    let (db, door) = bench.engine.keyspace.db(SpaceId::FIRST, 0);
+    let key = Key::new(b"k");
+    db.edit(door, key.hash, key.bytes).expect("the key is there").set_deadline(Some(deadline));
     bench.advance(500);
     assert_eq!(bench.ask(client, &["GET k"]), "$-1\r\n");
     assert_eq!(bench.engine.stats.expired_keys, 0);
@@ -257,9 +263,33 @@ fn a_line_of_client_list() {
     assert!(
         list.contains(
             "id=1 addr=10.0.0.1:0 laddr= fd=0 name= age=2 idle=2 flags=x db=0 sub=0 psub=0 ssub=0 multi=1 qbuf=0 \
-             qbuf-free=20480 argv-mem=0 multi-mem=11 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem="
+             qbuf-free=20480 argv-mem=0 multi-mem=35 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem="
         ),
         "{list}"
     );
     assert!(list.contains(" events=r cmd=set user=default redir=-1 resp=2 lib-name= lib-ver=\n"), "{list}");
+}
+
+#[test]
+fn what_client_reply_says_within_a_transaction_does_not_reach_back() {
+    let mut bench = Bench::new();
+    let client = bench.connect();
+    bench.ask(client, &["MULTI", "PING", "CLIENT REPLY OFF", "PING"]);
+    assert_eq!(bench.ask(client, &["EXEC", "PING"]), "*3\r\n+PONG\r\n");
+    assert_eq!(
+        bench.ask(client, &["CLIENT REPLY ON", "CLIENT REPLY SKIP", "PING", "PING"]),
+        "+OK\r\n+PONG\r\n"
+    );
+}
+
+#[test]
+fn an_exec_that_is_refused_gives_the_transaction_up() {
+    let mut bench = Bench::new();
+    let client = bench.connect();
+    bench.ask(client, &["MULTI", "SET k v"]);
+    assert_eq!(
+        bench.ask(client, &["EXEC now", "EXEC"]),
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n\
+         -ERR EXEC without MULTI\r\n"
+    );
 }

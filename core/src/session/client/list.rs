@@ -143,7 +143,6 @@ impl<'a> View<'a> {
             written: call.written() as u64,
         }
     }
-    }
 
     /// The line of a client.
     fn line(&self, client: &Client, text: &mut String) {
