@@ -9,7 +9,7 @@ use super::dispatch::Asked;
 use super::edit::Edit;
 use super::event::{self, Suspend};
 use super::registry::{Command, Registry};
-use super::session::Session;
+use super::session::{Replies, Session};
 use super::{Caller, Engine};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::hash::hash;
@@ -330,6 +330,11 @@ impl<'c> Call<'c> {
         self.out
     }
 
+    /// Bytes of replies that the batch has produced so far.
+    pub fn written(&self) -> usize {
+        self.out.mark()
+    }
+
     /// `+OK`
     #[inline(always)]
     pub fn ok(&mut self) -> Result {
@@ -342,6 +347,18 @@ impl<'c> Call<'c> {
     pub fn reply(&mut self, reply: impl Reply) -> Result {
         reply.write(self.out);
         Ok(())
+    }
+
+    /// Refuses a subcommand with more words than these, where its arity does not.
+    pub fn at_most(&self, words: usize) -> Result {
+        if self.argc() <= words {
+            return Ok(());
+        }
+        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let name = String::from_utf8_lossy(self.arg(1));
+        Err(Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+        )))
     }
 
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
@@ -372,7 +389,11 @@ impl<'c> Call<'c> {
     pub fn execute(&mut self, asked: Asked<'_>, caller: Caller) {
         let asked = Asked { suspend: self.suspend, ..asked };
         // Nobody waits within a call, so nothing is left over.
+        let mark = self.out.mark();
         let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
+        if self.session.replies == Replies::Off {
+            self.out.rollback(mark);
+        }
     }
 
     // ---- propagation
