@@ -1,6 +1,13 @@
 //! An operator's commands, a file each.
 
+mod absent;
+mod command;
+mod config;
+pub(crate) mod info;
+mod latency;
 pub mod slowlog;
+mod stats;
+mod time;
 
 use mortise_sdk::config;
 
@@ -9,8 +16,29 @@ use crate::config::values::Percentiles;
 use crate::features::Feature;
 use crate::modules::Permission;
 
-/// Statistics.
-pub const FEATURE: Feature = Feature { name: "admin", config: StatsConfig::directives(), ..Feature::EMPTY };
+/// Looking after the server.
+pub const FEATURE: Feature = Feature {
+    name: "admin",
+    commands: &[
+        command::COMMANDS,
+        config::COMMANDS,
+        info::COMMANDS,
+        latency::COMMANDS,
+        slowlog::COMMANDS,
+        time::COMMANDS,
+    ],
+    config: StatsConfig::directives(),
+    info: &[
+        absent::PERSISTENCE,
+        stats::STATS,
+        absent::REPLICATION,
+        stats::COMMANDSTATS,
+        stats::ERRORSTATS,
+        stats::LATENCYSTATS,
+        absent::CLUSTER,
+    ],
+    ..Feature::EMPTY
+};
 
 /// DEBUG.
 pub const DEBUG: Feature = Feature { name: "debug", config: DebugConfig::directives(), ..Feature::EMPTY };

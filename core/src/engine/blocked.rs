@@ -72,6 +72,11 @@ impl Blocked {
         self.waits.values().filter(|wait| !wait.paused).count()
     }
 
+    /// Calls that wait up to a point in time.
+    pub fn limited(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// Whether no call waits.
     pub fn is_empty(&self) -> bool {
         self.waits.is_empty()

@@ -125,6 +125,10 @@ pub struct Engine {
     pub active_expire: bool,
     /// What the rim adds to it: facts about the process that INFO shows.
     pub process: Process,
+    /// What the process uses, as last sampled.
+    pub usage: rim::Usage,
+    /// What the allocator says, as last sampled.
+    pub memory: crate::keyspace::memory::Memory,
     /// Connections to be woken when the lock is released.
     pub wake: Vec<Arc<Outbox>>,
     /// Jobs to be started when the lock is released.
@@ -155,6 +159,8 @@ pub struct Process {
     pub started_ms: i64,
     /// The port it listens on.
     pub port: u16,
+    /// System, release and machine, as uname says them.
+    pub os: String,
     /// The executable.
     pub executable: String,
     /// The configuration file, as an absolute path; empty if there is none.
@@ -183,6 +189,8 @@ impl Engine {
             loading: false,
             active_expire: true,
             process: Process::default(),
+            usage: Default::default(),
+            memory: Default::default(),
             wake: Vec::new(),
             jobs: Vec::new(),
             shutdown: false,
@@ -196,8 +204,11 @@ impl Engine {
             clock,
             random: seed | 1,
         };
+        let password = engine.config.clients.requirepass.as_deref();
+        engine.users.set_default_password(password.map(str::as_bytes));
         engine.apply_config();
         engine.refresh_clock();
+        engine.memory.sample();
         engine
     }
 

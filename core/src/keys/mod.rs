@@ -1,12 +1,18 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
+mod info;
+
 use mortise_sdk::{config, setting_enum};
 
 use crate::features::Feature;
 
 /// Keys of any type.
-pub const FEATURE: Feature =
-    Feature { name: "keys", config: KeyspaceConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "keys",
+    config: KeyspaceConfig::directives(),
+    info: &[info::MEMORY, info::KEYSPACE],
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// What to evict when memory is short.

@@ -1,6 +1,7 @@
 //! A connection's own commands: HELLO AUTH SELECT CLIENT RESET PING ECHO QUIT.
 
 mod basic;
+mod info;
 
 use mortise_sdk::config;
 use mortise_sdk::declare::config::Bytes;
@@ -13,6 +14,7 @@ pub const FEATURE: Feature = Feature {
     name: "session",
     commands: &[basic::COMMANDS],
     config: ClientsConfig::directives(),
+    info: &[info::CLIENTS],
     ..Feature::EMPTY
 };
 
