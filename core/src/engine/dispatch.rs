@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
 use mortise_sdk::error::Error;
 
 use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
 use super::call::{Call, Run};
+use super::event::Suspend;
 use super::gates::Admission;
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Replies, Session};
@@ -87,10 +89,26 @@ impl Batch {
             && buffer[start as usize..end as usize] == *args.at(0)
     }
 
-    /// Whether a request may be suspended half way, so that the batch has to run on a coroutine.
-    pub fn suspends(&self) -> bool {
-        use mortise_sdk::declare::flags::SUSPENDS;
-        self.lookups.iter().any(|lookup| matches!(lookup, Lookup::Found(command) if command.flags.has(SUSPENDS)))
+    /// Whether the last request may be suspended half way, so that it has to run on a coroutine: a command that says so
+    /// of itself, or the EXEC of a transaction that holds one.
+    #[inline(always)]
+    pub fn suspends(&self, session: &Session) -> bool {
+        let Some(Lookup::Found(command)) = self.lookups.last() else { return false };
+        command.flags.has(SUSPENDS)
+            || command.flags.has(NOT_QUEUED)
+                && session.transaction.as_ref().is_some_and(|transaction| {
+                    transaction.queue.iter().any(|queued| queued.command.flags.has(SUSPENDS))
+                })
+    }
+
+    /// Takes the last request back: it will be parsed again.
+    pub fn pop(&mut self) {
+        if let Some(request) = self.requests.pop() {
+            self.spans.truncate(request.first_span);
+            if !self.requests.last().is_some_and(|last| last.lookup == request.lookup) {
+                self.lookups.pop();
+            }
+        }
     }
 
     /// The command of a request, if there is such a command, and its arguments.
@@ -110,12 +128,14 @@ pub struct Asked<'a> {
     pub args: Args<'a>,
     hash: u64,
     hashed: usize,
+    /// The way out half way, where there is one.
+    pub suspend: Option<&'a dyn Suspend>,
 }
 
 impl<'a> Asked<'a> {
     /// A command whose key has not been hashed.
     pub fn new(command: &'a CommandRef, args: Args<'a>) -> Asked<'a> {
-        Asked { command, args, hash: 0, hashed: usize::MAX }
+        Asked { command, args, hash: 0, hashed: usize::MAX, suspend: None }
     }
 }
 
@@ -140,6 +160,7 @@ impl Engine {
         batch: &Batch,
         buffer: &[u8],
         out: &mut Output,
+        suspend: Option<&dyn Suspend>,
     ) -> (usize, Stop) {
         self.refresh_clock();
         self.current = Some(session.id);
@@ -153,13 +174,10 @@ impl Engine {
             executed += 1;
             let waits = match &batch.lookups[request.lookup] {
                 Lookup::Found(command) => {
-                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed };
+                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
                     self.obey(session, registry, asked, out)
                 }
-                Lookup::Unknown => self.refuse(session, &unknown_command(args), out),
-                Lookup::UnknownSubcommand(container) => {
-                    self.refuse(session, &unknown_subcommand(&container.name, args), out)
-                }
+                lookup => self.refuse(session, &unknown(lookup, args), out),
             };
             self.settle();
             if session.replies != Replies::On {
@@ -268,12 +286,12 @@ impl Engine {
         out: &mut Output,
         caller: Caller,
     ) -> Option<Box<Wait>> {
-        let Asked { command, args, hash, hashed } = asked;
+        let Asked { command, args, hash, hashed, suspend } = asked;
         let (space, db) = (session.space, session.db);
         let dirty = self.unit.dirty;
         let mark = out.mark();
         let mut call =
-            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, rewritten: false, wait: None };
+            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, suspend, rewritten: false, wait: None };
         let result = match &command.run {
             Run::Core(run) => run(&mut call),
             Run::Module(run) => run(&mut call),
@@ -304,7 +322,7 @@ impl Engine {
 
 /// CLIENT REPLY: takes back what was written, and passes on to the next state.
 #[cold]
-fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
+pub(super) fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
     match session.replies {
         Replies::On => {}
         Replies::Off => out.rollback(mark),
@@ -321,6 +339,14 @@ fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
 
 fn excerpt(bytes: &[u8], len_max: usize) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(len_max)]).into_owned()
+}
+
+/// The error for a request that names no command.
+pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
+    match lookup {
+        Lookup::UnknownSubcommand(container) => unknown_subcommand(&container.name, args),
+        _ => unknown_command(args),
+    }
 }
 
 #[cold]
@@ -346,4 +372,12 @@ fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
         excerpt(args.at(1), 128),
         container.to_ascii_uppercase()
     ))
+}
+
+impl Engine {
+    /// After a run was ended half way: what it had done by then is settled, and the engine is free for the next batch.
+    pub(crate) fn abandon(&mut self) {
+        self.settle();
+        self.current = None;
+    }
 }
