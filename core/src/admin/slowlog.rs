@@ -7,6 +7,7 @@ use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::{ADMIN, CONTAINER, LOADING, STALE};
 use mortise_sdk::error::{Error, Result};
 
+use crate::config::Directives;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::features::{Command, container};
@@ -150,11 +151,19 @@ pub struct Slowlog {
 }
 
 impl Slowlog {
-    /// Notes a call.
-    pub fn add(&mut self, at_s: i64, us: u64, args: Args<'_>, address: String, name: String) {
+    /// Notes a call. `hidden` says which of its arguments nobody is to read.
+    pub fn add(
+        &mut self,
+        at_s: i64,
+        us: u64,
+        args: Args<'_>,
+        hidden: &[usize],
+        address: String,
+        name: String,
+    ) {
         let id = self.next_id;
         self.next_id += 1;
-        self.calls.push_front(SlowCall { id, at_s, us, args: shortened(args), address, name });
+        self.calls.push_front(SlowCall { id, at_s, us, args: shortened(args, hidden), address, name });
         self.calls.truncate(self.len_max);
     }
 
@@ -175,12 +184,34 @@ impl Slowlog {
     }
 }
 
-fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
+/// Which arguments of a call hold names and passwords that logs must not show.
+pub fn secrets<C: Clone>(command: &str, args: Args<'_>, directives: &Directives<C>) -> Vec<usize> {
+    let is_word = |index: usize, word: &str| args.at(index).eq_ignore_ascii_case(word.as_bytes());
+    match command {
+        "auth" => (1..args.len()).collect(),
+        "hello" => match (2..args.len()).find(|&index| is_word(index, "AUTH")) {
+            Some(index) => (index + 1..args.len().min(index + 3)).collect(),
+            None => Vec::new(),
+        },
+        "config|set" => {
+            let names = (2..args.len()).step_by(2);
+            let secret = names.filter(|&index| directives.is_secret(&String::from_utf8_lossy(args.at(index))));
+            secret.map(|index| index + 1).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn shortened(args: Args<'_>, hidden: &[usize]) -> Vec<Vec<u8>> {
     let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
     let mut kept: Vec<Vec<u8>> = args
         .iter()
         .take(shown)
-        .map(|arg| {
+        .enumerate()
+        .map(|(index, arg)| {
+            if hidden.contains(&index) {
+                return b"(redacted)".to_vec();
+            }
             if arg.len() <= ARG_LEN_MAX {
                 return arg.to_vec();
             }
@@ -192,4 +223,61 @@ fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
         kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::args::OwnedArgs;
+    use crate::server;
+
+    fn noted(words: &[&str], command: &str) -> Vec<String> {
+        let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+        let hidden = secrets(command, args.view(), &server::directives().unwrap());
+        let mut log = Slowlog::default();
+        log.set_len_max(1);
+        log.add(1, 2, args.view(), &hidden, String::new(), String::new());
+        let call = log.calls().next().unwrap();
+        call.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+    }
+
+    #[test]
+    fn long_calls_are_shortened() {
+        let words = ["x"; 40];
+        let noted_words = noted(&words, "del");
+        assert_eq!((noted_words.len(), &*noted_words[31]), (32, "... (9 more arguments)"));
+        assert_eq!(noted(&["x"; 32], "del").len(), 32);
+        let long = "y".repeat(130);
+        assert_eq!(noted(&["set", "k", &long], "set")[2], "y".repeat(128) + "... (2 more bytes)");
+    }
+
+    #[test]
+    fn passwords_are_not_noted() {
+        assert_eq!(noted(&["AUTH", "me", "pw"], "auth"), ["AUTH", "(redacted)", "(redacted)"]);
+        assert_eq!(
+            noted(&["HELLO", "3", "auth", "me", "pw", "SETNAME", "x"], "hello"),
+            ["HELLO", "3", "auth", "(redacted)", "(redacted)", "SETNAME", "x"]
+        );
+        assert_eq!(
+            noted(&["config", "set", "port", "1", "RequirePass", "pw"], "config|set"),
+            ["config", "set", "port", "1", "RequirePass", "(redacted)"]
+        );
+        assert_eq!(noted(&["HELLO", "3", "AUTH"], "hello"), ["HELLO", "3", "AUTH"]);
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_numbers_go_on() {
+        let args = OwnedArgs::new([&b"ping"[..]].into_iter());
+        let mut log = Slowlog::default();
+        log.set_len_max(2);
+        for at_s in 0..3 {
+            log.add(at_s, 1, args.view(), &[], String::new(), String::new());
+        }
+        assert_eq!(log.calls().map(|call| call.id).collect::<Vec<_>>(), [2, 1]);
+        log.reset();
+        log.add(9, 1, args.view(), &[], String::new(), String::new());
+        assert_eq!(log.calls().map(|call| call.id).collect::<Vec<_>>(), [3]);
+        log.set_len_max(0);
+        assert_eq!(log.calls().len(), 0);
+    }
 }

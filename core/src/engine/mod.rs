@@ -318,6 +318,7 @@ impl Engine {
         }
         let client = self.clients.get(session.id);
         let (address, name) = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
-        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, address, name);
+        let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
+        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, &hidden, address, name);
     }
 }
