@@ -182,8 +182,8 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::config::{Config, Directives};
     use crate::config::rewrite::Entry;
+    use crate::config::{Config, Directives};
     use crate::engine::event::Clock;
     use crate::engine::registry::Registry;
     use crate::engine::rim::{Rim, Usage};

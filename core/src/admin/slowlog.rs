@@ -195,7 +195,8 @@ pub fn secrets<C: Clone>(command: &str, args: Args<'_>, directives: &Directives<
         },
         "config|set" => {
             let names = (2..args.len()).step_by(2);
-            let secret = names.filter(|&index| directives.is_secret(&String::from_utf8_lossy(args.at(index))));
+            let secret =
+                names.filter(|&index| directives.is_secret(&String::from_utf8_lossy(args.at(index))));
             secret.map(|index| index + 1).collect()
         }
         _ => Vec::new(),
