@@ -1,5 +1,6 @@
 //! The life of a request, top to bottom.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
@@ -13,6 +14,8 @@ use super::gates::Admission;
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Replies, Session};
 use super::{Caller, Engine};
+use crate::keyspace::Db;
+use crate::keyspace::entry::Payload;
 use crate::keyspace::hash::hash;
 use crate::resp::output::Output;
 
@@ -37,6 +40,8 @@ struct Request {
     lookup: usize,
     hash: u64,
     hashed: usize,
+    /// Which argument names a field or member of the key's value.
+    member: Option<usize>,
 }
 
 impl Batch {
@@ -69,15 +74,16 @@ impl Batch {
         if !self.repeats(buffer, args) {
             self.lookups.push(registry.find(args));
         }
-        let (mut key_hash, mut hashed) = (0, usize::MAX);
+        let (mut key_hash, mut hashed, mut member) = (0, usize::MAX, None);
         if let Some(Lookup::Found(command)) = self.lookups.last()
             && let Some(index) = command.first_key()
             && let Some(key) = args.get(index)
         {
             (key_hash, hashed) = (hash(key), index);
+            member = command.member.filter(|member| *member < args.len()).map(|member| first_span + member);
         }
         let (last_span, lookup) = (self.spans.len(), self.lookups.len() - 1);
-        self.requests.push(Request { first_span, last_span, end, lookup, hash: key_hash, hashed });
+        self.requests.push(Request { first_span, last_span, end, lookup, hash: key_hash, hashed, member });
     }
 
     /// Whether the request names the same command as the one before: the usual case in a pipeline.
@@ -126,8 +132,8 @@ pub struct Asked<'a> {
     pub command: &'a CommandRef,
     /// Its arguments.
     pub args: Args<'a>,
-    hash: u64,
-    hashed: usize,
+    pub(super) hash: u64,
+    pub(super) hashed: usize,
     /// The way out half way, where there is one.
     pub suspend: Option<&'a dyn Suspend>,
 }
@@ -165,7 +171,7 @@ impl Engine {
         self.refresh_clock();
         self.current = Some(session.id);
         out.set_version(session.version);
-        self.prefetch(session, batch);
+        self.prefetch(session, batch, buffer);
         let mut executed = 0;
         let mut stop = Stop::Done;
         for request in &batch.requests {
@@ -206,7 +212,7 @@ impl Engine {
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
     #[inline(always)]
-    fn prefetch(&mut self, session: &Session, batch: &Batch) {
+    fn prefetch(&mut self, session: &Session, batch: &Batch, buffer: &[u8]) {
         if batch.len() < 2 {
             return;
         }
@@ -214,6 +220,12 @@ impl Engine {
         let hashes = || batch.requests.iter().filter(|request| request.hashed != usize::MAX);
         hashes().for_each(|request| db.dict().prefetch_bucket(request.hash));
         hashes().for_each(|request| db.dict().prefetch_entry(request.hash));
+        for request in hashes() {
+            if let Some(member) = request.member {
+                let (start, end) = batch.spans[member];
+                warm(db, buffer, batch.spans[request.first_span + request.hashed], request.hash, start..end);
+            }
+        }
     }
 
     /// Asks the gates, then executes, queues, or lets wait.
@@ -317,6 +329,18 @@ impl Engine {
         }
         session.outbox.last_command.store(command.index as u32 + 1, std::sync::atomic::Ordering::Relaxed);
         None
+    }
+}
+
+/// Fetches what a look-up of a field or member will need, if the key's value is a large one: a hint, which costs little
+/// where it is of no use.
+#[inline(always)]
+fn warm(db: &Db, buffer: &[u8], key: Span, key_hash: u64, member: Range<u32>) {
+    let key = &buffer[key.0 as usize..key.1 as usize];
+    if let Some(entry) = db.find(key_hash, key)
+        && let Payload::Object(object) = entry.payload()
+    {
+        object.warm(hash(&buffer[member.start as usize..member.end as usize]));
     }
 }
 

@@ -14,6 +14,9 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Shared;
 use super::run::{Parts, Run};
 use super::io_thread::{Arrival, READ_LEN, Scratch};
+use parking_lot::{ArcMutexGuard, RawMutex};
+
+use crate::engine::Engine;
 use crate::engine::busy;
 use crate::engine::dispatch::{BATCH_LEN_MAX, Stop};
 use crate::engine::outbox::{Outbox, Piece};
@@ -258,8 +261,8 @@ impl Connection {
                 }
                 return at;
             }
-            if suspends && self.shared.running.since_ms().is_none() {
-                self.begin_run(buffer, scratch);
+            if suspends && let Some(engine) = self.shared.acquire_for_run() {
+                self.begin_run(engine, buffer, scratch);
                 return at;
             }
             let stop = {
@@ -315,10 +318,9 @@ impl Connection {
 
     /// Runs the one request of the batch on a coroutine; if it gives way, a task of its own drives it from here.
     #[cold]
-    fn begin_run(&mut self, buffer: &[u8], scratch: &mut Scratch) {
+    fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
         let Some(session) = self.session.take() else { return };
         let batch = std::mem::take(&mut scratch.batch);
-        let engine = self.shared.engine.lock_arc();
         let begun = Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
         let Ok(mut run) = begun else {
             tracing::warn!("No memory for the stack of a suspendable call");

@@ -155,6 +155,17 @@ impl Shared {
         None
     }
 
+    /// Takes the engine for a run; nothing if another run holds it.
+    pub(crate) fn acquire_for_run(&self) -> Option<ArcMutexGuard<RawMutex, Engine>> {
+        const PATIENCE: Duration = Duration::from_millis(1);
+        while self.running.since_ms().is_none() {
+            if let Some(engine) = Mutex::try_lock_arc_for(&self.engine, PATIENCE) {
+                return Some(engine);
+            }
+        }
+        None
+    }
+
     /// Does something with the engine: now, or when the run that holds it is over.
     pub fn with_engine(&self, what: impl FnOnce(&mut Engine) + Send + 'static) {
         match self.acquire() {

@@ -95,7 +95,7 @@ struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let (Some(mut engine), Some(mut session)) = (self.engine.take(), self.session.take()) else { return };
+        let (Some(mut engine), Some(session)) = (self.engine.take(), self.session.take()) else { return };
         if self.stop.is_none() {
             engine.abandon();
             self.out.rollback(0);
