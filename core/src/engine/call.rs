@@ -335,6 +335,11 @@ impl<'c> Call<'c> {
         self.out.mark()
     }
 
+    /// The engine, to be read while the reply is written.
+    pub fn engine_and_out(&mut self) -> (&Engine, &mut Output) {
+        (self.engine, self.out)
+    }
+
     /// `+OK`
     #[inline(always)]
     pub fn ok(&mut self) -> Result {
