@@ -90,7 +90,9 @@ impl Batch {
     /// Whether a request may be suspended half way, so that the batch has to run on a coroutine.
     pub fn suspends(&self) -> bool {
         use mortise_sdk::declare::flags::SUSPENDS;
-        self.lookups.iter().any(|lookup| matches!(lookup, Lookup::Found(command) if command.flags.has(SUSPENDS)))
+        self.lookups
+            .iter()
+            .any(|lookup| matches!(lookup, Lookup::Found(command) if command.flags.has(SUSPENDS)))
     }
 
     /// The command of a request, if there is such a command, and its arguments.
@@ -272,8 +274,19 @@ impl Engine {
         let (space, db) = (session.space, session.db);
         let dirty = self.unit.dirty;
         let mark = out.mark();
-        let mut call =
-            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, rewritten: false, wait: None };
+        let mut call = Call {
+            engine: self,
+            session,
+            registry,
+            command,
+            args,
+            out,
+            caller,
+            hash,
+            hashed,
+            rewritten: false,
+            wait: None,
+        };
         let result = match &command.run {
             Run::Core(run) => run(&mut call),
             Run::Module(run) => run(&mut call),

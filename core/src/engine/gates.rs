@@ -3,10 +3,10 @@
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
+use super::Engine;
 use super::args::Args;
 use super::registry::Command;
 use super::session::Session;
-use super::Engine;
 
 /// What the gates say.
 pub enum Admission {
@@ -82,9 +82,10 @@ impl Engine {
         }
         let writes = flags::WRITE | flags::MAY_REPLICATE;
         let queued_write = is_exec(command)
-            && session.transaction.as_ref().is_some_and(|tx| {
-                tx.queue.iter().any(|queued| queued.command.flags.any(writes))
-            });
+            && session
+                .transaction
+                .as_ref()
+                .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.any(writes)));
         pause.stops_all(self.now_ms) || command.flags.any(writes) || queued_write
     }
 }
@@ -119,7 +120,17 @@ fn subscriber_mode(session: &Session, command: &Command) -> Option<Error> {
     if !session.is_subscriber() {
         return None;
     }
-    let allowed = ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"];
+    let allowed = [
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "ping",
+        "quit",
+        "reset",
+    ];
     (!allowed.contains(&&*command.name)).then(|| {
         Error::text(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mortise_sdk::declare::facts::Facts;
 use mortise_sdk::declare::flags::{self, Flags};
 
-use super::call::Run;
 use super::args::Args;
+use super::call::Run;
 use mortise_sdk::declare::Spec;
 
 /// A command and what is known of it.
@@ -70,7 +70,8 @@ impl Registry {
         let mut next = self.clone();
         let mut pending: Vec<(Facts, Run)> = Vec::new();
         for (spec, run) in commands {
-            let facts = Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
+            let facts =
+                Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
             pending.push((facts, run));
         }
         // Containers come into being before what they contain.
@@ -147,7 +148,10 @@ impl Registry {
             return Lookup::Found(command.clone());
         }
         let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
-        match std::str::from_utf8(word).ok().and_then(|word| command.subcommands.get(&word.to_ascii_lowercase())) {
+        match std::str::from_utf8(word)
+            .ok()
+            .and_then(|word| command.subcommands.get(&word.to_ascii_lowercase()))
+        {
             Some(subcommand) => Lookup::Found(subcommand.clone()),
             None if !command.flags.has(flags::CONTAINER) => Lookup::Found(command.clone()),
             None => Lookup::UnknownSubcommand(command.clone()),

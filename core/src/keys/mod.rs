@@ -5,8 +5,7 @@ use mortise_sdk::{config, setting_enum};
 use crate::features::Feature;
 
 /// Keys of any type.
-pub const FEATURE: Feature =
-    Feature { name: "keys", config: KeyspaceConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature { name: "keys", config: KeyspaceConfig::directives(), ..Feature::EMPTY };
 
 setting_enum! {
     /// What to evict when memory is short.

@@ -3,12 +3,12 @@
 //! Reading is free; `edit`, `create`, `remove` and `flush` announce to the [`Door`] what is about to change, once per
 //! edit and before the change. Nothing else in the server can change an entry.
 
+use super::SpaceId;
 use super::dict::{Dict, Place};
 use super::door::{Door, Home};
 use super::entry::{Entry, NewValue};
 use super::hash::hash;
 use super::interest::Interest;
-use super::SpaceId;
 use crate::types::Object;
 
 /// What SWAPDB exchanges and FLUSHDB takes away: the table, and how far a cut has come in it.
@@ -52,7 +52,13 @@ pub struct Db {
 impl Db {
     pub(super) fn new(index: u32) -> Db {
         let space = SpaceId::FIRST;
-        Db { space, index, contents: Contents::new(space, index), interest: Interest::default(), expire_from: 0 }
+        Db {
+            space,
+            index,
+            contents: Contents::new(space, index),
+            interest: Interest::default(),
+            expire_from: 0,
+        }
     }
 
     /// Which one it is.
@@ -72,7 +78,12 @@ impl Db {
 
     #[inline(always)]
     fn home(&self) -> Home {
-        Home { space: self.space, db: self.index, cut_space: self.contents.cut_space, cut_db: self.contents.cut_db }
+        Home {
+            space: self.space,
+            db: self.index,
+            cut_space: self.contents.cut_space,
+            cut_db: self.contents.cut_db,
+        }
     }
 
     /// Whether the key is there but has expired.
@@ -121,8 +132,9 @@ impl Db {
     ) -> (EntryEdit<'a>, bool) {
         let home = self.home();
         let Db { contents, interest, .. } = self;
-        let (place, new) =
-            contents.dict.place_or_insert(hash, key, || newborn(door, home, interest, Entry::new(key, empty())));
+        let (place, new) = contents
+            .dict
+            .place_or_insert(hash, key, || newborn(door, home, interest, Entry::new(key, empty())));
         (EntryEdit { place, door, home, touched: new }, new)
     }
 

@@ -62,9 +62,10 @@ impl Keyspace {
     /// Every database there is: space, index, contents.
     pub fn iter(&self) -> impl Iterator<Item = (SpaceId, u32, &Db)> {
         self.spaces.iter().enumerate().flat_map(|(space, dbs)| {
-            dbs.dbs.iter().enumerate().filter_map(move |(index, db)| {
-                Some((SpaceId(space as u32), index as u32, db.as_deref()?))
-            })
+            dbs.dbs
+                .iter()
+                .enumerate()
+                .filter_map(move |(index, db)| Some((SpaceId(space as u32), index as u32, db.as_deref()?)))
         })
     }
 

@@ -97,7 +97,11 @@ enum Read {
 
 impl Connection {
     /// Takes a connection, or turns it away.
-    pub async fn accept(arrival: Arrival, shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>) -> Option<Connection> {
+    pub async fn accept(
+        arrival: Arrival,
+        shared: &Arc<Shared>,
+        scratch: &Rc<RefCell<Scratch>>,
+    ) -> Option<Connection> {
         const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
             password is set for the default user. In this mode connections are only accepted from the loopback \
             interface. If you want to connect from external computers to Redis you may adopt one of the following \
@@ -323,7 +327,8 @@ impl Connection {
                         self.written = 0;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx)
+                {
                     Poll::Pending => return Some(false),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return None,

@@ -125,8 +125,14 @@ impl Engine {
             if !lives(self, db) && !other.is_some_and(|other| lives(self, other)) {
                 continue;
             }
-            let watchers =
-                self.keyspace.db(space, db).0.interest.of(key.bytes).map(|of| of.watchers.clone()).unwrap_or_default();
+            let watchers = self
+                .keyspace
+                .db(space, db)
+                .0
+                .interest
+                .of(key.bytes)
+                .map(|of| of.watchers.clone())
+                .unwrap_or_default();
             for id in watchers {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.spoilt = true;

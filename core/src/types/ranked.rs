@@ -11,6 +11,8 @@ mod run;
 mod tests;
 mod tree;
 
+use std::ops::Range;
+
 use run::Run;
 use tree::{Inner, Target, Tree};
 
@@ -61,6 +63,13 @@ impl Ranked {
     /// Removes a member. Returns whether it was there with this score.
     pub fn remove(&mut self, score: f64, member: &[u8]) -> bool {
         self.remove_target(Target::Entry(score, member))
+    }
+
+    /// Removes the members of some ranks, all of which there must be.
+    pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+        for _ in ranks.clone() {
+            self.remove_target(Target::Rank(ranks.start));
+        }
     }
 
     /// Removes and returns the member of this rank.

@@ -27,7 +27,10 @@ const HSET: Command = Spec {
 
 fn hset(call: &mut Call<'_>) -> Result {
     if call.argc() % 2 == 1 {
-        return Err(Error::text(format!("ERR wrong number of arguments for '{}' command", call.command.name)));
+        return Err(Error::text(format!(
+            "ERR wrong number of arguments for '{}' command",
+            call.command.name
+        )));
     }
     let args = call.args();
     let mut hash = call.create::<Hash>(call.key(1))?;

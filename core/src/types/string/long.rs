@@ -83,7 +83,8 @@ impl LongText {
         while !rest.is_empty() {
             let within = at % CHUNK_LEN;
             let part = rest.len().min(CHUNK_LEN - within);
-            Arc::make_mut(&mut self.chunks[at / CHUNK_LEN])[within..within + part].copy_from_slice(&rest[..part]);
+            Arc::make_mut(&mut self.chunks[at / CHUNK_LEN])[within..within + part]
+                .copy_from_slice(&rest[..part]);
             rest = &rest[part..];
             at += part;
         }

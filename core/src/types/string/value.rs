@@ -29,7 +29,9 @@ impl Type for Str {
     #[inline(always)]
     fn view(entry: &Entry) -> Option<StrRef<'_>> {
         match entry.payload() {
-            Payload::Bytes(bytes) if matches!(entry.kind(), Kind::Text | Kind::RawText) => Some(StrRef::Bytes(bytes)),
+            Payload::Bytes(bytes) if matches!(entry.kind(), Kind::Text | Kind::RawText) => {
+                Some(StrRef::Bytes(bytes))
+            }
             Payload::Integer(n) => Some(StrRef::Integer(n)),
             Payload::Object(Object::LongText(text)) => Some(StrRef::Long(text)),
             _ => None,
