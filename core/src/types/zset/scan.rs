@@ -131,7 +131,8 @@ fn zrandmember(call: &mut Call<'_>) -> Result {
         }
         draw_repeatedly(out, zset, wanted, with_scores, &mut next);
     } else if wanted >= zset.len() {
-        answer(out, zset.len(), zset.iter(), with_scores);
+        // All of them, in the order in which Redis has them.
+        answer(out, zset.len(), zset.slice(0..zset.len(), true), with_scores);
     } else {
         let ranks = distinct_ranks(zset.len(), wanted, &mut next);
         let mut members = zset.iter();
