@@ -1,5 +1,9 @@
 //! An operator's commands, a file each.
 
+mod debug;
+pub(crate) mod digest;
+mod flush;
+mod memory;
 pub mod slowlog;
 
 use mortise_sdk::config;
@@ -10,10 +14,16 @@ use crate::features::Feature;
 use crate::modules::Permission;
 
 /// Statistics.
-pub const FEATURE: Feature = Feature { name: "admin", config: StatsConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "admin",
+    commands: &[flush::COMMANDS, memory::COMMANDS],
+    config: StatsConfig::directives(),
+    ..Feature::EMPTY
+};
 
 /// DEBUG.
-pub const DEBUG: Feature = Feature { name: "debug", config: DebugConfig::directives(), ..Feature::EMPTY };
+pub const DEBUG: Feature =
+    Feature { name: "debug", commands: &[debug::COMMANDS], config: DebugConfig::directives(), ..Feature::EMPTY };
 
 config! {
     /// The slow log and latency statistics.

@@ -1,8 +1,10 @@
 //! The inside: all shared state, one call at a time. Opens no socket and no file, and reads time only from the clock it
 //! is handed.
 
+pub mod access;
 pub mod args;
 pub mod blocked;
+pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
@@ -11,6 +13,7 @@ pub mod edit;
 pub mod event;
 pub mod gates;
 pub mod outbox;
+pub mod random;
 pub mod registry;
 pub mod replay;
 pub mod rim;
@@ -22,12 +25,14 @@ pub mod unit;
 
 use std::sync::Arc;
 
+use self::access::AccessClock;
 use self::blocked::Blocked;
 use self::call::Key;
 use self::clients::Clients;
 use self::edit::Limits;
 use self::event::{Clock, EventClass};
 use self::outbox::Outbox;
+use self::random::Random;
 use self::registry::Registry;
 use self::rim::{NoRim, Rim};
 use self::session::ClientId;
@@ -55,38 +60,6 @@ pub enum Caller {
 
 /// Work for a worker thread.
 pub type Job = Box<dyn FnOnce() + Send>;
-
-/// The 24-bit clock that entries carry: seconds, wrapping.
-#[derive(Clone, Copy, Default)]
-pub struct AccessClock {
-    seconds: u32,
-}
-
-impl AccessClock {
-    const MASK: i64 = 0x00ff_ffff;
-
-    /// What an entry carries after an access.
-    #[inline(always)]
-    pub fn touched(self, _before: u32) -> u32 {
-        self.seconds
-    }
-
-    /// What a new entry carries.
-    #[inline(always)]
-    pub fn fresh(self) -> u32 {
-        self.seconds
-    }
-
-    /// How long ago an entry was used, in seconds.
-    pub fn idle_seconds(self, clock: u32) -> u32 {
-        self.seconds.wrapping_sub(clock) & Self::MASK as u32
-    }
-
-    /// The clock that an entry unused for some seconds would carry.
-    pub fn idle_for(self, seconds: u32) -> u32 {
-        self.seconds.wrapping_sub(seconds) & Self::MASK as u32
-    }
-}
 
 /// All shared state.
 pub struct Engine {
@@ -142,7 +115,7 @@ pub struct Engine {
     slow_ns: u64,
     lap_ns: u64,
     clock: Box<dyn Clock>,
-    random: u64,
+    random: Random,
 }
 
 /// Facts about the process.
@@ -195,7 +168,7 @@ impl Engine {
             slow_ns: u64::MAX,
             lap_ns: 0,
             clock,
-            random: seed | 1,
+            random: Random::new(seed),
         };
         engine.apply_config();
         engine.refresh_clock();
@@ -225,8 +198,10 @@ impl Engine {
     #[inline(always)]
     pub fn refresh_clock(&mut self) {
         self.now_ms = self.clock.unix_us() / 1000;
-        self.clock24 = AccessClock { seconds: ((self.now_ms / 1000) & AccessClock::MASK) as u32 };
         self.lap_ns = self.clock.monotonic_ns();
+        // Chance of its own: the engine's sequence must not depend on how requests come in batches.
+        let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
     }
 
     /// Microseconds since 1970, now.
@@ -245,12 +220,7 @@ impl Engine {
 
     /// A random number; the sequence follows from the engine's seed.
     pub fn random(&mut self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014): passes BigCrush, and any seed will do.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.word()
     }
 
     /// Removes a key and names the event; false if there was none.

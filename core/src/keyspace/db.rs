@@ -184,9 +184,10 @@ impl Db {
         door.flushed(home, fresh).map(|contents| Box::new(contents) as Box<dyn Send>)
     }
 
-    pub(super) fn put_back(&mut self, contents: Contents) {
-        self.contents = contents;
+    pub(super) fn put_back(&mut self, contents: Contents) -> Box<dyn Send> {
+        let replaced = std::mem::replace(&mut self.contents, contents);
         self.mark_listened();
+        Box::new(replaced)
     }
 
     pub(super) fn swap_contents(&mut self, other: &mut Db) {
@@ -212,14 +213,15 @@ impl Db {
         }
     }
 
-    /// Puts an entry (or its absence) back as undo kept it.
-    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) {
+    /// Puts an entry (or its absence) back as undo kept it, and hands over what stood there.
+    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) -> Option<Entry> {
         let hash = hash(key);
-        self.contents.dict.remove(hash, key);
+        let replaced = self.contents.dict.remove(hash, key);
         if let Some(mut entry) = before {
             entry.set_listened(self.interest.of(key).is_some());
             self.contents.dict.insert(hash, entry);
         }
+        replaced
     }
 
     pub(super) fn begin_cut(&mut self, space: SpaceId, index: u32) {

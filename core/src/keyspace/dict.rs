@@ -306,6 +306,9 @@ impl Dict {
         self.segments().map(|segment| segment.header().buckets as usize * SLOTS).sum()
     }
 
+    /// Bytes of a place in the table.
+    pub const SLOT_MEMORY: usize = size_of::<Bucket>().div_ceil(SLOTS);
+
     /// Bytes of directory and segments, without entries.
     pub fn memory(&self) -> usize {
         self.directory.capacity() * size_of::<Segment>() + self.segments * (64 + BUCKETS_MAX * 64)

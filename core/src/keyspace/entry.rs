@@ -503,9 +503,9 @@ impl Entry {
         self.size()
     }
 
-    /// Where the entry lies, for prefetching.
+    /// Where the entry lies: for prefetching, and for DEBUG OBJECT.
     #[inline(always)]
-    pub(super) fn address(&self) -> *const u8 {
+    pub(crate) fn address(&self) -> *const u8 {
         self.base()
     }
 

@@ -57,11 +57,11 @@ impl ZsetTable {
 
     /// Sets the score of a member whose hash and score so far are known.
     fn set(&mut self, hash: u64, member: &[u8], old: Option<f64>, score: f64) {
-        if let Some(old) = old {
-            self.order.remove(old, member);
-        }
         self.scores.set_hashed(hash, member, &score.to_le_bytes());
-        self.order.insert(score, member);
+        match old {
+            Some(old) => self.order.change(old, score, member),
+            None => self.order.insert(score, member),
+        }
     }
 
     /// Adds a member that is not there.
