@@ -9,7 +9,7 @@ use super::dispatch::Asked;
 use super::edit::{Edit, Limits};
 use super::event::{self, Suspend};
 use super::registry::{Command, Registry};
-use super::session::Session;
+use super::session::{Replies, Session};
 use super::{Caller, Engine};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::hash::hash;
@@ -164,13 +164,28 @@ impl<'c> Call<'c> {
     /// The entry of a key, whose access is noted, or none; and where to reply.
     #[inline(always)]
     pub fn look<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, !self.session.no_touch)
+    }
+
+    /// As [`Call::look`], but the access says nothing about the use of the key: EXISTS, TYPE, TTL.
+    pub fn glance<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, false)
+    }
+
+    /// Notes an access even if the client has said that its accesses do not count; false if there is no key.
+    pub fn touch(&mut self, key: Key<'_>) -> bool {
+        self.look_up(key, true).0.is_some()
+    }
+
+    #[inline(always)]
+    fn look_up<'a>(&'a mut self, key: Key<'_>, touches: bool) -> (Option<&'a Entry>, &'a mut Output) {
         let hidden = self.expire_if_due(key);
         let Call { engine, session, out, .. } = self;
         let Engine { keyspace, stats, unit, clock24, .. } = &mut **engine;
         let (db, _) = keyspace.db(session.space, session.db);
         let entry = if hidden {
             None
-        } else if session.no_touch {
+        } else if !touches {
             db.find(key.hash, key.bytes)
         } else {
             let now = *clock24;
@@ -319,9 +334,11 @@ impl<'c> Call<'c> {
             return false;
         }
         let Call { engine, session, .. } = self;
-        let Engine { keyspace, unit, .. } = &mut **engine;
+        let Engine { keyspace, unit, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
         let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return false };
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
         edit.set_deadline(deadline);
         let listened = edit.entry().is_listened();
         unit.changed(session.space, session.db, key.bytes, listened, event, event::GENERIC);
@@ -334,6 +351,11 @@ impl<'c> Call<'c> {
     #[inline(always)]
     pub fn out(&mut self) -> &mut Output {
         self.out
+    }
+
+    /// Bytes of replies that the batch has produced so far.
+    pub fn written(&self) -> usize {
+        self.out.mark()
     }
 
     /// `+OK`
@@ -350,6 +372,18 @@ impl<'c> Call<'c> {
         Ok(())
     }
 
+    /// Refuses a subcommand with more words than these, where its arity does not.
+    pub fn at_most(&self, words: usize) -> Result {
+        if self.argc() <= words {
+            return Ok(());
+        }
+        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let name = String::from_utf8_lossy(self.arg(1));
+        Err(Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+        )))
+    }
+
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
     pub fn help(&mut self, subcommands: &[(&str, &str)]) -> Result {
         let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
@@ -359,7 +393,7 @@ impl<'c> Call<'c> {
             lines.extend(about.lines().map(|line| format!("    {line}")));
         }
         lines.push("HELP".to_owned());
-        lines.push("    Print this help.".to_owned());
+        lines.push("    Prints this help.".to_owned());
         self.out.array(lines.len());
         lines.iter().for_each(|line| self.out.simple(line));
         Ok(())
@@ -378,7 +412,11 @@ impl<'c> Call<'c> {
     pub fn execute(&mut self, asked: Asked<'_>, caller: Caller) {
         let asked = Asked { suspend: self.suspend, ..asked };
         // Nobody waits within a call, so nothing is left over.
+        let mark = self.out.mark();
         let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
+        if self.session.replies == Replies::Off {
+            self.out.rollback(mark);
+        }
     }
 
     // ---- propagation

@@ -26,7 +26,7 @@ impl Engine {
     pub(super) fn admit(&self, session: &Session, command: &Command, args: Args<'_>) -> Admission {
         let refusal = arity(command, args)
             .or_else(|| self.protected(session, command))
-            .or_else(|| authenticated(session, command))
+            .or_else(|| self.authenticated(session, command))
             .or_else(|| in_transaction(session, command))
             .or_else(|| subscriber_mode(session, command))
             .or_else(|| self.loading(command));
@@ -66,6 +66,13 @@ impl Engine {
         )))
     }
 
+    /// Whoever is not logged in may go on once the password is taken away.
+    #[inline(always)]
+    fn authenticated(&self, session: &Session, command: &Command) -> Option<Error> {
+        (!session.authenticated && !command.flags.has(flags::NO_AUTH) && !self.users.default_needs_no_password())
+            .then_some(error::NOAUTH)
+    }
+
     #[inline(always)]
     fn loading(&self, command: &Command) -> Option<Error> {
         (self.loading && !command.flags.has(flags::LOADING)).then_some(error::LOADING)
@@ -75,9 +82,6 @@ impl Engine {
     fn pauses(&self, command: &Command, session: &Session) -> bool {
         let pause = self.clients.pause;
         if !pause.stops_writes(self.now_ms) {
-            return false;
-        }
-        if command.name.starts_with("client|") || session.transaction.is_some() && !is_exec(command) {
             return false;
         }
         let writes = flags::WRITE | flags::MAY_REPLICATE;
@@ -98,7 +102,7 @@ pub(super) fn without_engine(session: &Session, command: &Command, args: Args<'_
         .or_else(|| subscriber_mode(session, command))
 }
 
-fn is_exec(command: &Command) -> bool {
+pub(super) fn is_exec(command: &Command) -> bool {
     command.name == "exec"
 }
 
@@ -110,11 +114,6 @@ fn arity(command: &Command, args: Args<'_>) -> Option<Error> {
 #[cold]
 fn wrong_arity(command: &Command) -> Error {
     Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
-}
-
-#[inline(always)]
-fn authenticated(session: &Session, command: &Command) -> Option<Error> {
-    (!session.authenticated && !command.flags.has(flags::NO_AUTH)).then_some(error::NOAUTH)
 }
 
 #[inline(always)]

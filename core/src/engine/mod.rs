@@ -20,6 +20,8 @@ pub mod rim;
 pub mod session;
 pub mod settle;
 pub mod stats;
+#[cfg(test)]
+pub mod testing;
 pub mod tick;
 pub mod unit;
 
@@ -112,6 +114,11 @@ pub struct Engine {
     current: Option<ClientId>,
     /// Messages to that client itself, which follow the reply.
     pushes: Vec<u8>,
+    /// A client whose waiting call is tried again meanwhile, and the messages to it.
+    retried: Option<ClientId>,
+    retried_pushes: Vec<u8>,
+    /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
+    unpaused: bool,
     slow_ns: u64,
     lap_ns: u64,
     clock: Box<dyn Clock>,
@@ -165,12 +172,16 @@ impl Engine {
             stream_offset: 0,
             current: None,
             pushes: Vec::new(),
+            retried: None,
+            retried_pushes: Vec::new(),
+            unpaused: false,
             slow_ns: u64::MAX,
             lap_ns: 0,
             clock,
             random: Random::new(seed),
         };
         engine.apply_config();
+        engine.apply_password();
         engine.refresh_clock();
         engine
     }
@@ -192,6 +203,12 @@ impl Engine {
         self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
+    }
+
+    /// Takes over `requirepass` as the default user's password.
+    pub fn apply_password(&mut self) {
+        let password = self.config.clients.requirepass.as_deref().filter(|password| !password.is_empty());
+        self.users.set_default_password(password.map(str::as_bytes));
     }
 
     /// Reads the clock: once per batch.

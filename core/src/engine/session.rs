@@ -94,6 +94,12 @@ impl Session {
         }
     }
 
+    /// Switches the protocol, for replies and for messages.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+        self.outbox.set_version(version);
+    }
+
     /// Whether it is in RESP2's subscriber mode, where few commands are allowed.
     #[inline(always)]
     pub fn is_subscriber(&self) -> bool {

@@ -174,6 +174,7 @@ impl Connection {
         if let Read::Some = outcome {
             let len = read.filled().len();
             self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
+            self.outbox.note_input((self.input.len() + len) as u64);
             if self.input.is_empty() {
                 let used = self.execute(&buffer[..len], scratch);
                 self.input = std::mem::take(&mut self.replacement);
@@ -188,6 +189,7 @@ impl Connection {
                     self.execute_input(scratch);
                 }
             }
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
         scratch.read = buffer;
         outcome
@@ -285,7 +287,6 @@ impl Connection {
                     // What was parsed behind it is parsed again later, from its beginning.
                     self.partial = Partial::default();
                 }
-                self.outbox.active_ms.store(engine.now_ms as u64, Relaxed);
                 let stop = match stop {
                     Stop::Waits(wait) => {
                         if let Some(session) = self.session.take() {
@@ -446,6 +447,7 @@ impl Connection {
             self.closing |= session.closing;
             self.session = Some(session);
             self.execute_input(scratch);
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
     }
 
