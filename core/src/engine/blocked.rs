@@ -177,7 +177,8 @@ impl Engine {
 
     fn retry(&mut self, id: WaitId) {
         let Some(wait) = self.blocked.waits.get_mut(&id) else { return };
-        let (Some(mut session), Some((command, registry))) = (wait.session.take(), wait.command.clone()) else {
+        let (Some(mut session), Some((command, registry))) = (wait.session.take(), wait.command.clone())
+        else {
             return;
         };
         let args = wait.args.clone();
@@ -201,7 +202,9 @@ impl Engine {
             self.blocked.waits.iter().filter(|(_, wait)| wait.paused).map(|(id, _)| *id).collect();
         for id in paused {
             let Some(wait) = self.unpark(id) else { continue };
-            let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else { continue };
+            let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else {
+                continue;
+            };
             let mut out = Output::new(session.version);
             let asked = super::dispatch::Asked::new(&command, wait.args.view());
             let waits = self.obey(&mut session, &registry, asked, &mut out);

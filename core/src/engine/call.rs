@@ -7,7 +7,7 @@ use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
 use super::dispatch::Asked;
 use super::edit::Edit;
-use super::event;
+use super::event::{self, Suspend};
 use super::registry::{Command, Registry};
 use super::session::Session;
 use super::{Caller, Engine};
@@ -59,6 +59,7 @@ pub struct Call<'c> {
     /// The hash of the argument at `hashed`, worked out before the engine was entered.
     pub(super) hash: u64,
     pub(super) hashed: usize,
+    pub(super) suspend: Option<&'c dyn Suspend>,
     /// Something else is propagated in place of the call.
     pub(super) rewritten: bool,
     /// The call is not over.
@@ -265,7 +266,12 @@ impl<'c> Call<'c> {
 
     /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
     #[inline(always)]
-    pub fn put<'a, T: Type>(&'a mut self, key: Key<'_>, value: NewValue<'_>, keep_deadline: bool) -> Edit<'a, T> {
+    pub fn put<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+        value: NewValue<'_>,
+        keep_deadline: bool,
+    ) -> Edit<'a, T> {
         if self.expire_if_due(key) {
             self.remove_expired(key);
         }
@@ -355,8 +361,16 @@ impl<'c> Call<'c> {
 
     // ---- calls within a call
 
+    /// Gives way for a moment, if the call runs where that is possible: only commands flagged SUSPENDS do.
+    pub fn give_way(&self) {
+        if let Some(suspend) = self.suspend {
+            suspend.suspend();
+        }
+    }
+
     /// Executes another command within this call and its unit; its reply follows what was written so far.
     pub fn execute(&mut self, asked: Asked<'_>, caller: Caller) {
+        let asked = Asked { suspend: self.suspend, ..asked };
         // Nobody waits within a call, so nothing is left over.
         let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
     }
@@ -397,7 +411,8 @@ impl<'c> Call<'c> {
             then.reply(self.out);
             return Ok(());
         }
-        let deadline_ms = (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
+        let deadline_ms =
+            (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
         self.wait = Some(Box::new(Wait {
             client: self.session.id,
             space: self.session.space,
@@ -415,8 +430,8 @@ impl<'c> Call<'c> {
 
     /// The timeout of a blocking command, in seconds.
     pub fn timeout(&self, index: usize) -> Result<f64> {
-        let seconds =
-            numbers::parse_float(self.arg(index)).ok_or(Error::new("ERR timeout is not a float or out of range"))?;
+        let seconds = numbers::parse_float(self.arg(index))
+            .ok_or(Error::new("ERR timeout is not a float or out of range"))?;
         if seconds < 0.0 {
             return Err(Error::new("ERR timeout is negative"));
         }

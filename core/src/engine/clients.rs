@@ -140,7 +140,10 @@ impl Engine {
         let soft = since.is_some_and(|since| self.now_ms - since > limit.soft_seconds as i64 * 1000);
         if (hard || soft) && !client.outbox.is_closing() {
             let outbox = client.outbox.clone();
-            tracing::warn!("Client id={id} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.origin.address);
+            tracing::warn!(
+                "Client id={id} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                client.origin.address
+            );
             self.stats.output_limit_disconnections += 1;
             outbox.close();
             self.wake.push(outbox);

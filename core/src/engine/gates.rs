@@ -3,10 +3,10 @@
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
+use super::Engine;
 use super::args::Args;
 use super::registry::Command;
 use super::session::Session;
-use super::Engine;
 
 /// What the gates say.
 pub enum Admission {
@@ -82,11 +82,20 @@ impl Engine {
         }
         let writes = flags::WRITE | flags::MAY_REPLICATE;
         let queued_write = is_exec(command)
-            && session.transaction.as_ref().is_some_and(|tx| {
-                tx.queue.iter().any(|queued| queued.command.flags.any(writes))
-            });
+            && session
+                .transaction
+                .as_ref()
+                .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.any(writes)));
         pause.stops_all(self.now_ms) || command.flags.any(writes) || queued_write
     }
+}
+
+/// The gates that need only the session, for when a run holds the engine.
+pub(super) fn without_engine(session: &Session, command: &Command, args: Args<'_>) -> Option<Error> {
+    arity(command, args)
+        .or_else(|| authenticated(session, command))
+        .or_else(|| in_transaction(session, command))
+        .or_else(|| subscriber_mode(session, command))
 }
 
 fn is_exec(command: &Command) -> bool {
@@ -119,7 +128,17 @@ fn subscriber_mode(session: &Session, command: &Command) -> Option<Error> {
     if !session.is_subscriber() {
         return None;
     }
-    let allowed = ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"];
+    let allowed = [
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "ping",
+        "quit",
+        "reset",
+    ];
     (!allowed.contains(&&*command.name)).then(|| {
         Error::text(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \

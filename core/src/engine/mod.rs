@@ -4,6 +4,7 @@
 pub mod access;
 pub mod args;
 pub mod blocked;
+pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
@@ -12,6 +13,7 @@ pub mod edit;
 pub mod event;
 pub mod gates;
 pub mod outbox;
+pub mod random;
 pub mod registry;
 pub mod replay;
 pub mod rim;
@@ -30,6 +32,7 @@ use self::clients::Clients;
 use self::edit::Limits;
 use self::event::{Clock, EventClass};
 use self::outbox::Outbox;
+use self::random::Random;
 use self::registry::Registry;
 use self::rim::{NoRim, Rim};
 use self::session::ClientId;
@@ -112,7 +115,7 @@ pub struct Engine {
     slow_ns: u64,
     lap_ns: u64,
     clock: Box<dyn Clock>,
-    random: u64,
+    random: Random,
 }
 
 /// Facts about the process.
@@ -165,7 +168,7 @@ impl Engine {
             slow_ns: u64::MAX,
             lap_ns: 0,
             clock,
-            random: seed | 1,
+            random: Random::new(seed),
         };
         engine.apply_config();
         engine.refresh_clock();
@@ -217,12 +220,7 @@ impl Engine {
 
     /// A random number; the sequence follows from the engine's seed.
     pub fn random(&mut self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014): passes BigCrush, and any seed will do.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.word()
     }
 
     /// Removes a key and names the event; false if there was none.

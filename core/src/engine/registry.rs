@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use mortise_sdk::declare::facts::Facts;
 use mortise_sdk::declare::flags::{self, Flags};
+use mortise_sdk::declare::usage::{Argument, Kind};
 
-use super::call::Run;
 use super::args::Args;
+use super::call::Run;
 use mortise_sdk::declare::Spec;
 
 /// A command and what is known of it.
@@ -20,6 +21,8 @@ pub struct Command {
     pub facts: Facts,
     /// Its flags.
     pub flags: Flags,
+    /// Which argument, if no optional one is given, names a field or member of the first key's value.
+    pub member: Option<usize>,
     /// What runs it.
     pub run: Run,
     /// Its subcommands, by name in lower case.
@@ -70,7 +73,8 @@ impl Registry {
         let mut next = self.clone();
         let mut pending: Vec<(Facts, Run)> = Vec::new();
         for (spec, run) in commands {
-            let facts = Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
+            let facts =
+                Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
             pending.push((facts, run));
         }
         // Containers come into being before what they contain.
@@ -94,6 +98,7 @@ impl Registry {
         let command = Arc::new(Command {
             index,
             name: name.clone(),
+            member: member_of(&facts),
             facts,
             flags,
             run,
@@ -147,7 +152,10 @@ impl Registry {
             return Lookup::Found(command.clone());
         }
         let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
-        match std::str::from_utf8(word).ok().and_then(|word| command.subcommands.get(&word.to_ascii_lowercase())) {
+        match std::str::from_utf8(word)
+            .ok()
+            .and_then(|word| command.subcommands.get(&word.to_ascii_lowercase()))
+        {
             Some(subcommand) => Lookup::Found(subcommand.clone()),
             None if !command.flags.has(flags::CONTAINER) => Lookup::Found(command.clone()),
             None => Lookup::UnknownSubcommand(command.clone()),
@@ -200,6 +208,27 @@ impl Registry {
     }
 }
 
+/// Where the usage line puts the first field or member.
+fn member_of(facts: &Facts) -> Option<usize> {
+    fn walk(arguments: &[Argument], at: &mut usize) -> Option<usize> {
+        for argument in arguments.iter().filter(|argument| !argument.optional) {
+            match &argument.kind {
+                Kind::Block(inner) => {
+                    if let Some(found) = walk(inner, at) {
+                        return Some(found);
+                    }
+                }
+                Kind::OneOf(_) | Kind::PureToken => return None,
+                _ if argument.name == "field" || argument.name == "member" => return Some(*at),
+                _ => *at += 1,
+            }
+        }
+        None
+    }
+    let mut at = facts.words.len();
+    walk(&facts.arguments, &mut at)
+}
+
 impl Command {
     fn copy(&self) -> Command {
         Command {
@@ -207,6 +236,7 @@ impl Command {
             name: self.name.clone(),
             facts: self.facts.clone(),
             flags: self.flags,
+            member: self.member,
             run: self.run.clone(),
             subcommands: self.subcommands.clone(),
             module: self.module.clone(),

@@ -47,7 +47,13 @@ impl Replay {
         let mut out = Output::default();
         let failed = match registry.find(args.view()) {
             Lookup::Found(command) => {
-                engine.execute(&mut self.session, &registry, Asked::new(&command, args.view()), &mut out, Caller::Journal);
+                engine.execute(
+                    &mut self.session,
+                    &registry,
+                    Asked::new(&command, args.view()),
+                    &mut out,
+                    Caller::Journal,
+                );
                 out.bytes().first() == Some(&b'-')
             }
             _ => true,
@@ -78,7 +84,7 @@ impl Engine {
         let registry = self.registry.clone();
         batch.add(&registry, &buffer, 0, buffer.len());
         let mut out = Output::new(session.version);
-        match self.run(&mut session, &registry, &batch, &buffer, &mut out).1 {
+        match self.run(&mut session, &registry, &batch, &buffer, &mut out, None).1 {
             super::dispatch::Stop::Waits(wait) => {
                 self.park(session, wait);
                 (None, out.take())

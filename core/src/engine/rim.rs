@@ -26,7 +26,12 @@ pub trait Rim: Send {
     fn config_changed(&mut self, config: &Config);
 
     /// CONFIG REWRITE: brings the file at `path` up to date.
-    fn rewrite(&mut self, path: &Path, entries: &[Entry], directives: &Directives<Config>) -> Result<(), String>;
+    fn rewrite(
+        &mut self,
+        path: &Path,
+        entries: &[Entry],
+        directives: &Directives<Config>,
+    ) -> Result<(), String>;
 
     /// What the process has used so far.
     fn usage(&self) -> Usage;

@@ -8,8 +8,8 @@ use mortise_sdk::resp::encode::Version;
 use super::args::OwnedArgs;
 use super::outbox::Outbox;
 use super::registry::CommandRef;
-use crate::transactions::watch::Watched;
 use crate::keyspace::SpaceId;
+use crate::transactions::watch::Watched;
 
 /// A client's number, never used twice.
 pub type ClientId = u64;

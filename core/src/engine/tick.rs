@@ -20,7 +20,8 @@ impl Engine {
             self.expire_actively(period_ms);
         }
         self.settle();
-        let due = [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
+        let due =
+            [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
         due.map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
     }
 

@@ -10,13 +10,12 @@ use mortise_sdk::{config, setting_enum};
 use crate::features::Feature;
 
 /// Keys of any type.
-pub const FEATURE: Feature =
-    Feature {
-        name: "keys",
-        commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
-        config: KeyspaceConfig::directives(),
-        ..Feature::EMPTY
-    };
+pub const FEATURE: Feature = Feature {
+    name: "keys",
+    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
+    config: KeyspaceConfig::directives(),
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// What to evict when memory is short.

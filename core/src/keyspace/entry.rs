@@ -156,7 +156,9 @@ impl Entry {
             ptr::copy_nonoverlapping(key.as_ptr(), base.add(HEADER + word), key.len());
             match value {
                 NewValue::Integer(n) => base.add(HEADER).cast::<i64>().write(n),
-                NewValue::Object(object) => base.add(HEADER).cast::<*mut Object>().write(Box::into_raw(object)),
+                NewValue::Object(object) => {
+                    base.add(HEADER).cast::<*mut Object>().write(Box::into_raw(object))
+                }
                 NewValue::Bytes(_, bytes) => {
                     ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(HEADER + key.len()), bytes.len());
                 }

@@ -5,7 +5,8 @@ use mortise_sdk::{config, setting_enum};
 use crate::features::Feature;
 
 /// Modules.
-pub const FEATURE: Feature = Feature { name: "modules", config: ModulesConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature =
+    Feature { name: "modules", config: ModulesConfig::directives(), ..Feature::EMPTY };
 
 setting_enum! {
     /// Who may do what is forbidden by default.

@@ -1,8 +1,8 @@
 //! PING, ECHO, SELECT.
 
+use mortise_sdk::Result;
 use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::Result;
 
 use crate::engine::call::Call;
 use crate::features::Command;
@@ -10,7 +10,7 @@ use crate::features::Command;
 const CONNECTION: Spec = Spec::group("connection");
 
 /// This file's commands.
-pub const COMMANDS: &[Command] = &[PING, ECHO, SELECT];
+pub(super) const COMMANDS: &[Command] = &[PING, ECHO, SELECT];
 
 const PING: Command = Spec {
     usage: "PING [message]",

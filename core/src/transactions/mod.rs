@@ -2,8 +2,8 @@
 
 pub mod watch;
 
-use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::flags::*;
 use mortise_sdk::{Result, error};
 
 use crate::engine::Caller;

@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod hash;
 pub mod packed;
 pub mod ranked;
+pub mod scan_options;
 pub mod string;
 pub mod table;
 pub mod zset;
@@ -51,6 +52,16 @@ impl Object {
             Object::Zset(zset) => Object::Zset(zset.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
+    }
+
+    /// Brings what a look-up of this hash of a field or member needs into the cache.
+    #[inline]
+    pub fn warm(&self, hash: u64) {
+        match self {
+            Object::Hash(table) => table.warm(hash),
+            Object::Zset(zset) => zset.scores().warm(hash),
+            Object::LongText(_) | Object::Foreign(_) => {}
+        }
     }
 
     /// Bytes on the heap, about.

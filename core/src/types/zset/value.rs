@@ -244,9 +244,8 @@ impl Edit<'_, Zset> {
 
     fn insert_packed(&mut self, member: &[u8], score: f64) {
         let ZsetRef::Packed(bytes) = self.view() else { return };
-        let at = pairs(bytes)
-            .find(|pair| (pair.1, pair.2) > (score, member))
-            .map_or(bytes.len(), |pair| pair.0);
+        let at =
+            pairs(bytes).find(|pair| (pair.1, pair.2) > (score, member)).map_or(bytes.len(), |pair| pair.0);
         let mut item = Vec::with_capacity(member.len() + 13);
         item.extend_from_slice(&score.to_le_bytes());
         packed::push(&mut item, member);
