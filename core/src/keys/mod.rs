@@ -11,14 +11,13 @@ use mortise_sdk::{config, setting_enum};
 use crate::features::Feature;
 
 /// Keys of any type.
-pub const FEATURE: Feature =
-    Feature {
-        name: "keys",
-        commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
-        config: KeyspaceConfig::directives(),
-        info: &[info::MEMORY, info::KEYSPACE],
-        ..Feature::EMPTY
-    };
+pub const FEATURE: Feature = Feature {
+    name: "keys",
+    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
+    config: KeyspaceConfig::directives(),
+    info: &[info::MEMORY, info::KEYSPACE],
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// What to evict when memory is short.

@@ -81,7 +81,8 @@ pub(super) fn is_spoilt(call: &mut Call<'_>) -> bool {
     session.watched.iter().any(|watched| {
         let key = Key::new(&watched.key);
         let (db, _) = engine.keyspace.db(session.space, watched.db);
-        let stale = |of: &Interested| of.watchers.iter().any(|watcher| watcher.client == session.id && watcher.stale);
+        let stale =
+            |of: &Interested| of.watchers.iter().any(|watcher| watcher.client == session.id && watcher.stale);
         db.is_expired(key.hash, key.bytes, now_ms) && !db.interest.of(key.bytes).is_some_and(stale)
     })
 }
