@@ -1,10 +1,17 @@
 //! An operator's commands, a file each.
 
+mod absent;
+mod command;
+mod config;
 mod debug;
 pub(crate) mod digest;
 mod flush;
+pub(crate) mod info;
+mod latency;
 mod memory;
 pub mod slowlog;
+mod stats;
+mod time;
 
 use mortise_sdk::config;
 
@@ -13,11 +20,29 @@ use crate::config::values::Percentiles;
 use crate::features::Feature;
 use crate::modules::Permission;
 
-/// Statistics.
+/// Looking after the server.
 pub const FEATURE: Feature = Feature {
     name: "admin",
-    commands: &[flush::COMMANDS, memory::COMMANDS],
+    commands: &[
+        command::COMMANDS,
+        config::COMMANDS,
+        flush::COMMANDS,
+        info::COMMANDS,
+        latency::COMMANDS,
+        memory::COMMANDS,
+        slowlog::COMMANDS,
+        time::COMMANDS,
+    ],
     config: StatsConfig::directives(),
+    info: &[
+        absent::PERSISTENCE,
+        stats::STATS,
+        absent::REPLICATION,
+        stats::COMMANDSTATS,
+        stats::ERRORSTATS,
+        stats::LATENCYSTATS,
+        absent::CLUSTER,
+    ],
     ..Feature::EMPTY
 };
 

@@ -49,6 +49,11 @@ impl AccessClock {
         }
     }
 
+    /// The time itself: seconds, wrapping.
+    pub fn seconds(self) -> u32 {
+        self.seconds
+    }
+
     /// How long ago an entry was used, in seconds.
     pub fn idle_seconds(self, clock: u32) -> u32 {
         self.seconds.wrapping_sub(clock) & Self::MASK as u32

@@ -74,6 +74,11 @@ impl Blocked {
         self.waits.len()
     }
 
+    /// Calls that wait up to a point in time.
+    pub fn limited(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// Whether no call waits.
     pub fn is_empty(&self) -> bool {
         self.waits.is_empty()

@@ -6,7 +6,7 @@ use mortise_sdk::error::{self, Error, Result};
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
 use super::dispatch::Asked;
-use super::edit::Edit;
+use super::edit::{Edit, Limits};
 use super::event::{self, Suspend};
 use super::registry::{Command, Registry};
 use super::session::{Replies, Session};
@@ -110,6 +110,11 @@ impl<'c> Call<'c> {
         Key { bytes, hash }
     }
 
+    /// Up to which size collections stay packed.
+    pub fn limits(&self) -> Limits {
+        self.engine.limits
+    }
+
     // ---- time and chance
 
     /// Unix milliseconds, the same for the whole call and for the unit it belongs to.
@@ -195,6 +200,15 @@ impl<'c> Call<'c> {
         (entry, out)
     }
 
+    /// The entries of several keys at once, each looked up as by [`Call::look`]; and where to reply.
+    pub fn look_all<'a>(&'a mut self, keys: &[Key<'_>]) -> (Vec<Option<&'a Entry>>, &'a mut Output) {
+        let seen: Vec<bool> = keys.iter().map(|key| self.look(*key).0.is_some()).collect();
+        let Call { engine, session, out, .. } = self;
+        let db: &Db = engine.keyspace.db(session.space, session.db).0;
+        let find = |(key, seen): (&Key<'_>, bool)| if seen { db.find(key.hash, key.bytes) } else { None };
+        (keys.iter().zip(seen).map(find).collect(), out)
+    }
+
     /// The value of a key and where to reply; WRONGTYPE if it is of another type.
     #[inline(always)]
     pub fn read<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<(Option<T::View<'a>>, &'a mut Output)> {
@@ -229,21 +243,30 @@ impl<'c> Call<'c> {
     /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
     #[inline(always)]
     pub fn edit<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Option<Edit<'a, T>>> {
+        Ok(self.edit_replying(key)?.0)
+    }
+
+    /// As [`Call::edit`], and where to reply: for commands that answer with what they take away.
+    #[inline(always)]
+    pub fn edit_replying<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+    ) -> Result<(Option<Edit<'a, T>>, &'a mut Output)> {
         if self.expire_if_due(key) {
             // What is only hidden on a read must go before a write.
             self.remove_expired(key);
-            return Ok(None);
+            return Ok((None, self.out));
         }
-        let Call { engine, session, .. } = self;
+        let Call { engine, session, out, .. } = self;
         let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
-        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok(None) };
+        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok((None, out)) };
         if T::view(edit.entry()).is_none() {
             return Err(error::WRONGTYPE);
         }
         let clock = clock24.touched(edit.entry().clock());
         edit.set_clock(clock);
-        Ok(Some(Edit::new(edit, unit, *limits, session.space, session.db, false)))
+        Ok((Some(Edit::new(edit, unit, *limits, session.space, session.db, false)), out))
     }
 
     /// An edit of a key's value, which comes into being if there is none.
@@ -333,6 +356,11 @@ impl<'c> Call<'c> {
     /// Bytes of replies that the batch has produced so far.
     pub fn written(&self) -> usize {
         self.out.mark()
+    }
+
+    /// The engine, to be read while the reply is written.
+    pub fn engine_and_out(&mut self) -> (&Engine, &mut Output) {
+        (self.engine, self.out)
     }
 
     /// `+OK`

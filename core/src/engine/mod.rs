@@ -101,6 +101,10 @@ pub struct Engine {
     pub active_expire: bool,
     /// What the rim adds to it: facts about the process that INFO shows.
     pub process: Process,
+    /// What the process uses, as last sampled.
+    pub usage: rim::Usage,
+    /// What the allocator says, as last sampled.
+    pub memory: crate::keyspace::memory::Memory,
     /// Connections to be woken when the lock is released.
     pub wake: Vec<Arc<Outbox>>,
     /// Jobs to be started when the lock is released.
@@ -136,6 +140,8 @@ pub struct Process {
     pub started_ms: i64,
     /// The port it listens on.
     pub port: u16,
+    /// System, release and machine, as uname says them.
+    pub os: String,
     /// The executable.
     pub executable: String,
     /// The configuration file, as an absolute path; empty if there is none.
@@ -164,6 +170,8 @@ impl Engine {
             loading: false,
             active_expire: true,
             process: Process::default(),
+            usage: Default::default(),
+            memory: Default::default(),
             wake: Vec::new(),
             jobs: Vec::new(),
             shutdown: false,
@@ -180,9 +188,12 @@ impl Engine {
             clock,
             random: Random::new(seed),
         };
+        let password = engine.config.clients.requirepass.as_deref();
+        engine.users.set_default_password(password.map(str::as_bytes));
         engine.apply_config();
         engine.apply_password();
         engine.refresh_clock();
+        engine.memory.sample();
         engine
     }
 
@@ -293,6 +304,7 @@ impl Engine {
         }
         let client = self.clients.get(session.id);
         let (address, name) = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
-        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, address, name);
+        let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
+        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, &hidden, address, name);
     }
 }

@@ -18,12 +18,22 @@ impl Engine {
             self.resume_paused();
         }
         if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
+            let start = self.lap_ns;
             self.expire_actively(period_ms);
+            self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
         }
         self.settle();
+        self.sample();
         let due =
             [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
         due.map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
+    }
+
+    /// Notes what the process uses and how fast counters grow.
+    pub(crate) fn sample(&mut self) {
+        self.usage = self.rim.usage();
+        self.stats.sample(self.now_ms, &self.usage);
+        self.memory.sample();
     }
 
     /// Removes expired keys until none are left or the time for it is used up.

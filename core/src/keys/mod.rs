@@ -1,5 +1,6 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
+mod info;
 mod lifetime;
 mod naming;
 mod object;
@@ -15,6 +16,7 @@ pub const FEATURE: Feature =
         name: "keys",
         commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
         config: KeyspaceConfig::directives(),
+        info: &[info::MEMORY, info::KEYSPACE],
         ..Feature::EMPTY
     };
 

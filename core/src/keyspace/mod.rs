@@ -9,6 +9,7 @@ pub mod entry;
 pub mod expire;
 pub mod hash;
 pub mod interest;
+pub mod memory;
 
 pub use db::{Db, EntryEdit};
 pub use door::Door;

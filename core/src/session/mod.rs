@@ -2,6 +2,7 @@
 
 mod basic;
 mod client;
+mod info;
 mod login;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub const FEATURE: Feature = Feature {
         client::pause::COMMANDS,
     ],
     config: ClientsConfig::directives(),
+    info: &[info::CLIENTS],
     ..Feature::EMPTY
 };
 
