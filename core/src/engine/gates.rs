@@ -69,8 +69,7 @@ impl Engine {
     /// Whoever is not logged in may go on once the password is taken away.
     #[inline(always)]
     fn authenticated(&self, session: &Session, command: &Command) -> Option<Error> {
-        (!session.authenticated && !command.flags.has(flags::NO_AUTH) && !self.users.default_needs_no_password())
-            .then_some(error::NOAUTH)
+        authenticated(session, command).filter(|_| !self.users.default_needs_no_password())
     }
 
     #[inline(always)]
@@ -114,6 +113,11 @@ fn arity(command: &Command, args: Args<'_>) -> Option<Error> {
 #[cold]
 fn wrong_arity(command: &Command) -> Error {
     Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
+}
+
+#[inline(always)]
+fn authenticated(session: &Session, command: &Command) -> Option<Error> {
+    (!session.authenticated && !command.flags.has(flags::NO_AUTH)).then_some(error::NOAUTH)
 }
 
 #[inline(always)]

@@ -188,8 +188,6 @@ impl Engine {
             clock,
             random: Random::new(seed),
         };
-        let password = engine.config.clients.requirepass.as_deref();
-        engine.users.set_default_password(password.map(str::as_bytes));
         engine.apply_config();
         engine.apply_password();
         engine.refresh_clock();

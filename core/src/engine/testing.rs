@@ -119,7 +119,7 @@ impl Bench {
         }
         outbox.note_input(buffer.len() as u64);
         let mut out = Output::default();
-        let (_, stop) = self.engine.run(&mut session, &registry, &batch, &buffer, &mut out);
+        let (_, stop) = self.engine.run(&mut session, &registry, &batch, &buffer, &mut out, None);
         outbox.unread.store(0, Ordering::Relaxed);
         match stop {
             Stop::Waits(wait) => self.engine.park(session, wait),
