@@ -266,9 +266,9 @@ mod tests {
     #[test]
     fn changes_take_effect() {
         let (mut engine, notes) = engine();
-        set(&mut engine, "port 7 dir x loglevel debug slowlog-log-slower-than 5 maxclients 3").unwrap();
+        set(&mut engine, "port 7 dir x loglevel debug hash-max-listpack-entries 5 maxclients 3").unwrap();
         assert_eq!(*notes.lock().unwrap(), ["listen 7", "chdir x", "log debug", "clients 3", "changed 7"]);
-        assert_eq!((&*engine.config.server.dir, engine.slow_ns), ("/abs/x", 5000));
+        assert_eq!((&*engine.config.server.dir, engine.limits.hash_entries), ("/abs/x", 5));
         set(&mut engine, "requirepass secret").unwrap();
         assert!(!engine.users.default_needs_no_password());
     }

@@ -116,6 +116,11 @@ impl Stats {
         }
     }
 
+    /// Whether it is time to note how fast the counters grow.
+    pub fn is_sample_due(&self, now_ms: i64) -> bool {
+        self.commands_rate.is_due(now_ms)
+    }
+
     /// Notes how fast the counters grow.
     pub fn sample(&mut self, now_ms: i64, usage: &Usage) {
         self.commands_rate.sample(now_ms, self.commands_processed);
@@ -147,12 +152,17 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// Whether the last sample is old enough for another.
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.at_ms) >= SAMPLE_PERIOD_MS
+    }
+
     /// Notes a counter's value, if the last sample is old enough.
     pub fn sample(&mut self, now_ms: i64, count: u64) {
-        let ms = now_ms.saturating_sub(self.at_ms);
-        if ms < SAMPLE_PERIOD_MS {
+        if !self.is_due(now_ms) {
             return;
         }
+        let ms = now_ms.saturating_sub(self.at_ms);
         // There is no rate between two values of which one is not known, or that belong to different counts.
         let grown = if self.at_ms == 0 { 0 } else { count.saturating_sub(self.count) };
         self.samples[self.next] = grown * 1000 / ms as u64;

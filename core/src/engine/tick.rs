@@ -23,7 +23,9 @@ impl Engine {
             self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
         }
         self.settle();
-        self.sample();
+        if self.stats.is_sample_due(self.now_ms) {
+            self.sample();
+        }
         let due =
             [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
         due.map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
