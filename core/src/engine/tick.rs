@@ -10,18 +10,29 @@ const EXPIRE_PERCENT: u64 = 25;
 impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
+        self.end_due();
+        if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
+            self.expire_actively(period_ms);
+        }
+        self.settle();
+        self.next_due_ms().map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
+    }
+
+    /// Ends what has come to its time: waiting calls, a pause. Ticks do so, and so does whoever knows that something is
+    /// due between them.
+    pub fn end_due(&mut self) {
         self.refresh_clock();
         self.end_expired_waits();
         if self.clients.pause.until_ms().is_some_and(|until| until <= self.now_ms) {
             self.clients.pause.end();
             self.resume_paused();
         }
-        if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
-            self.expire_actively(period_ms);
-        }
         self.settle();
-        let due = [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
-        due.map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
+    }
+
+    /// When something comes to its time next: Unix milliseconds.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min()
     }
 
     /// Removes expired keys until none are left or the time for it is used up.

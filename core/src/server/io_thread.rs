@@ -30,6 +30,8 @@ pub struct Scratch {
     pub batch: Batch,
     /// The commands.
     pub registry: Arc<Registry>,
+    /// The number of the thread.
+    pub thread: usize,
 }
 
 /// A connection on its way to its thread.
@@ -72,6 +74,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 pub fn serve(
     runtime: &tokio::runtime::Runtime,
     shared: &Arc<Shared>,
+    thread: usize,
     mut arrivals: mpsc::UnboundedReceiver<Arrival>,
     beside: impl Future<Output = ()>,
 ) {
@@ -81,13 +84,14 @@ pub fn serve(
         out: Output::default(),
         batch: Batch::default(),
         registry,
+        thread,
     }));
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async {
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
             while let Some(arrival) = arrivals.recv().await {
-                if let Some(connection) = Connection::accept(arrival, shared, &scratch).await {
+                if let Some(connection) = Connection::accept(arrival, shared, &scratch) {
                     tokio::task::spawn_local(connection);
                 }
             }
