@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod blocked;
+pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
@@ -12,6 +13,7 @@ pub mod event;
 pub mod gates;
 pub mod outbox;
 pub mod registry;
+pub mod replay;
 pub mod rim;
 pub mod session;
 pub mod settle;

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::engine::Engine;
 
+/// How soon to try again while a run holds the engine.
+const BUSY_WAIT_MS: u64 = 10;
+
 /// When the next tick is due, as those know who may want it earlier.
 #[derive(Default)]
 pub struct Ticker {
@@ -34,8 +37,7 @@ impl Ticker {
 pub async fn run(shared: Arc<Shared>) {
     let mut regular = Instant::now();
     loop {
-        let wait = {
-            let mut engine = shared.engine.lock();
+        let wait = if let Some(mut engine) = shared.acquire() {
             let now = Instant::now();
             if now >= regular {
                 let period_ms = 1000 / u64::from(engine.config.server.hz.0.clamp(1, 500));
@@ -50,6 +52,8 @@ pub async fn run(shared: Arc<Shared>) {
             let wait_ms = due_ms - engine.now_ms;
             shared.release(engine);
             wait_ms.max(1) as u64
+        } else {
+            BUSY_WAIT_MS
         };
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(wait)) => {}
