@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Shared;
-use super::run::{Parts, Run};
 use super::io_thread::{Arrival, READ_LEN, Scratch};
+use super::run::{Parts, Run};
 use parking_lot::{ArcMutexGuard, MutexGuard, RawMutex};
 
 use crate::engine::Engine;
@@ -355,7 +355,8 @@ impl Connection {
     fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
         let Some(session) = self.session.take() else { return };
         let batch = std::mem::take(&mut scratch.batch);
-        let begun = Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
+        let begun =
+            Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
         let Ok(mut run) = begun else {
             tracing::warn!("No memory for the stack of a suspendable call");
             self.closing = true;
@@ -546,7 +547,9 @@ impl Connection {
 
 /// The time of day, for comparisons with when a run began: read without the engine, which the run holds.
 fn unix_ms() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 const _: () = assert!(READ_LEN <= AHEAD_LEN_MAX);

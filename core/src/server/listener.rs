@@ -100,7 +100,8 @@ impl Listeners {
         let mut sockets = Vec::new();
         for place in wanted.iter().filter(|place| self.tcp.iter().all(|(known, _)| *known != place.address)) {
             match listen(place.address, backlog) {
-                Ok(socket) => sockets.push((place.address, socket)),
+                // A port of zero has become a real one.
+                Ok(socket) => sockets.push((socket.local_addr().unwrap_or(place.address), socket)),
                 Err(error) => {
                     let (Place { shown, .. }, port) = (place, place.address.port());
                     let reason = error_text(&error);
@@ -145,15 +146,20 @@ impl Listeners {
         let _ = self.added.send(Listener::Unix(socket.into(), path.to_owned()));
         Ok(())
     }
+
+    /// Listens nowhere any more.
+    pub fn close(&mut self) {
+        self.tcp.drain(..).for_each(|(_, socket)| shut_down(&socket));
+        if let Some(path) = self.unix.take() {
+            tracing::info!("Removing the unix socket file.");
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        self.tcp.iter().for_each(|(_, socket)| shut_down(socket));
-        if let Some(path) = &self.unix {
-            tracing::info!("Removing the unix socket file.");
-            let _ = std::fs::remove_file(path);
-        }
+        self.close();
     }
 }
 

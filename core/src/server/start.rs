@@ -250,6 +250,7 @@ impl Drop for Server {
             let _ = thread.join();
         }
         self.pidfile.take();
+        self.listeners.lock().close();
     }
 }
 
@@ -321,4 +322,92 @@ fn entropy(part: u64) -> u64 {
     use std::hash::BuildHasher as _;
     // Its keys come from the operating system.
     std::hash::RandomState::new().hash_one(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    fn start(text: &str) -> Server {
+        Server::start(Settings::parse(text).unwrap().on_any_port()).unwrap()
+    }
+
+    fn ask(stream: &mut TcpStream, request: &str) -> String {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut reply = [0; 256];
+        let len = stream.read(&mut reply).unwrap();
+        String::from_utf8_lossy(&reply[..len]).into_owned()
+    }
+
+    #[test]
+    fn a_server_runs_in_process_and_stops() {
+        let server = start("bind 127.0.0.1\nio-threads 2\n");
+        let address = server.address().unwrap();
+        let mut streams = [(); 3].map(|()| TcpStream::connect(address).unwrap());
+        for stream in &mut streams {
+            assert_eq!(ask(stream, "PING\r\n"), "+PONG\r\n");
+        }
+        server.stop();
+        let [mut stream, ..] = streams;
+        assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn what_is_written_reaches_a_reader_of_the_stream() {
+        struct Reader(std::sync::mpsc::Sender<usize>);
+        impl StreamReader for Reader {
+            fn unit(&mut self, unit: &crate::engine::settle::StreamUnit) {
+                let _ = self.0.send(unit.commands.len());
+            }
+        }
+        let server = start("bind 127.0.0.1\n");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        server.attach(Box::new(Reader(sender)));
+        let mut stream = TcpStream::connect(server.address().unwrap()).unwrap();
+        assert_eq!(ask(&mut stream, "SET k v\r\n"), "+OK\r\n");
+        assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(5)), Ok(1));
+    }
+
+    #[test]
+    fn the_port_may_change_while_it_runs() {
+        let server = start("bind 127.0.0.1\n");
+        let first = server.address().unwrap();
+        let mut stream = TcpStream::connect(first).unwrap();
+        assert_eq!(ask(&mut stream, "PING\r\n"), "+PONG\r\n");
+
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let listen = |port: u16, bind: &str| {
+            let mut engine = server.shared.engine.lock();
+            let mut config = engine.config.clone();
+            config.server.port = port;
+            config.server.bind.0 = vec![bind.to_owned()];
+            engine.rim.listen(&config)
+        };
+        let refused = listen(port, "127.0.0.1");
+        assert_eq!(refused, Err("Unable to listen on this port. Check server logs.".into()));
+        let refused = listen(first.port(), "999.999.999.999");
+        assert_eq!(refused, Err("Failed to bind to specified addresses.".into()));
+        assert_eq!(server.address(), Some(first));
+
+        drop(taken);
+        assert_eq!(listen(port, "127.0.0.1"), Ok(()));
+        assert!(TcpStream::connect(first).is_err());
+        let mut second = TcpStream::connect(server.address().unwrap()).unwrap();
+        assert_eq!(ask(&mut second, "PING\r\n"), "+PONG\r\n");
+        // Connections stay, wherever they came in.
+        assert_eq!(ask(&mut stream, "PING\r\n"), "+PONG\r\n");
+    }
+
+    #[test]
+    fn settings_that_are_wrong_are_refused() {
+        assert!(Settings::parse("port x\n").is_err());
+        let reason = Settings::parse("rename-command nosuch x\n").map(|_| ()).unwrap_err().reason;
+        assert_eq!(reason, "No such command in rename-command");
+        let renamed = Settings::parse("rename-command GET \"\"\n").unwrap();
+        assert!(renamed.registry.by_name(b"get").is_none());
+    }
 }
