@@ -11,10 +11,14 @@ impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
         self.end_due();
+        self.look_at_clients(period_ms);
         if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
+            let start = self.lap_ns;
             self.expire_actively(period_ms);
+            self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
         }
         self.settle();
+        self.sample();
         self.next_due_ms().map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
     }
 
@@ -33,6 +37,13 @@ impl Engine {
     /// When something comes to its time next: Unix milliseconds.
     pub fn next_due_ms(&self) -> Option<i64> {
         [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min()
+    }
+
+    /// Notes what the process uses and how fast counters grow.
+    pub(crate) fn sample(&mut self) {
+        self.usage = self.rim.usage();
+        self.stats.sample(self.now_ms, &self.usage);
+        self.memory.sample();
     }
 
     /// Removes expired keys until none are left or the time for it is used up.

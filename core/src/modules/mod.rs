@@ -2,10 +2,15 @@
 
 use mortise_sdk::{config, setting_enum};
 
-use crate::features::Feature;
+use crate::features::{Feature, Section};
 
 /// Modules.
-pub const FEATURE: Feature = Feature { name: "modules", config: ModulesConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "modules",
+    config: ModulesConfig::directives(),
+    info: &[Section { name: "modules", fields: &[] }],
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// Who may do what is forbidden by default.

@@ -203,6 +203,7 @@ impl Connection {
             let len = read.filled().len();
             self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
             self.shared.traffic[scratch.thread].read(len);
+            self.outbox.note_input((self.input.len() + len) as u64);
             if self.input.is_empty() {
                 let used = self.execute(&buffer[..len], scratch);
                 self.input = std::mem::take(&mut self.replacement);
@@ -217,6 +218,7 @@ impl Connection {
                     self.execute_input(scratch);
                 }
             }
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
         scratch.read = buffer;
         outcome
@@ -314,7 +316,6 @@ impl Connection {
                     // What was parsed behind it is parsed again later, from its beginning.
                     self.partial = Partial::default();
                 }
-                self.outbox.active_ms.store(engine.now_ms as u64, Relaxed);
                 let stop = match stop {
                     Stop::Waits(wait) => {
                         if let Some(session) = self.session.take() {
@@ -478,6 +479,7 @@ impl Connection {
             self.closing |= session.closing;
             self.session = Some(session);
             self.execute_input(scratch);
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+mod info;
 pub mod io_thread;
 pub mod listener;
 pub mod logging;
@@ -43,7 +44,12 @@ use traffic::Traffic;
 use worker::Worker;
 
 /// The process and its listeners.
-pub const FEATURE: Feature = Feature { name: "server", config: ServerConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "server",
+    config: ServerConfig::directives(),
+    info: &[info::SERVER, info::CPU],
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// Who started the server and waits for its word that it is ready.

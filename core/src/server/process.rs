@@ -6,10 +6,12 @@ use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeVal;
 
+use super::traffic::Sum;
 use crate::engine::rim::Usage;
 
 /// Tells the server that it runs in the background already.
@@ -115,7 +117,8 @@ pub fn raise_open_files(clients: u32) -> OpenFiles {
 }
 
 /// What the process has used; the caller's thread counts as its main one.
-pub fn usage(bytes_in: u64, bytes_out: u64) -> Usage {
+pub fn usage(all: Sum, threaded: Sum) -> Usage {
+    static MACHINE_MEMORY: OnceLock<u64> = OnceLock::new();
     let times =
         |who| getrusage(who).map_or((0, 0), |used| (micros(used.system_time()), micros(used.user_time())));
     let (cpu_system_us, cpu_user_us) = times(UsageWho::RUSAGE_SELF);
@@ -123,16 +126,26 @@ pub fn usage(bytes_in: u64, bytes_out: u64) -> Usage {
     let (cpu_system_children_us, cpu_user_children_us) = times(UsageWho::RUSAGE_CHILDREN);
     Usage {
         resident: kilobytes("/proc/self/status", "VmRSS:") << 10,
-        machine_memory: kilobytes("/proc/meminfo", "MemTotal:") << 10,
+        machine_memory: *MACHINE_MEMORY.get_or_init(|| kilobytes("/proc/meminfo", "MemTotal:") << 10),
         cpu_system_us,
         cpu_user_us,
         cpu_system_main_us,
         cpu_user_main_us,
         cpu_system_children_us,
         cpu_user_children_us,
-        bytes_in,
-        bytes_out,
+        bytes_in: all.bytes_in,
+        bytes_out: all.bytes_out,
+        reads: all.reads,
+        writes: all.writes,
+        threaded_reads: threaded.reads,
+        threaded_writes: threaded.writes,
     }
+}
+
+/// System, release and machine.
+pub fn os() -> String {
+    let kernel = |name| fs::read_to_string(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
+    format!("{} {} {}", kernel("ostype").trim(), kernel("osrelease").trim(), std::env::consts::ARCH)
 }
 
 fn micros(time: TimeVal) -> u64 {
@@ -152,9 +165,9 @@ mod tests {
 
     #[test]
     fn a_process_uses_memory_and_time() {
-        let usage = usage(1, 2);
+        let usage = usage(Sum { bytes_in: 1, reads: 3, ..Sum::default() }, Sum::default());
         assert!(usage.resident > 1 << 20 && usage.machine_memory > usage.resident);
-        assert_eq!((usage.bytes_in, usage.bytes_out), (1, 2));
+        assert_eq!((usage.bytes_in, usage.reads, usage.threaded_reads), (1, 3, 0));
     }
 
     #[test]

@@ -76,9 +76,9 @@ impl Rim for ProcessRim {
     }
 
     fn usage(&self) -> Usage {
-        let (bytes_in, bytes_out) =
-            self.shared.upgrade().map_or((0, 0), |shared| Traffic::sum(&shared.traffic));
-        process::usage(bytes_in, bytes_out)
+        let shared = self.shared.upgrade();
+        let traffic = shared.as_ref().map_or(&[][..], |shared| &shared.traffic);
+        process::usage(Traffic::sum(traffic), Traffic::sum(traffic.get(1..).unwrap_or_default()))
     }
 }
 

@@ -119,6 +119,7 @@ impl Server {
             run_id: (1..6).map(|part| format!("{:08x}", entropy(part) as u32)).collect(),
             started_ms: engine.now_ms,
             port: config.server.port,
+            os: process::os(),
             executable: executable(),
             config_file: config_file.map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
         };

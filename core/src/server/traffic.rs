@@ -9,25 +9,52 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Traffic {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// The figures of several threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// How often was read.
+    pub reads: u64,
+    /// How often was written.
+    pub writes: u64,
 }
 
 impl Traffic {
     /// Bytes were read.
     #[inline(always)]
     pub fn read(&self, len: usize) {
-        self.bytes_in.store(self.bytes_in.load(Relaxed).wrapping_add(len as u64), Relaxed);
+        add(&self.bytes_in, len as u64);
+        add(&self.reads, 1);
     }
 
     /// Bytes were written.
     #[inline(always)]
     pub fn wrote(&self, len: usize) {
-        self.bytes_out.store(self.bytes_out.load(Relaxed).wrapping_add(len as u64), Relaxed);
+        add(&self.bytes_out, len as u64);
+        add(&self.writes, 1);
     }
 
-    /// Bytes read and written by all threads.
-    pub fn sum(threads: &[Traffic]) -> (u64, u64) {
+    /// What several threads have read and written.
+    pub fn sum(threads: &[Traffic]) -> Sum {
         let sum =
             |of: fn(&Traffic) -> &AtomicU64| threads.iter().map(|thread| of(thread).load(Relaxed)).sum();
-        (sum(|thread| &thread.bytes_in), sum(|thread| &thread.bytes_out))
+        Sum {
+            bytes_in: sum(|thread| &thread.bytes_in),
+            bytes_out: sum(|thread| &thread.bytes_out),
+            reads: sum(|thread| &thread.reads),
+            writes: sum(|thread| &thread.writes),
+        }
     }
+}
+
+#[inline(always)]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(n), Relaxed);
 }
