@@ -121,7 +121,7 @@ impl Engine {
 
     /// Sends a frame to a client, out of turn. A client whose backlog grows beyond its limit is closed.
     pub(crate) fn deliver(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
-        // After the reply of the command that is running, not in the middle of it.
+        // In front of the reply of the command that is running, not in the middle of it.
         if self.retried == Some(id) {
             self.retried_pushes.extend_from_slice(frame);
             return;

@@ -200,7 +200,7 @@ impl Engine {
                 suppress(session, replies, out, mark);
             }
             if !self.pushes.is_empty() {
-                out.raw(&self.pushes);
+                out.insert(mark, &self.pushes);
                 self.pushes.clear();
             }
             if let Some(wait) = waits {

@@ -10,13 +10,8 @@ const EXPIRE_PERCENT: u64 = 25;
 impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
-        self.refresh_clock();
-        self.end_expired_waits();
+        self.end_due();
         self.look_at_clients(period_ms);
-        if self.clients.pause.until_ms().is_some_and(|until| until <= self.now_ms) {
-            self.clients.pause.end();
-            self.resume_paused();
-        }
         if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
             let start = self.lap_ns;
             self.expire_actively(period_ms);
@@ -26,9 +21,24 @@ impl Engine {
         if self.stats.is_sample_due(self.now_ms) {
             self.sample();
         }
-        let due =
-            [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
-        due.map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
+        self.next_due_ms().map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
+    }
+
+    /// Ends what has come to its time: waiting calls, a pause. Ticks do so, and so does whoever knows that something is
+    /// due between them.
+    pub fn end_due(&mut self) {
+        self.refresh_clock();
+        self.end_expired_waits();
+        if self.clients.pause.until_ms().is_some_and(|until| until <= self.now_ms) {
+            self.clients.pause.end();
+            self.resume_paused();
+        }
+        self.settle();
+    }
+
+    /// When something comes to its time next: Unix milliseconds.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min()
     }
 
     /// Notes what the process uses and how fast counters grow.

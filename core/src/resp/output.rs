@@ -71,6 +71,11 @@ impl Output {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Already encoded bytes, put in front of what was written after a mark.
+    pub fn insert(&mut self, mark: usize, bytes: &[u8]) {
+        self.bytes.splice(mark..mark, bytes.iter().copied());
+    }
+
     /// `+OK`
     #[inline(always)]
     pub fn ok(&mut self) {

@@ -7,14 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Shared;
 use super::io_thread::{Arrival, READ_LEN, Scratch};
 use super::run::{Parts, Run};
-use parking_lot::{ArcMutexGuard, RawMutex};
+use parking_lot::{ArcMutexGuard, MutexGuard, RawMutex};
 
 use crate::engine::Engine;
 use crate::engine::busy;
@@ -27,6 +28,8 @@ use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 const ROUNDS_MAX: usize = 16;
 /// Bytes that a client may send ahead while its call waits; more is left in the socket.
 const AHEAD_LEN_MAX: usize = 1 << 20;
+/// How long a client is listened to that the server has taken leave of.
+const LINGER_MAX: Duration = Duration::from_millis(500);
 /// A buffer that was once large is given back when it is empty.
 const KEEP_LEN_MAX: usize = 64 * 1024;
 
@@ -36,6 +39,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
+    /// It is closed, or someone else's by now.
+    Gone,
 }
 
 impl Stream {
@@ -44,6 +49,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Gone => Poll::Ready(Ok(())),
         }
     }
 
@@ -52,6 +58,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Gone => Err(ErrorKind::BrokenPipe.into()),
         }
     }
 
@@ -59,14 +66,34 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Gone => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
         }
     }
 
-    async fn refuse(mut self, text: &[u8]) {
+    async fn refuse(mut self, text: &'static [u8]) {
         // Whoever is turned away may be gone already.
         let _ = match &mut self {
             Stream::Tcp(stream) => stream.write_all(text).await,
             Stream::Unix(stream) => stream.write_all(text).await,
+            Stream::Gone => Ok(()),
+        };
+    }
+
+    /// Closes a socket whose last reply is written. If it were closed while requests are still unread, the system would
+    /// tell the client that the connection is broken, and the reply might be lost: so the client is told that nothing more
+    /// comes, and is listened to for a moment longer.
+    async fn linger(self) {
+        async fn drain(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+            stream.shutdown().await?;
+            let mut buffer = [0; 4096];
+            while stream.read(&mut buffer).await? > 0 {}
+            Ok(())
+        }
+        // Whatever happens, the socket is closed now.
+        let _ = match self {
+            Stream::Tcp(stream) => tokio::time::timeout(LINGER_MAX, drain(stream)).await,
+            Stream::Unix(stream) => tokio::time::timeout(LINGER_MAX, drain(stream)).await,
+            Stream::Gone => return,
         };
     }
 }
@@ -106,8 +133,9 @@ enum Read {
 
 impl Connection {
     /// Takes a connection, or turns it away.
-    pub async fn accept(
+    pub fn accept(
         arrival: Arrival,
+        mut engine: MutexGuard<'_, Engine>,
         shared: &Arc<Shared>,
         scratch: &Rc<RefCell<Scratch>>,
     ) -> Option<Connection> {
@@ -125,7 +153,6 @@ impl Connection {
         let Arrival { stream, origin } = arrival;
         let outbox = Arc::new(Outbox::new());
         let session = {
-            let mut engine = shared.engine.lock();
             let open = engine.users.default_needs_no_password() && engine.config.server.protected_mode;
             if open && !origin.is_local {
                 engine.stats.rejected_connections += 1;
@@ -134,10 +161,11 @@ impl Connection {
                 engine.connect(outbox.clone(), origin).ok_or(&b"-ERR max number of clients reached\r\n"[..])
             }
         };
+        drop(engine);
         let session = match session {
             Ok(session) => session,
             Err(text) => {
-                stream.refuse(text).await;
+                tokio::task::spawn_local(stream.refuse(text));
                 return None;
             }
         };
@@ -174,6 +202,7 @@ impl Connection {
         if let Read::Some = outcome {
             let len = read.filled().len();
             self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
+            self.shared.traffic[scratch.thread].read(len);
             self.outbox.note_input((self.input.len() + len) as u64);
             if self.input.is_empty() {
                 let used = self.execute(&buffer[..len], scratch);
@@ -291,6 +320,7 @@ impl Connection {
                     Stop::Waits(wait) => {
                         if let Some(session) = self.session.take() {
                             engine.park(session, wait);
+                            self.shared.ticker.hurry(&engine);
                         }
                         Stop::Done
                     }
@@ -393,6 +423,7 @@ impl Connection {
                 }
             }
             self.outbox.bytes_out.fetch_add(written as u64, Relaxed);
+            self.shared.traffic[scratch.thread].wrote(written);
         }
         if written < scratch.out.bytes().len() {
             let rest = scratch.out.bytes()[written..].to_vec();
@@ -413,13 +444,14 @@ impl Connection {
     }
 
     /// Writes what was kept. `None` if the client is gone, otherwise whether everything is written.
-    fn write_kept(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+    fn write_kept(&mut self, cx: &mut Context<'_>, thread: usize) -> Option<bool> {
         while let Some(piece) = self.unwritten.front() {
             match self.stream.try_write(&piece.bytes()[self.written..]) {
                 Ok(len) => {
                     self.written += len;
                     self.outbox.unwritten.fetch_sub(len as u64, Relaxed);
                     self.outbox.bytes_out.fetch_add(len as u64, Relaxed);
+                    self.shared.traffic[thread].wrote(len);
                     if self.written == piece.bytes().len() {
                         self.unwritten.pop_front();
                         self.written = 0;
@@ -469,13 +501,15 @@ impl Connection {
                 }
             }
             if !self.unwritten.is_empty() {
-                match self.write_kept(cx) {
+                match self.write_kept(cx, scratch.thread) {
                     None => return Poll::Ready(()),
                     Some(false) if self.closing => return Poll::Pending,
                     Some(_) => {}
                 }
             }
             if self.closing && self.unwritten.is_empty() {
+                let stream = std::mem::replace(&mut self.stream, Stream::Gone);
+                tokio::task::spawn_local(stream.linger());
                 return Poll::Ready(());
             }
             if self.stalled {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -16,6 +17,8 @@ use crate::resp::output::Output;
 
 /// Bytes that one read takes at most.
 pub const READ_LEN: usize = 64 * 1024;
+/// How soon a new connection asks again for an engine that a run holds.
+const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// How many task polls pass before the runtime looks for new events of the system.
 const EVENT_INTERVAL: u32 = 512;
 
@@ -30,6 +33,8 @@ pub struct Scratch {
     pub batch: Batch,
     /// The commands.
     pub registry: Arc<Registry>,
+    /// The number of the thread.
+    pub thread: usize,
 }
 
 /// A connection on its way to its thread.
@@ -72,6 +77,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 pub fn serve(
     runtime: &tokio::runtime::Runtime,
     shared: &Arc<Shared>,
+    thread: usize,
     mut arrivals: mpsc::UnboundedReceiver<Arrival>,
     beside: impl Future<Output = ()>,
 ) {
@@ -81,13 +87,22 @@ pub fn serve(
         out: Output::default(),
         batch: Batch::default(),
         registry,
+        thread,
     }));
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async {
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
             while let Some(arrival) = arrivals.recv().await {
-                if let Some(connection) = Connection::accept(arrival, shared, &scratch).await {
+                let connection = loop {
+                    let Some(engine) = shared.acquire() else {
+                        // A run of this thread could never end if it were waited for with the thread.
+                        tokio::time::sleep(BUSY_WAIT).await;
+                        continue;
+                    };
+                    break Connection::accept(arrival, engine, shared, &scratch);
+                };
+                if let Some(connection) = connection {
                     tokio::task::spawn_local(connection);
                 }
             }

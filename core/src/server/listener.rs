@@ -1,65 +1,235 @@
 //! Listeners: TCP and Unix. A connection is handed to an I/O thread.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 
 use super::connection::Stream;
 use super::io_thread::{Arrival, IoThreads};
+use super::{Shared, error_text};
 use crate::engine::client::Origin;
 
-/// Binds a TCP port on every address of `bind`; an address with a leading `-` may be missing from this machine.
-pub fn bind_tcp(addresses: &[String], port: u16, backlog: u32) -> Result<Vec<TcpListener>, String> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let (optional, address) = match address.strip_prefix('-') {
-            Some(address) => (true, address),
-            None => (false, address.as_str()),
-        };
-        let ip: IpAddr = match address {
-            "*" => IpAddr::from([0, 0, 0, 0]),
-            "::*" => IpAddr::from([0u16; 8]),
-            other => match other.parse() {
-                Ok(ip) => ip,
-                Err(_) if optional => continue,
-                Err(_) => {
-                    return Err(format!(
-                        "Could not create server TCP listening socket {other}:{port}: Name or service not known"
-                    ));
-                }
-            },
-        };
-        match listen(SocketAddr::new(ip, port), backlog) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if optional && is_absent(&error) => {}
-            Err(error) => {
-                let reason = error_text(&error);
-                return Err(format!(
-                    "Could not create server TCP listening socket {address}:{port}: {reason}"
-                ));
+/// The sockets that the server listens on. A new one goes to the task that `accept` runs; one that is shut down ends its
+/// share of that task by itself.
+pub struct Listeners {
+    tcp: Vec<(SocketAddr, std::net::TcpListener)>,
+    unix: Option<PathBuf>,
+    added: mpsc::UnboundedSender<Listener>,
+}
+
+/// A socket to accept connections from.
+pub enum Listener {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// Unix, and its path.
+    Unix(std::os::unix::net::UnixListener, String),
+}
+
+/// It cannot be listened on some address; the log says which, and why.
+#[derive(Debug)]
+pub struct Unavailable;
+
+impl Listeners {
+    /// None yet, and the queue for `accept`.
+    pub fn new() -> (Listeners, mpsc::UnboundedReceiver<Listener>) {
+        let (added, additions) = mpsc::unbounded_channel();
+        (Listeners { tcp: Vec::new(), unix: None, added }, additions)
+    }
+
+    /// The first address of TCP.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.tcp.first().and_then(|(_, socket)| socket.local_addr().ok())
+    }
+
+    /// Whether there are listeners of TCP.
+    pub fn has_tcp(&self) -> bool {
+        !self.tcp.is_empty()
+    }
+
+    /// The path of the Unix socket.
+    pub fn unix(&self) -> Option<&Path> {
+        self.unix.as_deref()
+    }
+
+    /// Listens on a port of every address of `bind`, and nowhere else; if that is not possible, all stays as it was.
+    pub fn listen_tcp(&mut self, bind: &[String], port: u16, backlog: u32) -> Result<(), Unavailable> {
+        let wanted = if port == 0 { Vec::new() } else { resolve(bind, port)? };
+        let before = std::mem::take(&mut self.tcp);
+        let (kept, replaced): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|(address, _)| wanted.iter().any(|place| place.address == *address));
+        // On the same port, a listener of all addresses stands in the way of one of a single address.
+        let (in_the_way, others): (Vec<_>, Vec<_>) =
+            replaced.into_iter().partition(|(address, _)| address.port() == port);
+        in_the_way.iter().for_each(|(_, socket)| shut_down(socket));
+        self.tcp = kept;
+        match self.add_tcp(&wanted, backlog) {
+            Ok(()) => {
+                others.iter().for_each(|(_, socket)| shut_down(socket));
+                Ok(())
+            }
+            Err(unavailable) => {
+                self.tcp.extend(others);
+                let again = in_the_way.into_iter().map(|(address, _)| Place::of(address)).collect::<Vec<_>>();
+                // These were ours a moment ago. Should another process have been quicker, the log says so.
+                let _ = self.add_tcp(&again, backlog);
+                Err(unavailable)
             }
         }
     }
-    Ok(listeners)
-}
 
-fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, Unsupported};
-    matches!(error.kind(), AddrNotAvailable | Unsupported)
-        || error.raw_os_error().is_some_and(|code| matches!(code, 97 | 93 | 94)) // EAFNOSUPPORT and its kin
-}
+    /// Listens on some free port of every address of `bind`, which is told.
+    pub fn listen_anywhere(&mut self, bind: &[String], backlog: u32) -> Result<u16, Unavailable> {
+        let mut port = 0;
+        for place in resolve(bind, 0)? {
+            let place = Place { address: SocketAddr::new(place.address.ip(), port), ..place };
+            self.add_tcp(&[place], backlog)?;
+            port = self.address().map_or(0, |address| address.port());
+        }
+        Ok(port)
+    }
 
-/// The system's words for an error, without Rust's addition.
-pub fn error_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
+    /// Adds those of `wanted` that are missing: all of them, or none.
+    fn add_tcp(&mut self, wanted: &[Place], backlog: u32) -> Result<(), Unavailable> {
+        let mut sockets = Vec::new();
+        for place in wanted.iter().filter(|place| self.tcp.iter().all(|(known, _)| *known != place.address)) {
+            match listen(place.address, backlog) {
+                // A port of zero has become a real one.
+                Ok(socket) => sockets.push((socket.local_addr().unwrap_or(place.address), socket)),
+                Err(error) => {
+                    let (Place { shown, .. }, port) = (place, place.address.port());
+                    let reason = error_text(&error);
+                    tracing::warn!(
+                        "Warning: Could not create server TCP listening socket {shown}:{port}: bind: {reason}"
+                    );
+                    let missing = error.kind() == io::ErrorKind::AddrNotAvailable;
+                    if !(is_unsupported(&error) || missing && place.optional) {
+                        return Err(Unavailable);
+                    }
+                }
+            }
+        }
+        for (address, socket) in sockets {
+            let twin = socket.try_clone().map_err(|error| {
+                tracing::warn!(
+                    "Warning: Could not create server TCP listening socket: {}",
+                    error_text(&error)
+                );
+                Unavailable
+            })?;
+            let _ = self.added.send(Listener::Tcp(twin));
+            self.tcp.push((address, socket));
+        }
+        Ok(())
+    }
+
+    /// Listens on a Unix socket, in the place of one that a server has left behind.
+    pub fn listen_unix(&mut self, path: &str, permissions: u32, backlog: u32) -> io::Result<()> {
+        let absolute = std::path::absolute(path)?;
+        if std::fs::symlink_metadata(&absolute).is_ok_and(|file| file.file_type().is_socket()) {
+            std::fs::remove_file(&absolute)?;
+        }
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        self.unix = Some(absolute);
+        if permissions != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(permissions))?;
+        }
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        let _ = self.added.send(Listener::Unix(socket.into(), path.to_owned()));
+        Ok(())
+    }
+
+    /// Listens nowhere any more.
+    pub fn close(&mut self) {
+        self.tcp.drain(..).for_each(|(_, socket)| shut_down(&socket));
+        if let Some(path) = self.unix.take() {
+            tracing::info!("Removing the unix socket file.");
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// An address to listen on.
+struct Place {
+    address: SocketAddr,
+    /// As the settings name it.
+    shown: String,
+    /// It may be missing from this machine.
+    optional: bool,
+}
+
+impl Place {
+    fn of(address: SocketAddr) -> Place {
+        Place { address, shown: address.ip().to_string(), optional: true }
+    }
+}
+
+/// The addresses that `bind` means. A name without a colon means IPv4; a leading `-` allows an address to be missing.
+fn resolve(bind: &[String], port: u16) -> Result<Vec<Place>, Unavailable> {
+    let mut places: Vec<Place> = Vec::new();
+    for name in bind.iter().filter(|name| !name.is_empty()) {
+        let (optional, shown) = name.strip_prefix('-').map_or((false, name.as_str()), |shown| (true, shown));
+        match find_ip(shown) {
+            Some(ip) => {
+                let address = SocketAddr::new(ip, port);
+                if places.iter().all(|known| known.address != address) {
+                    places.push(Place { address, shown: shown.to_owned(), optional });
+                }
+            }
+            None => {
+                tracing::warn!(
+                    "Warning: Could not create server TCP listening socket {shown}:{port}: Name or service not known"
+                );
+                return Err(Unavailable);
+            }
+        }
+    }
+    Ok(places)
+}
+
+fn find_ip(name: &str) -> Option<IpAddr> {
+    match name {
+        "*" => return Some(Ipv4Addr::UNSPECIFIED.into()),
+        "::*" => return Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => {}
+    }
+    if let Ok(ip) = name.parse() {
+        return Some(ip);
+    }
+    // What looks like an address and is none must not wait for a name server.
+    if name.contains(':') || name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return None;
+    }
+    (name, 0).to_socket_addrs().ok()?.map(|found| found.ip()).find(IpAddr::is_ipv4)
+}
+
+/// Stops a socket from listening at once, whoever else still holds it.
+fn shut_down(socket: &std::net::TcpListener) {
+    let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+}
+
+/// Whether the machine lacks the protocol: that is no error for Redis, as `*` means IPv6 too.
+fn is_unsupported(error: &io::Error) -> bool {
+    use nix::errno::Errno::{EAFNOSUPPORT, ENOPROTOOPT, EPFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT};
+    let unsupported = [EAFNOSUPPORT, ENOPROTOOPT, EPFNOSUPPORT, EPROTONOSUPPORT, ESOCKTNOSUPPORT];
+    error.raw_os_error().is_some_and(|code| unsupported.iter().any(|known| *known as i32 == code))
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
     let domain = if address.is_ipv6() { socket2::Domain::IPV6 } else { socket2::Domain::IPV4 };
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
     if address.is_ipv6() {
@@ -70,14 +240,40 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
-/// Takes connections of a TCP listener until the task is dropped.
-pub async fn accept_tcp(listener: TcpListener, threads: IoThreads, keepalive_s: u32) {
+/// Accepts connections of every listener that is added, until it is dropped.
+pub async fn accept(
+    mut additions: mpsc::UnboundedReceiver<Listener>,
+    threads: IoThreads,
+    shared: Arc<Shared>,
+) {
+    while let Some(listener) = additions.recv().await {
+        let threads = threads.clone();
+        // Both fail only if the socket were none.
+        match listener {
+            Listener::Tcp(socket) => {
+                if let Ok(listener) = TcpListener::from_std(socket) {
+                    tokio::task::spawn_local(accept_tcp(listener, threads, shared.clone()));
+                }
+            }
+            Listener::Unix(socket, path) => {
+                if let Ok(listener) = UnixListener::from_std(socket) {
+                    tokio::task::spawn_local(accept_unix(listener, path, threads));
+                }
+            }
+        }
+    }
+}
+
+/// Takes connections of a TCP listener until it is shut down.
+async fn accept_tcp(listener: TcpListener, threads: IoThreads, shared: Arc<Shared>) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
+            // It was shut down.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) => {
                 pause_after(&error).await;
                 continue;
@@ -85,10 +281,13 @@ pub async fn accept_tcp(listener: TcpListener, threads: IoThreads, keepalive_s: 
         };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { continue };
         let _ = stream.set_nodelay(true);
+        let keepalive_s = u64::from(shared.tcp_keepalive_s.load(Ordering::Relaxed));
         if keepalive_s > 0 {
-            let time = std::time::Duration::from_secs(u64::from(keepalive_s));
-            let keepalive =
-                socket2::TcpKeepalive::new().with_time(time).with_interval(time / 3).with_retries(3);
+            let (time, interval) = (keepalive_s, (keepalive_s / 3).max(1));
+            let keepalive = socket2::TcpKeepalive::new()
+                .with_time(Duration::from_secs(time))
+                .with_interval(Duration::from_secs(interval))
+                .with_retries(3);
             let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         }
         let origin = Origin {
@@ -104,7 +303,7 @@ pub async fn accept_tcp(listener: TcpListener, threads: IoThreads, keepalive_s: 
 }
 
 /// Takes connections of a Unix socket until the task is dropped.
-pub async fn accept_unix(listener: UnixListener, path: String, threads: IoThreads) {
+async fn accept_unix(listener: UnixListener, path: String, threads: IoThreads) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -128,5 +327,88 @@ pub async fn accept_unix(listener: UnixListener, path: String, threads: IoThread
 /// Out of file descriptors, say: accepting again at once would only burn time.
 async fn pause_after(error: &io::Error) {
     tracing::warn!("Accepting client connection: {}", error_text(error));
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    const BACKLOG: u32 = 16;
+
+    fn bind(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn is_open(ip: &str, port: u16) -> bool {
+        TcpStream::connect(SocketAddr::new(ip.parse().unwrap(), port)).is_ok()
+    }
+
+    #[test]
+    fn names_are_addresses() {
+        assert_eq!(find_ip("*"), Some(IpAddr::from([0, 0, 0, 0])));
+        assert_eq!(find_ip("::*"), Some(IpAddr::from([0_u16; 8])));
+        assert_eq!(find_ip("::1"), Some(IpAddr::from(Ipv6Addr::LOCALHOST)));
+        assert_eq!(find_ip("999.999.999.999"), None);
+        assert_eq!(find_ip("a:b"), None);
+    }
+
+    #[test]
+    fn a_port_in_use_leaves_all_as_it_was() {
+        let (mut ours, _additions) = Listeners::new();
+        let port = ours.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap();
+        let (mut theirs, _more) = Listeners::new();
+        let taken = theirs.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap();
+        assert!(ours.listen_tcp(&bind(&["127.0.0.1"]), taken, BACKLOG).is_err());
+        assert_eq!(ours.address().unwrap().port(), port);
+        assert!(is_open("127.0.0.1", port));
+    }
+
+    #[test]
+    fn another_port_closes_the_first_at_once() {
+        let (mut listeners, _additions) = Listeners::new();
+        let first = listeners.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap();
+        let second = {
+            let (mut others, _more) = Listeners::new();
+            others.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap()
+        };
+        listeners.listen_tcp(&bind(&["127.0.0.1"]), second, BACKLOG).unwrap();
+        assert!(is_open("127.0.0.1", second) && !is_open("127.0.0.1", first));
+        listeners.listen_tcp(&[], second, BACKLOG).unwrap();
+        assert!(!is_open("127.0.0.1", second) && !listeners.has_tcp());
+    }
+
+    #[test]
+    fn one_address_takes_the_place_of_all_and_back() {
+        let (mut listeners, _additions) = Listeners::new();
+        let port = listeners.listen_anywhere(&bind(&["*"]), BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["127.0.0.2"]), port, BACKLOG).unwrap();
+        assert!(is_open("127.0.0.2", port) && !is_open("127.0.0.1", port));
+        // 192.0.2.1 is nobody's address (RFC 5737).
+        assert!(listeners.listen_tcp(&bind(&["127.0.0.1", "192.0.2.1"]), port, BACKLOG).is_err());
+        assert!(is_open("127.0.0.2", port) && !is_open("127.0.0.1", port));
+        listeners.listen_tcp(&bind(&["127.0.0.1", "-192.0.2.1"]), port, BACKLOG).unwrap();
+        assert!(is_open("127.0.0.1", port));
+        listeners.listen_tcp(&bind(&["*", "-::*"]), port, BACKLOG).unwrap();
+        assert!(is_open("127.0.0.2", port));
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_other_files_are_not() {
+        let dir = crate::config::tempdir::TempDir::new("unixsocket");
+        let path = dir.path().join("socket");
+        let name = path.to_str().unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let (mut listeners, _additions) = Listeners::new();
+        listeners.listen_unix(name, 0o700, BACKLOG).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(listeners);
+        assert!(!path.exists());
+        std::fs::write(&path, "precious").unwrap();
+        let (mut listeners, _additions) = Listeners::new();
+        assert!(listeners.listen_unix(name, 0, BACKLOG).is_err());
+        drop(listeners);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
 }

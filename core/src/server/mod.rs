@@ -6,12 +6,21 @@ pub mod connection;
 mod info;
 pub mod io_thread;
 pub mod listener;
+pub mod logging;
+pub mod process;
+pub mod rim;
 pub mod run;
+pub mod signals;
+pub mod start;
+pub mod supervisor;
+pub mod ticker;
+pub mod traffic;
 pub mod worker;
 
+use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mortise_sdk::declare::config::Octal;
@@ -19,6 +28,7 @@ use mortise_sdk::{config, setting_enum};
 use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
 use tokio::sync::watch;
 
+use crate::config::file::Fatal;
 use crate::config::values::{Addresses, Hertz};
 use crate::config::{Config, Directives};
 use crate::engine::outbox::Outbox;
@@ -26,6 +36,11 @@ use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
 use crate::modules::Permission;
 use run::Running;
+use signals::Signals;
+pub use start::{Server, Settings};
+use supervisor::Supervisor;
+use ticker::Ticker;
+use traffic::Traffic;
 use worker::Worker;
 
 /// The process and its listeners.
@@ -120,6 +135,12 @@ pub struct Shared {
     pub output_limit_min: AtomicU64,
     /// Becomes true when the server stops.
     pub stop: watch::Sender<bool>,
+    /// `tcp-keepalive`, read without the lock.
+    pub tcp_keepalive_s: AtomicU32,
+    /// Bytes read and written, by thread.
+    pub traffic: Box<[Traffic]>,
+    /// Who is told when a tick has to come early.
+    pub ticker: Ticker,
     worker: Worker,
 }
 
@@ -127,6 +148,24 @@ pub struct Shared {
 pub type Later = Box<dyn FnOnce(&mut Engine) + Send>;
 
 impl Shared {
+    /// What `threads` I/O threads share. Settings take effect with `apply_config`.
+    pub fn new(engine: Engine, threads: usize) -> io::Result<Shared> {
+        Ok(Shared {
+            engine: Arc::new(Mutex::new(engine)),
+            running: Running::default(),
+            busy_threshold_ms: AtomicI64::new(0),
+            later: Mutex::default(),
+            bulk_len_max: AtomicI64::new(0),
+            query_len_max: AtomicU64::new(0),
+            output_limit_min: AtomicU64::new(0),
+            stop: watch::Sender::new(false),
+            tcp_keepalive_s: AtomicU32::new(0),
+            traffic: (0..threads).map(|_| Traffic::default()).collect(),
+            ticker: Ticker::default(),
+            worker: Worker::start()?,
+        })
+    }
+
     /// Takes the engine for a batch; nothing if a run holds it.
     #[inline(always)]
     pub fn acquire(&self) -> Option<MutexGuard<'_, Engine>> {
@@ -211,6 +250,7 @@ impl Shared {
         self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0 as u64, Ordering::Relaxed);
+        self.tcp_keepalive_s.store(config.clients.tcp_keepalive, Ordering::Relaxed);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
     }
 }
@@ -244,10 +284,12 @@ pub fn directives() -> Result<Directives<Config>, String> {
 /// Runs the server; returns when it has stopped.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let startup = match cli::read(&arguments, || {
-        let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text).map(|_| text)
-    }) {
+    let mut stdin = Vec::new();
+    let request = cli::read(&arguments, || {
+        io::stdin().read_to_end(&mut stdin)?;
+        Ok(stdin.clone())
+    });
+    let startup = match request {
         Ok(cli::Request::Start(startup)) => startup,
         Ok(cli::Request::Print(text)) => {
             print!("{text}");
@@ -258,78 +300,77 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match start(startup) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(text) => {
-            eprint!("{text}");
+    let settings = match Settings::load(startup).and_then(|settings| prepare(settings, &stdin)) {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(fatal) => {
+            eprint!("{fatal}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(settings, arguments.is_empty()) {
+        Ok(true) => std::process::exit(0),
+        Ok(false) => std::process::exit(1),
+        Err(fatal) => {
+            tracing::warn!("{}", fatal.reason);
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(startup: cli::Startup) -> Result<(), String> {
-    let directives = directives()?;
-    let mut config = Config::default();
-    directives.load(&mut config, &startup.lines).map_err(|fatal| fatal.to_string())?;
-    let registry = features::registry()?;
-    let seed = foldhash_seed();
-    let clock = Box::new(clock::SystemClock::new());
-    let mut engine = Engine::new(config.clone(), Arc::new(registry), clock, seed);
-    engine.directives = Arc::new(directives);
-    let shared = Arc::new(Shared {
-        engine: Arc::new(Mutex::new(engine)),
-        running: Running::default(),
-        busy_threshold_ms: AtomicI64::new(0),
-        later: Mutex::default(),
-        bulk_len_max: AtomicI64::new(0),
-        query_len_max: AtomicU64::new(0),
-        output_limit_min: AtomicU64::new(0),
-        stop: watch::Sender::new(false),
-        worker: Worker::start().map_err(|error| error.to_string())?,
-    });
-    shared.apply_config(&config);
-    let count = config.server.io_threads as usize;
-    let (threads, mut queues) = io_thread::queues(count);
-    let first = queues.remove(0);
-    for (index, arrivals) in queues.into_iter().enumerate() {
-        let shared = shared.clone();
-        std::thread::Builder::new()
-            .name(format!("mortise-io-{}", index + 1))
-            .spawn(move || {
-                let runtime = io_thread::runtime().expect("an event loop can be made");
-                io_thread::serve(&runtime, &shared, arrivals, std::future::pending());
-            })
-            .map_err(|error| error.to_string())?;
+/// What is done once for the process. `None` if another process serves in the background.
+fn prepare(mut settings: Settings, stdin: &[u8]) -> Result<Option<Settings>, Fatal> {
+    let at_home = std::env::current_dir();
+    let server = &settings.config.server;
+    let dir = rim::change_dir(&server.dir);
+    settings.config.server.dir =
+        dir.map_err(|reason| settings.fatal("dir", format!("Can't chdir to '{}': {reason}", server.dir)))?;
+    let server = &settings.config.server;
+    logging::start(&server.logfile, server.loglevel).map_err(|error| {
+        settings.fatal("logfile", format!("Can't open the log file: {}", error_text(&error)))
+    })?;
+    settings.supervisor = Supervisor::find(server.supervised);
+    settings.background = server.daemonize && settings.supervisor == Supervisor::Nobody;
+    if settings.background {
+        if !process::is_in_background() {
+            return at_home
+                .and_then(|dir| process::go_to_background(&dir, stdin))
+                .map(|()| None)
+                .map_err(|error| Fatal::new(format!("Can't go to the background: {}", error_text(&error))));
+        }
+        process::detach();
     }
-    let runtime = io_thread::runtime().map_err(|error| error.to_string())?;
-    let listeners = {
-        let _enter = runtime.enter();
-        listener::bind_tcp(&config.server.bind.0, config.server.port, config.server.tcp_backlog)?
-    };
-    println!("Server initialized\nReady to accept connections");
-    let ticker = shared.clone();
-    io_thread::serve(&runtime, &shared, first, async move {
-        let mut tasks = tokio::task::JoinSet::new();
-        for listener in listeners {
-            tasks.spawn(listener::accept_tcp(listener, threads.clone(), config.clients.tcp_keepalive));
-        }
-        loop {
-            let period_ms = u64::from(1000 / config.server.hz.0.max(1));
-            let due = {
-                let engine = ticker.acquire();
-                engine.and_then(|mut engine| {
-                    let due = engine.tick(period_ms);
-                    ticker.release(engine);
-                    due
-                })
-            };
-            let wait = due.unwrap_or(period_ms).clamp(1, period_ms);
-            tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
-        }
-    });
-    Ok(())
+    settings.supervisor.starting();
+    Ok(Some(settings))
 }
 
-fn foldhash_seed() -> u64 {
-    crate::keyspace::hash::hash(&std::process::id().to_le_bytes())
+/// Starts, serves and stops. False if the end was not an orderly one.
+fn serve(settings: Settings, without_arguments: bool) -> Result<bool, Fatal> {
+    tracing::warn!("oO0OoO0OoO0Oo Mortise is starting oO0OoO0OoO0Oo");
+    tracing::warn!(
+        "Mortise version={}, bits={}, pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        usize::BITS,
+        std::process::id()
+    );
+    if without_arguments {
+        tracing::warn!(
+            "Warning: no config file specified, using the default config. In order to specify a config file use \
+             mortise-server /path/to/redis.conf"
+        );
+    } else {
+        tracing::warn!("Configuration loaded");
+    }
+    let mut signals = Signals::take()
+        .map_err(|error| Fatal::new(format!("Can't wait for signals: {}", error_text(&error))))?;
+    Ok(Server::start(settings)?.run_until(&mut signals))
+}
+
+/// The system's words for an error, without Rust's addition.
+pub(crate) fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
 }

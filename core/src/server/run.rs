@@ -103,6 +103,7 @@ impl Drop for Lent {
         session.outbox.set_version(session.version);
         if let Some(Stop::Waits(wait)) = self.stop.take_if(|stop| matches!(stop, Stop::Waits(_))) {
             engine.park(session, wait);
+            self.shared.ticker.hurry(&engine);
             self.shared.release_arc(engine);
             return;
         }

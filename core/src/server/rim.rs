@@ -1,0 +1,89 @@
+//! What the engine may ask of the process around it.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::listener::Listeners;
+use super::process::{self, OpenFiles};
+use super::traffic::Traffic;
+use super::{LogLevel, Shared, error_text, logging};
+use crate::config::rewrite::{self, Entry};
+use crate::config::{Config, Directives};
+use crate::engine::rim::{Rim, Usage};
+
+/// The rim of a server that runs.
+pub struct ProcessRim {
+    shared: Weak<Shared>,
+    listeners: Arc<Mutex<Listeners>>,
+    /// The port that was last listened on, by which a change of the port is told from one of the addresses.
+    port: u16,
+}
+
+impl ProcessRim {
+    /// The rim around `shared`, listening on `port`.
+    pub fn new(shared: &Arc<Shared>, listeners: Arc<Mutex<Listeners>>, port: u16) -> ProcessRim {
+        ProcessRim { shared: Arc::downgrade(shared), listeners, port }
+    }
+}
+
+impl Rim for ProcessRim {
+    fn listen(&mut self, config: &Config) -> Result<(), String> {
+        let server = &config.server;
+        match self.listeners.lock().listen_tcp(&server.bind.0, server.port, server.tcp_backlog) {
+            Ok(()) => {
+                self.port = server.port;
+                Ok(())
+            }
+            Err(_) if server.port != self.port => {
+                Err("Unable to listen on this port. Check server logs.".into())
+            }
+            Err(_) => Err("Failed to bind to specified addresses.".into()),
+        }
+    }
+
+    fn chdir(&mut self, dir: &str) -> Result<String, String> {
+        change_dir(dir)
+    }
+
+    fn log_level(&mut self, level: LogLevel) {
+        logging::set_level(level);
+    }
+
+    fn max_clients(&mut self, count: u32) -> Result<(), String> {
+        match process::raise_open_files(count) {
+            OpenFiles::Enough => Ok(()),
+            OpenFiles::For(room) => Err(format!(
+                "The operating system is not able to handle the specified number of clients, try with {room}"
+            )),
+        }
+    }
+
+    fn config_changed(&mut self, config: &Config) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.apply_config(config);
+        }
+    }
+
+    fn rewrite(
+        &mut self,
+        path: &Path,
+        entries: &[Entry],
+        directives: &Directives<Config>,
+    ) -> Result<(), String> {
+        rewrite::update(path, entries, directives).map_err(|error| error_text(&error))
+    }
+
+    fn usage(&self) -> Usage {
+        let shared = self.shared.upgrade();
+        let traffic = shared.as_ref().map_or(&[][..], |shared| &shared.traffic);
+        process::usage(Traffic::sum(traffic), Traffic::sum(traffic.get(1..).unwrap_or_default()))
+    }
+}
+
+/// Changes the working directory, and returns its absolute path.
+pub(super) fn change_dir(dir: &str) -> Result<String, String> {
+    let changed = std::env::set_current_dir(dir).and_then(|()| std::env::current_dir());
+    changed.map(|dir| dir.to_string_lossy().into_owned()).map_err(|error| error_text(&error))
+}
