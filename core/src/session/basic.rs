@@ -59,7 +59,9 @@ const SELECT: Command = Spec {
 .runs(select);
 
 fn select(call: &mut Call<'_>) -> Result {
-    let index = call.integer(1).map_err(|_| mortise_sdk::Error::new("ERR invalid DB index"))?;
+    const NOT_32_BITS: mortise_sdk::Error =
+        mortise_sdk::Error::new("ERR value is out of range, value must between -2147483648 and 2147483647");
+    let index = i32::try_from(call.integer(1)?).map_err(|_| NOT_32_BITS)?;
     let databases = call.engine.config.keyspace.databases;
     let index = u32::try_from(index).ok().filter(|index| *index < databases);
     let Some(index) = index else { return Err(mortise_sdk::Error::new("ERR DB index is out of range")) };
