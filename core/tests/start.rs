@@ -305,9 +305,6 @@ fn a_short_wait_is_a_short_wait() {
     let start = Instant::now();
     let reply = ask(&mut stream, "BZPOPMIN nokey 0.01\r\n");
     let waited = start.elapsed();
-    if reply.starts_with("-ERR unknown command") {
-        return;
-    }
     assert_eq!(reply, "*-1\r\n");
     assert!(waited >= Duration::from_millis(9) && waited < Duration::from_millis(300), "{waited:?}");
 }
