@@ -3,8 +3,12 @@
 mod absent;
 mod command;
 mod config;
+mod debug;
+pub(crate) mod digest;
+mod flush;
 pub(crate) mod info;
 mod latency;
+mod memory;
 pub mod slowlog;
 mod stats;
 mod time;
@@ -22,8 +26,10 @@ pub const FEATURE: Feature = Feature {
     commands: &[
         command::COMMANDS,
         config::COMMANDS,
+        flush::COMMANDS,
         info::COMMANDS,
         latency::COMMANDS,
+        memory::COMMANDS,
         slowlog::COMMANDS,
         time::COMMANDS,
     ],
@@ -41,7 +47,8 @@ pub const FEATURE: Feature = Feature {
 };
 
 /// DEBUG.
-pub const DEBUG: Feature = Feature { name: "debug", config: DebugConfig::directives(), ..Feature::EMPTY };
+pub const DEBUG: Feature =
+    Feature { name: "debug", commands: &[debug::COMMANDS], config: DebugConfig::directives(), ..Feature::EMPTY };
 
 config! {
     /// The slow log and latency statistics.

@@ -351,7 +351,6 @@ parts! {
     }
 }
 
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::values::*;

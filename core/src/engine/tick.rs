@@ -12,6 +12,7 @@ impl Engine {
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
         self.refresh_clock();
         self.end_expired_waits();
+        self.look_at_clients(period_ms);
         if self.clients.pause.until_ms().is_some_and(|until| until <= self.now_ms) {
             self.clients.pause.end();
             self.resume_paused();

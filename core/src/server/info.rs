@@ -4,9 +4,7 @@ use mortise_sdk::declare::info::Shown;
 
 use crate::admin::info::field;
 use crate::features::Section;
-
-/// The version of Redis whose behaviour clients may count on.
-const REDIS_VERSION: &str = "7.2.4";
+use crate::session::REDIS_VERSION;
 
 /// The server.
 pub(super) const SERVER: Section = Section {
@@ -39,7 +37,7 @@ pub(super) const SERVER: Section = Section {
         field("uptime_in_days", "Days since the start.", |e| (uptime_s(e) / 86400).into()),
         field("hz", "How often a second background work is done.", |e| e.config.server.hz.0.into()),
         field("configured_hz", "How often it is to be done.", |e| e.config.server.hz.0.into()),
-        field("lru_clock", "The clock that keys carry.", |e| (e.now_ms / 1000 & 0x00ff_ffff).into()),
+        field("lru_clock", "The clock that keys carry.", |e| e.clock24.seconds().into()),
         field("executable", "The executable.", |e| e.process.executable.clone().into()),
         field("config_file", "The configuration file.", |e| e.process.config_file.clone().into()),
         field("io_threads_active", "Whether more than one thread reads and writes.", |e| {
