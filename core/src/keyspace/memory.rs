@@ -40,6 +40,10 @@ impl Memory {
 mod tests {
     use super::*;
 
+    /// The executable has its own; tests of the library need one that is counted, too.
+    #[global_allocator]
+    static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
     #[test]
     fn what_is_allocated_is_counted() {
         let mut memory = Memory::default();

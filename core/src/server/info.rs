@@ -4,9 +4,7 @@ use mortise_sdk::declare::info::Shown;
 
 use crate::admin::info::field;
 use crate::features::Section;
-
-/// The version of Redis whose behaviour clients may count on.
-const REDIS_VERSION: &str = "7.2.4";
+use crate::session::REDIS_VERSION;
 
 /// The server.
 pub(super) const SERVER: Section = Section {
