@@ -9,6 +9,8 @@ mod reading;
 mod removing;
 mod results;
 mod scan;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 use mortise_sdk::config;
