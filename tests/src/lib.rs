@@ -1,1 +1,22 @@
-//! mortise-tests
+//! The server seen from outside: a harness that starts servers, speaks to them over sockets, and runs `.test` scripts.
+//!
+//! Nothing here looks into the server; what holds for Mortise can be asked of any Redis. `README.md` says how a test is written.
+
+pub mod client;
+pub mod differences;
+pub mod notation;
+pub mod reference;
+pub mod reply;
+pub mod runner;
+pub mod script;
+pub mod server;
+pub mod source;
+pub mod suite;
+pub mod tempdir;
+mod words;
+
+pub use client::{Client, Protocol};
+pub use reply::Reply;
+pub use runner::check;
+pub use server::Server;
+pub use tempdir::TempDir;

@@ -7,7 +7,7 @@ use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
 use super::dispatch::Asked;
 use super::edit::Edit;
-use super::event;
+use super::event::{self, Suspend};
 use super::registry::{Command, Registry};
 use super::session::Session;
 use super::{Caller, Engine};
@@ -59,6 +59,7 @@ pub struct Call<'c> {
     /// The hash of the argument at `hashed`, worked out before the engine was entered.
     pub(super) hash: u64,
     pub(super) hashed: usize,
+    pub(super) suspend: Option<&'c dyn Suspend>,
     /// Something else is propagated in place of the call.
     pub(super) rewritten: bool,
     /// The call is not over.
@@ -338,8 +339,16 @@ impl<'c> Call<'c> {
 
     // ---- calls within a call
 
+    /// Gives way for a moment, if the call runs where that is possible: only commands flagged SUSPENDS do.
+    pub fn give_way(&self) {
+        if let Some(suspend) = self.suspend {
+            suspend.suspend();
+        }
+    }
+
     /// Executes another command within this call and its unit; its reply follows what was written so far.
     pub fn execute(&mut self, asked: Asked<'_>, caller: Caller) {
+        let asked = Asked { suspend: self.suspend, ..asked };
         // Nobody waits within a call, so nothing is left over.
         let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
     }

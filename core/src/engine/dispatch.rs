@@ -1,16 +1,21 @@
 //! The life of a request, top to bottom.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
 use mortise_sdk::error::Error;
 
 use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
 use super::call::{Call, Run};
+use super::event::Suspend;
 use super::gates::Admission;
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Replies, Session};
 use super::{Caller, Engine};
+use crate::keyspace::Db;
+use crate::keyspace::entry::Payload;
 use crate::keyspace::hash::hash;
 use crate::resp::output::Output;
 
@@ -35,6 +40,8 @@ struct Request {
     lookup: usize,
     hash: u64,
     hashed: usize,
+    /// Which argument names a field or member of the key's value.
+    member: Option<usize>,
 }
 
 impl Batch {
@@ -67,15 +74,16 @@ impl Batch {
         if !self.repeats(buffer, args) {
             self.lookups.push(registry.find(args));
         }
-        let (mut key_hash, mut hashed) = (0, usize::MAX);
+        let (mut key_hash, mut hashed, mut member) = (0, usize::MAX, None);
         if let Some(Lookup::Found(command)) = self.lookups.last()
             && let Some(index) = command.first_key()
             && let Some(key) = args.get(index)
         {
             (key_hash, hashed) = (hash(key), index);
+            member = command.member.filter(|member| *member < args.len()).map(|member| first_span + member);
         }
         let (last_span, lookup) = (self.spans.len(), self.lookups.len() - 1);
-        self.requests.push(Request { first_span, last_span, end, lookup, hash: key_hash, hashed });
+        self.requests.push(Request { first_span, last_span, end, lookup, hash: key_hash, hashed, member });
     }
 
     /// Whether the request names the same command as the one before: the usual case in a pipeline.
@@ -87,10 +95,26 @@ impl Batch {
             && buffer[start as usize..end as usize] == *args.at(0)
     }
 
-    /// Whether a request may be suspended half way, so that the batch has to run on a coroutine.
-    pub fn suspends(&self) -> bool {
-        use mortise_sdk::declare::flags::SUSPENDS;
-        self.lookups.iter().any(|lookup| matches!(lookup, Lookup::Found(command) if command.flags.has(SUSPENDS)))
+    /// Whether the last request may be suspended half way, so that it has to run on a coroutine: a command that says so
+    /// of itself, or the EXEC of a transaction that holds one.
+    #[inline(always)]
+    pub fn suspends(&self, session: &Session) -> bool {
+        let Some(Lookup::Found(command)) = self.lookups.last() else { return false };
+        command.flags.has(SUSPENDS)
+            || command.flags.has(NOT_QUEUED)
+                && session.transaction.as_ref().is_some_and(|transaction| {
+                    transaction.queue.iter().any(|queued| queued.command.flags.has(SUSPENDS))
+                })
+    }
+
+    /// Takes the last request back: it will be parsed again.
+    pub fn pop(&mut self) {
+        if let Some(request) = self.requests.pop() {
+            self.spans.truncate(request.first_span);
+            if !self.requests.last().is_some_and(|last| last.lookup == request.lookup) {
+                self.lookups.pop();
+            }
+        }
     }
 
     /// The command of a request, if there is such a command, and its arguments.
@@ -108,14 +132,16 @@ pub struct Asked<'a> {
     pub command: &'a CommandRef,
     /// Its arguments.
     pub args: Args<'a>,
-    hash: u64,
-    hashed: usize,
+    pub(super) hash: u64,
+    pub(super) hashed: usize,
+    /// The way out half way, where there is one.
+    pub suspend: Option<&'a dyn Suspend>,
 }
 
 impl<'a> Asked<'a> {
     /// A command whose key has not been hashed.
     pub fn new(command: &'a CommandRef, args: Args<'a>) -> Asked<'a> {
-        Asked { command, args, hash: 0, hashed: usize::MAX }
+        Asked { command, args, hash: 0, hashed: usize::MAX, suspend: None }
     }
 }
 
@@ -140,11 +166,12 @@ impl Engine {
         batch: &Batch,
         buffer: &[u8],
         out: &mut Output,
+        suspend: Option<&dyn Suspend>,
     ) -> (usize, Stop) {
         self.refresh_clock();
         self.current = Some(session.id);
         out.set_version(session.version);
-        self.prefetch(session, batch);
+        self.prefetch(session, batch, buffer);
         let mut executed = 0;
         let mut stop = Stop::Done;
         for request in &batch.requests {
@@ -153,13 +180,10 @@ impl Engine {
             executed += 1;
             let waits = match &batch.lookups[request.lookup] {
                 Lookup::Found(command) => {
-                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed };
+                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
                     self.obey(session, registry, asked, out)
                 }
-                Lookup::Unknown => self.refuse(session, &unknown_command(args), out),
-                Lookup::UnknownSubcommand(container) => {
-                    self.refuse(session, &unknown_subcommand(&container.name, args), out)
-                }
+                lookup => self.refuse(session, &unknown(lookup, args), out),
             };
             self.settle();
             if session.replies != Replies::On {
@@ -188,7 +212,7 @@ impl Engine {
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
     #[inline(always)]
-    fn prefetch(&mut self, session: &Session, batch: &Batch) {
+    fn prefetch(&mut self, session: &Session, batch: &Batch, buffer: &[u8]) {
         if batch.len() < 2 {
             return;
         }
@@ -196,6 +220,12 @@ impl Engine {
         let hashes = || batch.requests.iter().filter(|request| request.hashed != usize::MAX);
         hashes().for_each(|request| db.dict().prefetch_bucket(request.hash));
         hashes().for_each(|request| db.dict().prefetch_entry(request.hash));
+        for request in hashes() {
+            if let Some(member) = request.member {
+                let (start, end) = batch.spans[member];
+                warm(db, buffer, batch.spans[request.first_span + request.hashed], request.hash, start..end);
+            }
+        }
     }
 
     /// Asks the gates, then executes, queues, or lets wait.
@@ -268,12 +298,12 @@ impl Engine {
         out: &mut Output,
         caller: Caller,
     ) -> Option<Box<Wait>> {
-        let Asked { command, args, hash, hashed } = asked;
+        let Asked { command, args, hash, hashed, suspend } = asked;
         let (space, db) = (session.space, session.db);
         let dirty = self.unit.dirty;
         let mark = out.mark();
         let mut call =
-            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, rewritten: false, wait: None };
+            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, suspend, rewritten: false, wait: None };
         let result = match &command.run {
             Run::Core(run) => run(&mut call),
             Run::Module(run) => run(&mut call),
@@ -302,9 +332,21 @@ impl Engine {
     }
 }
 
+/// Fetches what a look-up of a field or member will need, if the key's value is a large one: a hint, which costs little
+/// where it is of no use.
+#[inline(always)]
+fn warm(db: &Db, buffer: &[u8], key: Span, key_hash: u64, member: Range<u32>) {
+    let key = &buffer[key.0 as usize..key.1 as usize];
+    if let Some(entry) = db.find(key_hash, key)
+        && let Payload::Object(object) = entry.payload()
+    {
+        object.warm(hash(&buffer[member.start as usize..member.end as usize]));
+    }
+}
+
 /// CLIENT REPLY: takes back what was written, and passes on to the next state.
 #[cold]
-fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
+pub(super) fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
     match session.replies {
         Replies::On => {}
         Replies::Off => out.rollback(mark),
@@ -321,6 +363,14 @@ fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
 
 fn excerpt(bytes: &[u8], len_max: usize) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(len_max)]).into_owned()
+}
+
+/// The error for a request that names no command.
+pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
+    match lookup {
+        Lookup::UnknownSubcommand(container) => unknown_subcommand(&container.name, args),
+        _ => unknown_command(args),
+    }
 }
 
 #[cold]
@@ -346,4 +396,12 @@ fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
         excerpt(args.at(1), 128),
         container.to_ascii_uppercase()
     ))
+}
+
+impl Engine {
+    /// After a run was ended half way: what it had done by then is settled, and the engine is free for the next batch.
+    pub(crate) fn abandon(&mut self) {
+        self.settle();
+        self.current = None;
+    }
 }

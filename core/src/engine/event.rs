@@ -25,6 +25,13 @@ pub const KEYSPACE: EventClass = EventClass::KEYSPACE;
 /// Events are published by name.
 pub const KEYEVENT: EventClass = EventClass::KEYEVENT;
 
+/// The way out of a call that is half way: the call is suspended, and goes on when its driver wants it to. Nothing that
+/// others need may be held across a suspension.
+pub trait Suspend {
+    /// Gives way; returns when the call goes on. A call that is ended instead is unwound from here.
+    fn suspend(&self);
+}
+
 /// The clock that the engine reads: once per command, and nowhere else.
 pub trait Clock: Send {
     /// Nanoseconds since some fixed moment; never goes back.

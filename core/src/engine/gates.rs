@@ -89,6 +89,14 @@ impl Engine {
     }
 }
 
+/// The gates that need only the session, for when a run holds the engine.
+pub(super) fn without_engine(session: &Session, command: &Command, args: Args<'_>) -> Option<Error> {
+    arity(command, args)
+        .or_else(|| authenticated(session, command))
+        .or_else(|| in_transaction(session, command))
+        .or_else(|| subscriber_mode(session, command))
+}
+
 fn is_exec(command: &Command) -> bool {
     command.name == "exec"
 }

@@ -3,6 +3,7 @@
 
 pub mod args;
 pub mod blocked;
+pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
@@ -12,6 +13,8 @@ pub mod event;
 pub mod gates;
 pub mod outbox;
 pub mod registry;
+pub mod replay;
+pub mod rim;
 pub mod session;
 pub mod settle;
 pub mod stats;
@@ -27,11 +30,12 @@ use self::edit::Limits;
 use self::event::{Clock, EventClass};
 use self::outbox::Outbox;
 use self::registry::Registry;
+use self::rim::{NoRim, Rim};
 use self::session::ClientId;
 use self::settle::StreamReader;
 use self::stats::Stats;
 use self::unit::Unit;
-use crate::config::Config;
+use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSub;
 
@@ -99,6 +103,10 @@ pub struct Engine {
     pub users: mortise_acl::Users,
     /// Settings.
     pub config: Config,
+    /// Their names, for CONFIG.
+    pub directives: Arc<Directives<Config>>,
+    /// What lies around the engine.
+    pub rim: Box<dyn Rim>,
     /// Commands, as a snapshot that is replaced as a whole.
     pub registry: Arc<Registry>,
     /// Counters.
@@ -165,6 +173,8 @@ impl Engine {
             pubsub: PubSub::default(),
             users: mortise_acl::Users::default(),
             config,
+            directives: Arc::default(),
+            rim: Box::new(NoRim),
             registry,
             stats: Stats::default(),
             slowlog: Default::default(),

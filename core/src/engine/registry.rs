@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mortise_sdk::declare::facts::Facts;
+use mortise_sdk::declare::usage::{Argument, Kind};
 use mortise_sdk::declare::flags::{self, Flags};
 
 use super::call::Run;
@@ -20,6 +21,8 @@ pub struct Command {
     pub facts: Facts,
     /// Its flags.
     pub flags: Flags,
+    /// Which argument, if no optional one is given, names a field or member of the first key's value.
+    pub member: Option<usize>,
     /// What runs it.
     pub run: Run,
     /// Its subcommands, by name in lower case.
@@ -94,6 +97,7 @@ impl Registry {
         let command = Arc::new(Command {
             index,
             name: name.clone(),
+            member: member_of(&facts),
             facts,
             flags,
             run,
@@ -200,6 +204,27 @@ impl Registry {
     }
 }
 
+/// Where the usage line puts the first field or member.
+fn member_of(facts: &Facts) -> Option<usize> {
+    fn walk(arguments: &[Argument], at: &mut usize) -> Option<usize> {
+        for argument in arguments.iter().filter(|argument| !argument.optional) {
+            match &argument.kind {
+                Kind::Block(inner) => {
+                    if let Some(found) = walk(inner, at) {
+                        return Some(found);
+                    }
+                }
+                Kind::OneOf(_) | Kind::PureToken => return None,
+                _ if argument.name == "field" || argument.name == "member" => return Some(*at),
+                _ => *at += 1,
+            }
+        }
+        None
+    }
+    let mut at = facts.words.len();
+    walk(&facts.arguments, &mut at)
+}
+
 impl Command {
     fn copy(&self) -> Command {
         Command {
@@ -207,6 +232,7 @@ impl Command {
             name: self.name.clone(),
             facts: self.facts.clone(),
             flags: self.flags,
+            member: self.member,
             run: self.run.clone(),
             subcommands: self.subcommands.clone(),
             module: self.module.clone(),

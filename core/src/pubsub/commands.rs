@@ -14,7 +14,7 @@ use crate::resp::output::Output;
 const PUBSUB_GROUP: Spec = Spec::group("pubsub");
 
 /// This file's commands.
-pub const COMMANDS: &[Command] = &[
+pub(super) const COMMANDS: &[Command] = &[
     PUBLISH,
     SUBSCRIBE,
     UNSUBSCRIBE,

@@ -3,6 +3,8 @@
 //! Arguments are spans of the read buffer; nothing is copied. A request that is not complete yet leaves its progress in a
 //! [`Partial`], so that a large one is not parsed again with every read. Error texts are Redis's.
 
+use mortise_sdk::resp::encode;
+
 use crate::engine::args::Span;
 
 /// The longest line (inline request, or a count) that is waited for.
@@ -44,6 +46,8 @@ pub enum Parsed {
     Request(usize),
     /// More bytes are needed; the request begins where it did.
     Incomplete,
+    /// An inline request with quotes or escapes, which ends here: it is to be replaced by this one.
+    Quoted(usize, Vec<u8>),
     /// The connection is to be closed after this error.
     Broken(String),
 }
@@ -51,7 +55,7 @@ pub enum Parsed {
 /// Parses the request that begins at `start` and appends its arguments' spans, which count from the buffer's beginning.
 #[inline]
 pub fn parse(
-    buffer: &mut [u8],
+    buffer: &[u8],
     start: usize,
     partial: &mut Partial,
     spans: &mut Vec<Span>,
@@ -184,9 +188,9 @@ fn printable(byte: u8) -> char {
     if byte.is_ascii_graphic() || byte == b' ' { byte as char } else { '?' }
 }
 
-/// An inline request: words in a line, quoted as in a shell. Escapes are undone in place: the result is never longer.
+/// An inline request: words in a line, quoted as in a shell.
 #[cold]
-fn inline(buffer: &mut [u8], start: usize, spans: &mut Vec<Span>) -> Parsed {
+fn inline(buffer: &[u8], start: usize, spans: &mut Vec<Span>) -> Parsed {
     let line = &buffer[start..];
     let Some(len) = line.iter().take(INLINE_LEN_MAX + 1).position(|byte| *byte == b'\n') else {
         if line.len() > INLINE_LEN_MAX {
@@ -196,68 +200,71 @@ fn inline(buffer: &mut [u8], start: usize, spans: &mut Vec<Span>) -> Parsed {
     };
     let next = start + len + 1;
     let end = if len > 0 && buffer[start + len - 1] == b'\r' { start + len - 1 } else { start + len };
+    if buffer[start..end].iter().any(|byte| matches!(byte, b'"' | b'\'')) {
+        return match quoted_words(&buffer[start..end]) {
+            Some(words) => Parsed::Quoted(next, encode::request(words.iter().map(Vec::as_slice))),
+            None => Parsed::Broken("Protocol error: unbalanced quotes in request".to_owned()),
+        };
+    }
     let mut at = start;
+    while at < end {
+        let word = buffer[at..end].iter().position(|byte| is_space(*byte)).map_or(end, |len| at + len);
+        if word > at {
+            spans.push((at as u32, word as u32));
+        }
+        at = word + 1;
+    }
+    Parsed::Request(next)
+}
+
+/// The words of a line with quotes; nothing if a quote is not closed, or closed within a word.
+fn quoted_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut words, mut at) = (Vec::new(), 0);
     loop {
-        while at < end && is_space(buffer[at]) {
+        while at < line.len() && is_space(line[at]) {
             at += 1;
         }
-        if at >= end {
-            return Parsed::Request(next);
+        if at >= line.len() {
+            return Some(words);
         }
-        match word(buffer, at, end) {
-            Some((span, after)) => {
-                spans.push(span);
-                at = after;
+        let mut word = Vec::new();
+        while at < line.len() && !is_space(line[at]) {
+            match line[at] {
+                quote @ (b'"' | b'\'') => {
+                    at = quoted(line, at + 1, quote, &mut word)?;
+                    if at < line.len() && !is_space(line[at]) {
+                        return None;
+                    }
+                }
+                byte => {
+                    word.push(byte);
+                    at += 1;
+                }
             }
-            None => return Parsed::Broken("Protocol error: unbalanced quotes in request".to_owned()),
         }
+        words.push(word);
     }
 }
 
-/// Reads the word at `at`, undoing its escapes in place: its span, and where the line goes on.
-fn word(buffer: &mut [u8], mut at: usize, end: usize) -> Option<(Span, usize)> {
-    let first = at;
-    let mut write = at;
-    let mut put = |buffer: &mut [u8], byte: u8| {
-        buffer[write] = byte;
-        write += 1;
-    };
-    'word: while at < end && !is_space(buffer[at]) {
-        match buffer[at] {
-            quote @ (b'"' | b'\'') => {
-                at += 1;
-                loop {
-                    if at >= end {
-                        return None;
-                    }
-                    let byte = buffer[at];
-                    if byte == quote {
-                        at += 1;
-                        if at < end && !is_space(buffer[at]) {
-                            return None;
-                        }
-                        break 'word;
-                    }
-                    let (value, len) = if byte != b'\\' {
-                        (byte, 1)
-                    } else if quote == b'"' {
-                        escape(&buffer[at..end])
-                    } else if at + 1 < end && buffer[at + 1] == b'\'' {
-                        (b'\'', 2)
-                    } else {
-                        (b'\\', 1)
-                    };
-                    put(buffer, value);
-                    at += len;
-                }
-            }
-            byte => {
-                put(buffer, byte);
-                at += 1;
-            }
+/// Reads up to the closing quote; where the line goes on behind it.
+fn quoted(line: &[u8], mut at: usize, quote: u8, word: &mut Vec<u8>) -> Option<usize> {
+    loop {
+        let byte = *line.get(at)?;
+        if byte == quote {
+            return Some(at + 1);
         }
+        let (value, len) = if byte != b'\\' {
+            (byte, 1)
+        } else if quote == b'"' {
+            escape(&line[at..])
+        } else if line.get(at + 1) == Some(&b'\'') {
+            (b'\'', 2)
+        } else {
+            (b'\\', 1)
+        };
+        word.push(value);
+        at += len;
     }
-    Some(((first as u32, write as u32), at))
 }
 
 /// The byte that an escape in double quotes means, and the escape's length.
@@ -292,12 +299,15 @@ mod tests {
         let (mut requests, mut at) = (Vec::new(), 0);
         loop {
             let mut spans = Vec::new();
-            match parse(&mut buffer, at, &mut Partial::default(), &mut spans, limits) {
+            match parse(&buffer, at, &mut Partial::default(), &mut spans, limits) {
                 Parsed::Request(next) => {
                     at = next;
                     if !spans.is_empty() {
                         requests.push(spans.iter().map(|s| buffer[s.0 as usize..s.1 as usize].to_vec()).collect());
                     }
+                }
+                Parsed::Quoted(next, request) => {
+                    buffer.splice(at..next, request);
                 }
                 other => return (requests, other),
             }
@@ -330,12 +340,12 @@ mod tests {
         for cut in 0..whole.len() {
             let mut partial = Partial::default();
             let mut spans = Vec::new();
-            let mut head = whole[..cut].to_vec();
-            assert_eq!(parse(&mut head, 0, &mut partial, &mut spans, LIMITS), Parsed::Incomplete, "at {cut}");
+            let head = &whole[..cut];
+            assert_eq!(parse(head, 0, &mut partial, &mut spans, LIMITS), Parsed::Incomplete, "at {cut}");
             assert!(spans.is_empty());
             // What was found counts from the request's beginning, wherever that moves.
-            let mut moved = [b"xyz", &whole[..]].concat();
-            assert_eq!(parse(&mut moved, 3, &mut partial, &mut spans, LIMITS), Parsed::Request(moved.len()));
+            let moved = [b"xyz", &whole[..]].concat();
+            assert_eq!(parse(&moved, 3, &mut partial, &mut spans, LIMITS), Parsed::Request(moved.len()));
             assert_eq!(spans.len(), 3);
             assert_eq!(&moved[spans[2].0 as usize..spans[2].1 as usize], b"0123456789");
         }
@@ -361,8 +371,8 @@ mod tests {
     #[test]
     fn a_long_argument_says_what_it_needs() {
         let mut partial = Partial::default();
-        let mut head = b"*1\r\n$1000000\r\nabc".to_vec();
-        parse(&mut head, 0, &mut partial, &mut Vec::new(), LIMITS);
+        let head = b"*1\r\n$1000000\r\nabc".to_vec();
+        parse(&head, 0, &mut partial, &mut Vec::new(), LIMITS);
         assert_eq!(partial.needed(), head.len() - 3 + 1_000_000 + 2);
     }
 }

@@ -12,7 +12,12 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Shared;
+use super::run::{Parts, Run};
 use super::io_thread::{Arrival, READ_LEN, Scratch};
+use parking_lot::{ArcMutexGuard, RawMutex};
+
+use crate::engine::Engine;
+use crate::engine::busy;
 use crate::engine::dispatch::{BATCH_LEN_MAX, Stop};
 use crate::engine::outbox::{Outbox, Piece};
 use crate::engine::session::Session;
@@ -82,6 +87,10 @@ pub struct Connection {
     unwritten: std::collections::VecDeque<Piece>,
     written: usize,
     waker: Option<Waker>,
+    /// A run holds the engine; what was read is executed when it is over, or answered when the threshold has passed.
+    stalled: bool,
+    /// What stands in place of an inline request with quotes.
+    replacement: Vec<u8>,
     /// Nothing more is read; the connection ends when everything is written.
     closing: bool,
 }
@@ -140,6 +149,8 @@ impl Connection {
             unwritten: Default::default(),
             written: 0,
             waker: None,
+            stalled: false,
+            replacement: Vec::new(),
             closing: false,
         })
     }
@@ -160,11 +171,18 @@ impl Connection {
             let len = read.filled().len();
             self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
             if self.input.is_empty() {
-                let used = self.execute(&mut buffer[..len], scratch);
+                let used = self.execute(&buffer[..len], scratch);
+                self.input = std::mem::take(&mut self.replacement);
+                let replaced = !self.input.is_empty();
                 self.input.extend_from_slice(&buffer[used..len]);
+                if replaced {
+                    self.execute_input(scratch);
+                }
             } else {
                 self.input.extend_from_slice(&buffer[..len]);
-                self.execute_input(scratch);
+                if !self.stalled {
+                    self.execute_input(scratch);
+                }
             }
         }
         scratch.read = buffer;
@@ -176,18 +194,24 @@ impl Connection {
         if self.input.is_empty() || self.input.len() < self.partial.needed() {
             return;
         }
-        let mut input = std::mem::take(&mut self.input);
-        let used = self.execute(&mut input, scratch);
-        if used == input.len() && input.capacity() > KEEP_LEN_MAX {
-            return;
+        loop {
+            let mut input = std::mem::take(&mut self.input);
+            let used = self.execute(&input, scratch);
+            if used == input.len() && input.capacity() > KEEP_LEN_MAX && self.replacement.is_empty() {
+                return;
+            }
+            let replaced = !self.replacement.is_empty();
+            input.splice(..used, self.replacement.drain(..));
+            self.input = input;
+            if !replaced {
+                return;
+            }
         }
-        input.drain(..used);
-        self.input = input;
     }
 
     /// Parses requests and runs them, batch by batch, until one is not complete or has to wait; says how many bytes are
     /// done with.
-    fn execute(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> usize {
+    fn execute(&mut self, buffer: &[u8], scratch: &mut Scratch) -> usize {
         let mut used = 0;
         while let Some(session) = &mut self.session
             && !self.closing
@@ -199,6 +223,7 @@ impl Connection {
             scratch.batch.clear();
             let mut at = used;
             let mut broken = None;
+            let mut suspends = false;
             while scratch.batch.len() < BATCH_LEN_MAX {
                 let first_span = scratch.batch.spans.len();
                 match request::parse(buffer, at, &mut self.partial, &mut scratch.batch.spans, limits) {
@@ -206,8 +231,22 @@ impl Connection {
                         at = end;
                         if scratch.batch.spans.len() > first_span {
                             scratch.batch.add(&scratch.registry, buffer, first_span, end);
+                            if scratch.batch.suspends(session) {
+                                // It runs alone, after what stands before it.
+                                suspends = scratch.batch.len() == 1;
+                                if !suspends {
+                                    scratch.batch.pop();
+                                    at = scratch.batch.end_of(scratch.batch.len() - 1);
+                                }
+                                break;
+                            }
                         }
                     }
+                    Parsed::Quoted(end, request) if scratch.batch.is_empty() => {
+                        self.replacement = request;
+                        return end;
+                    }
+                    Parsed::Quoted(..) => break,
                     Parsed::Incomplete => break,
                     Parsed::Broken(text) => {
                         broken = Some(text);
@@ -222,10 +261,21 @@ impl Connection {
                 }
                 return at;
             }
+            if suspends && let Some(engine) = self.shared.acquire_for_run() {
+                self.begin_run(engine, buffer, scratch);
+                return at;
+            }
             let stop = {
-                let mut engine = self.shared.engine.lock();
+                let Some(mut engine) = self.shared.acquire() else {
+                    if self.answer_busy(buffer, scratch) {
+                        used = at;
+                        continue;
+                    }
+                    self.partial = Partial::default();
+                    return used;
+                };
                 let (executed, stop) =
-                    engine.run(session, &scratch.registry, &scratch.batch, buffer, &mut scratch.out);
+                    engine.run(session, &scratch.registry, &scratch.batch, buffer, &mut scratch.out, None);
                 used = if executed == scratch.batch.len() { at } else { scratch.batch.end_of(executed - 1) };
                 if executed < scratch.batch.len() {
                     // What was parsed behind it is parsed again later, from its beginning.
@@ -266,10 +316,57 @@ impl Connection {
         if self.closing { buffer.len() } else { used }
     }
 
+    /// Runs the one request of the batch on a coroutine; if it gives way, a task of its own drives it from here.
+    #[cold]
+    fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
+        let Some(session) = self.session.take() else { return };
+        let batch = std::mem::take(&mut scratch.batch);
+        let begun = Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
+        let Ok(mut run) = begun else {
+            tracing::warn!("No memory for the stack of a suspendable call");
+            self.closing = true;
+            return;
+        };
+        if !run.resume() {
+            let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
+            tokio::task::spawn_local(run.drive(threshold_ms, unix_ms));
+            return;
+        }
+        if let Some(Parts { session, out, stop }) = run.parts() {
+            scratch.out.raw(out.bytes());
+            self.closing |= matches!(stop, Some(Stop::Closes));
+            self.session = Some(session);
+        }
+    }
+
+    /// A run holds the engine. Once it has for longer than the threshold, every request is answered with that; false if
+    /// it has not yet.
+    #[cold]
+    fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> bool {
+        let Some(session) = &mut self.session else { return true };
+        let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
+        let since_ms = self.shared.running.since_ms();
+        if since_ms.is_some_and(|since| unix_ms() - since >= threshold_ms) {
+            for index in 0..scratch.batch.len() {
+                let (lookup, args) = scratch.batch.request(buffer, index);
+                busy::answer(session, lookup, args, &mut scratch.out);
+            }
+            return true;
+        }
+        self.stalled = true;
+        if let Some(waker) = &self.waker {
+            self.shared.running.wait(waker);
+            if self.shared.running.since_ms().is_none() {
+                waker.wake_by_ref();
+            }
+        }
+        false
+    }
+
     #[cold]
     fn protocol_error(&mut self, text: &str, scratch: &mut Scratch) {
         scratch.out.error(&format!("ERR {text}"));
-        self.shared.engine.lock().stats.error("ERR");
+        self.shared.with_engine(|engine| engine.stats.error("ERR"));
         self.closing = true;
     }
 
@@ -304,9 +401,8 @@ impl Connection {
         let backlog = self.outbox.unwritten.fetch_add(len, Relaxed) + len;
         self.unwritten.push_back(piece);
         if backlog > self.shared.output_limit_min.load(Relaxed) {
-            let mut engine = self.shared.engine.lock();
-            engine.check_output_limit(self.id, backlog);
-            self.shared.release(engine);
+            let id = self.id;
+            self.shared.with_engine(move |engine| engine.check_output_limit(id, backlog));
         }
     }
 
@@ -374,7 +470,14 @@ impl Connection {
             if self.closing && self.unwritten.is_empty() {
                 return Poll::Ready(());
             }
-            if self.session.is_none() && self.input.len() > AHEAD_LEN_MAX {
+            if self.stalled {
+                self.stalled = false;
+                self.execute_input(scratch);
+                if !self.write(scratch) {
+                    return Poll::Ready(());
+                }
+            }
+            if (self.session.is_none() || self.stalled) && self.input.len() > AHEAD_LEN_MAX {
                 return Poll::Pending;
             }
             match self.read(cx, scratch) {
@@ -389,7 +492,7 @@ impl Connection {
             }
             if self.input.len() as u64 > self.shared.query_len_max.load(Relaxed) {
                 tracing::warn!("Closing client that reached max query buffer length: id={}", self.id);
-                self.shared.engine.lock().stats.query_limit_disconnections += 1;
+                self.shared.with_engine(|engine| engine.stats.query_limit_disconnections += 1);
                 return Poll::Ready(());
             }
         }
@@ -400,6 +503,11 @@ impl Connection {
         cx.waker().wake_by_ref();
         Poll::Pending
     }
+}
+
+/// The time of day, for comparisons with when a run began: read without the engine, which the run holds.
+fn unix_ms() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 const _: () = assert!(READ_LEN <= AHEAD_LEN_MAX);
@@ -414,8 +522,7 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut engine = self.shared.engine.lock();
-        engine.disconnect(self.id, self.session.as_deref());
-        self.shared.release(engine);
+        let (id, session) = (self.id, self.session.take());
+        self.shared.with_engine(move |engine| engine.disconnect(id, session.as_deref()));
     }
 }

@@ -5,22 +5,26 @@ pub mod clock;
 pub mod connection;
 pub mod io_thread;
 pub mod listener;
+pub mod run;
 pub mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use mortise_sdk::declare::config::Octal;
 use mortise_sdk::{config, setting_enum};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
 use tokio::sync::watch;
 
 use crate::config::values::{Addresses, Hertz};
 use crate::config::{Config, Directives};
-use crate::engine::Engine;
+use crate::engine::outbox::Outbox;
+use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
 use crate::modules::Permission;
+use run::Running;
 use worker::Worker;
 
 /// The process and its listeners.
@@ -95,7 +99,13 @@ config! {
 /// What the threads share.
 pub struct Shared {
     /// The inside, one batch at a time.
-    pub engine: Mutex<Engine>,
+    pub engine: Arc<Mutex<Engine>>,
+    /// The run that holds the engine, if there is one.
+    pub running: Running,
+    /// `busy-reply-threshold`, read without the lock.
+    pub busy_threshold_ms: AtomicI64,
+    /// What is to be done with the engine once it is free.
+    later: Mutex<Vec<Later>>,
     /// `proto-max-bulk-len`, read without the lock.
     pub bulk_len_max: AtomicI64,
     /// `client-query-buffer-limit`, read without the lock.
@@ -107,28 +117,112 @@ pub struct Shared {
     worker: Worker,
 }
 
+/// Something to be done with the engine.
+pub type Later = Box<dyn FnOnce(&mut Engine) + Send>;
+
 impl Shared {
+    /// Takes the engine for a batch; nothing if a run holds it.
+    #[inline(always)]
+    pub fn acquire(&self) -> Option<MutexGuard<'_, Engine>> {
+        match self.engine.try_lock() {
+            Some(engine) => Some(engine),
+            None => self.acquire_contended(),
+        }
+    }
+
+    /// Another thread has the engine, which takes microseconds, or a run has it, which may take for ever.
+    #[cold]
+    fn acquire_contended(&self) -> Option<MutexGuard<'_, Engine>> {
+        const SPINS: usize = 200;
+        const PATIENCE: Duration = Duration::from_millis(1);
+        for _ in 0..SPINS {
+            if let Some(engine) = self.engine.try_lock() {
+                return Some(engine);
+            }
+            std::hint::spin_loop();
+        }
+        while self.running.since_ms().is_none() {
+            if let Some(engine) = self.engine.try_lock_for(PATIENCE) {
+                return Some(engine);
+            }
+        }
+        None
+    }
+
+    /// Takes the engine for a run; nothing if another run holds it.
+    pub(crate) fn acquire_for_run(&self) -> Option<ArcMutexGuard<RawMutex, Engine>> {
+        const PATIENCE: Duration = Duration::from_millis(1);
+        while self.running.since_ms().is_none() {
+            if let Some(engine) = Mutex::try_lock_arc_for(&self.engine, PATIENCE) {
+                return Some(engine);
+            }
+        }
+        None
+    }
+
+    /// Does something with the engine: now, or when the run that holds it is over.
+    pub fn with_engine(&self, what: impl FnOnce(&mut Engine) + Send + 'static) {
+        match self.acquire() {
+            Some(mut engine) => {
+                what(&mut engine);
+                self.release(engine);
+            }
+            None => self.later.lock().push(Box::new(what)),
+        }
+    }
+
+    /// Ends a run's hold on the engine.
+    pub(crate) fn release_arc(&self, mut engine: ArcMutexGuard<RawMutex, Engine>) {
+        for what in std::mem::take(&mut *self.later.lock()) {
+            what(&mut engine);
+        }
+        let left = Left::take(&mut engine);
+        drop(engine);
+        self.finish(left);
+    }
+
     /// Releases the engine, then wakes whom it wants woken and starts the jobs that it left.
     #[inline(always)]
     pub fn release(&self, mut engine: MutexGuard<'_, Engine>) {
         if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
             return;
         }
-        let (wake, jobs) = (std::mem::take(&mut engine.wake), std::mem::take(&mut engine.jobs));
-        let shutdown = engine.shutdown;
+        let left = Left::take(&mut engine);
         drop(engine);
-        wake.iter().for_each(|outbox| outbox.wake());
-        jobs.into_iter().for_each(|job| self.worker.start_job(job));
-        if shutdown {
+        self.finish(left);
+    }
+
+    fn finish(&self, left: Left) {
+        left.wake.iter().for_each(|outbox| outbox.wake());
+        left.jobs.into_iter().for_each(|job| self.worker.start_job(job));
+        if left.shutdown {
             self.stop.send_replace(true);
         }
     }
 
     /// Takes over settings that are read without the lock.
     pub fn apply_config(&self, config: &Config) {
+        self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0 as u64, Ordering::Relaxed);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
+    }
+}
+
+/// What the engine leaves to the rim when it is released.
+struct Left {
+    wake: Vec<Arc<Outbox>>,
+    jobs: Vec<Job>,
+    shutdown: bool,
+}
+
+impl Left {
+    fn take(engine: &mut Engine) -> Left {
+        Left {
+            wake: std::mem::take(&mut engine.wake),
+            jobs: std::mem::take(&mut engine.jobs),
+            shutdown: engine.shutdown,
+        }
     }
 }
 
@@ -175,7 +269,10 @@ fn start(startup: cli::Startup) -> Result<(), String> {
     let seed = foldhash_seed();
     let engine = Engine::new(config.clone(), Arc::new(registry), Box::new(clock::SystemClock::new()), seed);
     let shared = Arc::new(Shared {
-        engine: Mutex::new(engine),
+        engine: Arc::new(Mutex::new(engine)),
+        running: Running::default(),
+        busy_threshold_ms: AtomicI64::new(0),
+        later: Mutex::default(),
         bulk_len_max: AtomicI64::new(0),
         query_len_max: AtomicU64::new(0),
         output_limit_min: AtomicU64::new(0),
@@ -211,10 +308,12 @@ fn start(startup: cli::Startup) -> Result<(), String> {
         loop {
             let period_ms = u64::from(1000 / config.server.hz.0.max(1));
             let due = {
-                let mut engine = ticker.engine.lock();
-                let due = engine.tick(period_ms);
-                ticker.release(engine);
-                due
+                let engine = ticker.acquire();
+                engine.and_then(|mut engine| {
+                    let due = engine.tick(period_ms);
+                    ticker.release(engine);
+                    due
+                })
             };
             let wait = due.unwrap_or(period_ms).clamp(1, period_ms);
             tokio::time::sleep(std::time::Duration::from_millis(wait)).await;

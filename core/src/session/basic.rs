@@ -10,7 +10,7 @@ use crate::features::Command;
 const CONNECTION: Spec = Spec::group("connection");
 
 /// This file's commands.
-pub const COMMANDS: &[Command] = &[PING, ECHO, SELECT];
+pub(super) const COMMANDS: &[Command] = &[PING, ECHO, SELECT];
 
 const PING: Command = Spec {
     usage: "PING [message]",

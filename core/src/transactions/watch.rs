@@ -1,7 +1,7 @@
 //! WATCH and UNWATCH.
 
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::declare::{ACCESS, RO, Spec, key};
+use mortise_sdk::declare::{RO, Spec, key};
 use mortise_sdk::{Result, error};
 
 use crate::engine::Engine;

@@ -53,6 +53,16 @@ impl Object {
         })
     }
 
+    /// Brings what a look-up of this hash of a field or member needs into the cache.
+    #[inline]
+    pub fn warm(&self, hash: u64) {
+        match self {
+            Object::Hash(table) => table.warm(hash),
+            Object::Zset(zset) => zset.scores().warm(hash),
+            Object::LongText(_) | Object::Foreign(_) => {}
+        }
+    }
+
     /// Bytes on the heap, about.
     pub fn memory(&self) -> usize {
         size_of::<Object>()

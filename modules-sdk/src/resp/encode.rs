@@ -75,6 +75,14 @@ pub fn array(out: &mut Vec<u8>, len: usize) {
     header(out, b'*', len);
 }
 
+/// A request: an array of bulk strings.
+pub fn request<'a>(words: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    array(&mut out, words.len());
+    words.for_each(|word| bulk(&mut out, word));
+    out
+}
+
 /// A map; `len` pairs follow.
 #[inline]
 pub fn map(out: &mut Vec<u8>, version: Version, len: usize) {

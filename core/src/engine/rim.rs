@@ -1,0 +1,87 @@
+//! What the inside asks of the rim: whatever of a setting takes effect in the process, and facts about the process.
+
+use std::path::Path;
+
+use crate::config::rewrite::Entry;
+use crate::config::{Config, Directives};
+use crate::server::LogLevel;
+
+/// The rim, as the engine sees it. It is called with the engine locked, so none of this may take long or call back.
+///
+/// What can fail leaves everything as it was when it does, and says why in words that follow `CONFIG SET failed … - `.
+pub trait Rim: Send {
+    /// Listens where the settings say now (`port`, `bind`), and nowhere else.
+    fn listen(&mut self, config: &Config) -> Result<(), String>;
+
+    /// Changes the working directory, and returns its absolute path.
+    fn chdir(&mut self, dir: &str) -> Result<String, String>;
+
+    /// Changes how much is logged.
+    fn log_level(&mut self, level: LogLevel);
+
+    /// Makes room for this many clients, as far as the operating system limits their number.
+    fn max_clients(&mut self, count: u32) -> Result<(), String>;
+
+    /// Settings have changed and are in force: for those that the rim keeps in a form of its own.
+    fn config_changed(&mut self, config: &Config);
+
+    /// CONFIG REWRITE: brings the file at `path` up to date.
+    fn rewrite(&mut self, path: &Path, entries: &[Entry], directives: &Directives<Config>) -> Result<(), String>;
+
+    /// What the process has used so far.
+    fn usage(&self) -> Usage;
+}
+
+/// What a process has used of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Resident memory in bytes.
+    pub resident: u64,
+    /// Memory of the machine in bytes.
+    pub machine_memory: u64,
+    /// Microseconds that all its threads have run in the kernel.
+    pub cpu_system_us: u64,
+    /// Microseconds that all its threads have run outside the kernel.
+    pub cpu_user_us: u64,
+    /// The same of its main thread, in the kernel.
+    pub cpu_system_main_us: u64,
+    /// The same of its main thread, outside the kernel.
+    pub cpu_user_main_us: u64,
+    /// The same of children that have ended, in the kernel.
+    pub cpu_system_children_us: u64,
+    /// The same of children that have ended, outside the kernel.
+    pub cpu_user_children_us: u64,
+    /// Bytes read from sockets.
+    pub bytes_in: u64,
+    /// Bytes written to sockets.
+    pub bytes_out: u64,
+}
+
+/// A rim without a process around it, for engines that run in tests: it agrees to everything.
+pub struct NoRim;
+
+impl Rim for NoRim {
+    fn listen(&mut self, _: &Config) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn chdir(&mut self, dir: &str) -> Result<String, String> {
+        Ok(dir.to_owned())
+    }
+
+    fn log_level(&mut self, _: LogLevel) {}
+
+    fn max_clients(&mut self, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn config_changed(&mut self, _: &Config) {}
+
+    fn rewrite(&mut self, _: &Path, _: &[Entry], _: &Directives<Config>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+}

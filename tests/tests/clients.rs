@@ -1,0 +1,51 @@
+//! A round with the client libraries that most applications use, installed from their registries.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, net::SocketAddr};
+
+use mortise_tests::source;
+use mortise_tests::suite::Target;
+
+fn folder() -> PathBuf {
+    source::workspace_root().join("tests/clients")
+}
+
+/// Where the virtual environment lies: beside the build, so that `cargo clean` removes it.
+fn venv() -> PathBuf {
+    let test = env::current_exe().expect("a test has a path");
+    let target = test.ancestors().nth(3).expect("a test lies in <target>/<profile>/deps");
+    target.join("clients-venv")
+}
+
+fn install() {
+    run(Command::new("sh").arg(folder().join("install.sh")).arg(venv()), "clients/install.sh");
+}
+
+fn run(command: &mut Command, name: &str) {
+    let output = command.output().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name} ended with {}\n{text}", output.status);
+    print!("{text}");
+}
+
+fn round(program: &Path, script: &str, address: SocketAddr) {
+    let mut command = Command::new(program);
+    command.arg(folder().join(script)).arg(address.ip().to_string()).arg(address.port().to_string());
+    run(&mut command, script);
+}
+
+/// One test, so that what is installed is installed once; the two rounds flush the server.
+#[test]
+fn client_libraries_find_what_they_expect() {
+    install();
+    let target = Target::from_env();
+    let server = target.start(&[]).unwrap_or_else(|error| panic!("the server does not start: {error}"));
+    let address = match &server {
+        Some(server) => server.address(),
+        None => target.running().expect("a server that was not started runs already"),
+    };
+    round(&venv().join("bin/python"), "redis_py.py", address);
+    round(Path::new("node"), "ioredis.mjs", address);
+}

@@ -1,0 +1,152 @@
+//! Requests that no script can write down: too long, too many, cut off, or garbage.
+
+use std::io::{self, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use mortise_tests::suite::Target;
+use mortise_tests::{Client, Reply, Server};
+
+/// A server of one's own; `None` if the target cannot be given a configuration.
+fn start(directives: &[&str]) -> Option<Server> {
+    Target::from_env().start(directives).unwrap_or_else(|error| panic!("the server does not start: {error}"))
+}
+
+fn connect(address: SocketAddr) -> Client {
+    Client::connect(address).expect("the server accepts")
+}
+
+/// Sends what is no request; returns the error, after which the connection must end.
+fn refused(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut client = connect(address);
+    // The server may end the connection before all of it is sent.
+    let _ = client.send_raw(bytes);
+    let Ok(Reply::Error(text)) = client.receive() else { panic!("no error for {}", excerpt(bytes)) };
+    let end = client.receive().expect_err("the connection ends");
+    assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof, "{}", excerpt(bytes));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(40)].escape_ascii().to_string()
+}
+
+fn assert_alive(address: SocketAddr) {
+    assert_eq!(connect(address).call(&["PING"]).unwrap(), Reply::Simple(b"PONG".to_vec()));
+}
+
+#[test]
+fn lines_without_an_end_are_refused() {
+    let Some(server) = start(&[]) else { return };
+    let long = |start: &str| [start.as_bytes(), &[b'1'; 70_000]].concat();
+    for (bytes, error) in [
+        (long("PING "), "ERR Protocol error: too big inline request"),
+        (long("*"), "ERR Protocol error: too big mbulk count string"),
+        (long("*1\r\n$"), "ERR Protocol error: too big bulk count string"),
+    ] {
+        assert_eq!(refused(server.address(), &bytes), error);
+    }
+    assert_alive(server.address());
+}
+
+#[test]
+fn strangers_may_say_little_before_the_password() {
+    let Some(server) = start(&["requirepass secret"]) else { return };
+    let address = server.address();
+    for (bytes, error) in [
+        (&b"*11\r\n"[..], "ERR Protocol error: unauthenticated multibulk length"),
+        (b"*1\r\n$16385\r\n", "ERR Protocol error: unauthenticated bulk length"),
+    ] {
+        assert_eq!(refused(address, bytes), error);
+    }
+    let mut client = connect(address);
+    assert!(matches!(client.call(&["GET", "k"]).unwrap(), Reply::Error(text) if text.starts_with(b"NOAUTH")));
+    assert_eq!(client.call(&["AUTH", "secret"]).unwrap(), Reply::Simple(b"OK".to_vec()));
+    let value = "x".repeat(100_000);
+    assert_eq!(client.call(&["SET", "k", &value]).unwrap(), Reply::Simple(b"OK".to_vec()));
+    assert_eq!(client.call(&["STRLEN", "k"]).unwrap(), Reply::Integer(100_000));
+}
+
+#[test]
+fn requests_may_arrive_byte_by_byte() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = connect(server.address());
+    let request = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\na\r\nb\r\nGET k\r\nPING \"a b\"\r\n";
+    for byte in request {
+        client.send_raw(&[*byte]).unwrap();
+    }
+    assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec()));
+    assert_eq!(client.receive().unwrap(), Reply::Bulk(b"a\r\nb".to_vec()));
+    assert_eq!(client.receive().unwrap(), Reply::Bulk(b"a b".to_vec()));
+}
+
+#[test]
+fn a_long_pipeline_is_answered_in_order() {
+    let Some(server) = start(&[]) else { return };
+    let mut reader = TcpStream::connect(server.address()).unwrap();
+    let mut writer = reader.try_clone().unwrap();
+    let value = |number: usize| format!("{number}:{}", "x".repeat(number % 300));
+    let count = 20_000;
+    // Another thread writes: the server need not read on while nobody takes its replies.
+    let sender = thread::spawn(move || {
+        for number in 0..count {
+            let value = value(number);
+            write!(writer, "*2\r\n$4\r\nECHO\r\n${}\r\n{value}\r\n", value.len()).unwrap();
+        }
+    });
+    let mut replies = BufReader::new(&mut reader);
+    for number in 0..count {
+        assert_eq!(Reply::read(&mut replies).unwrap(), Reply::Bulk(value(number).into_bytes()));
+    }
+    sender.join().unwrap();
+}
+
+#[test]
+fn large_values_go_in_and_come_out() {
+    let Some(server) = start(&[]) else { return };
+    let mut client = connect(server.address());
+    let value: Vec<u8> =
+        (0..20_000_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    assert_eq!(client.call(&[&b"SET"[..], b"k", &value]).unwrap(), Reply::Simple(b"OK".to_vec()));
+    assert!(client.call(&["GET", "k"]).unwrap() == Reply::Bulk(value));
+}
+
+#[test]
+fn garbage_harms_nobody_else() {
+    let Some(server) = start(&[]) else { return };
+    let mut state = 88_172_645_463_325_252u64;
+    let mut random = move || {
+        // xorshift64: the same garbage in every run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let pieces: [&[u8]; 12] = [
+        b"*",
+        b"$",
+        b"\r\n",
+        b"1",
+        b"-1",
+        b"99999999999",
+        b"GET",
+        b" ",
+        b"\"",
+        b"\0",
+        b"\xff",
+        b"*2\r\n$3\r\nGET\r\n",
+    ];
+    for _ in 0..300 {
+        let mut bytes = Vec::new();
+        for _ in 0..random() % 20 {
+            bytes.extend_from_slice(pieces[random() as usize % pieces.len()]);
+        }
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+        // Refused half way is fine.
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+    assert_alive(server.address());
+}
