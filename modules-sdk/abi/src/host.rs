@@ -95,3 +95,25 @@ pub struct Host {
     #[sabi(last_prefix_field)]
     pub log: unsafe extern "C" fn(Level, Slice<'_>),
 }
+
+/// The table as a static.
+pub mod table {
+    use abi_stable::prefix_type::WithMetadata;
+
+    use super::{Host, HostRef};
+
+    /// A table that lives for ever.
+    pub struct Static(WithMetadata<Host>);
+
+    /// A table of these functions.
+    pub const fn of(host: Host) -> Static {
+        Static(WithMetadata::new(host))
+    }
+
+    impl Static {
+        /// The table as modules are given it.
+        pub fn get(&'static self) -> HostRef {
+            HostRef(self.0.static_as_prefix())
+        }
+    }
+}
