@@ -12,7 +12,8 @@ use std::ptr;
 use mortise_sdk::abi::host::HostRef;
 use mortise_sdk::abi::module::Call as AbiCall;
 use mortise_sdk::abi::{
-    Access, Context, Feature, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Slice, Status, Stored, TypeId,
+    Access, Context, Feature, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Slice, Status,
+    Stored, TypeId,
 };
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{Error, Result};
@@ -188,7 +189,8 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
     };
     let (now_ms, resp) = (call.now_ms(), if call.out().is_resp3() { 3 } else { 2 });
     let mut frame = Frame { module, call, reply: Vec::new() };
-    let view = AbiCall { context: Context(ptr::from_mut(&mut frame).cast()), args: List::new(args), now_ms, resp };
+    let view =
+        AbiCall { context: Context(ptr::from_mut(&mut frame).cast()), args: List::new(args), now_ms, resp };
     // SAFETY: the table was checked when the library was loaded; all that `view` refers to holds for the call.
     let outcome = unsafe { module.table.0.run()(&view, command) };
     // SAFETY: used before the module is entered again.
@@ -310,7 +312,13 @@ unsafe extern "C" fn changed(context: Context, name: Slice<'_>, what: Slice<'sta
     }
 }
 
-unsafe extern "C" fn put(context: Context, name: Slice<'_>, id: TypeId, handle: Handle, what: Slice<'static>) {
+unsafe extern "C" fn put(
+    context: Context,
+    name: Slice<'_>,
+    id: TypeId,
+    handle: Handle,
+    what: Slice<'static>,
+) {
     // SAFETY: see above.
     let Frame { module, call, .. } = unsafe { frame(context) };
     // The SDK puts values of declared types only; of another nothing is known, so it can only be let go of.

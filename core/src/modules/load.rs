@@ -36,11 +36,15 @@ pub(super) fn open(path: &str) -> Result<Library, String> {
     let library = map(path)?;
     let declaration = declaration(&library, path)?;
     let name = text(declaration.name)?;
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+    if name.is_empty()
+        || name.len() > 64
+        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    {
         return Err(format!("'{path}' is a module with a wrong name"));
     }
     let version = text(declaration.version).map(number)?;
-    let at = symbol::<Root>(&library, ROOT_SYMBOL).ok_or_else(|| format!("'{path}' lacks the symbol {ROOT_SYMBOL}"))?;
+    let at = symbol::<Root>(&library, ROOT_SYMBOL)
+        .ok_or_else(|| format!("'{path}' lacks the symbol {ROOT_SYMBOL}"))?;
 
     // From here on the library's code runs, so it stays mapped for ever.
     let _library = ManuallyDrop::new(library);
@@ -59,8 +63,12 @@ fn map(path: &str) -> Result<unix::Library, String> {
     let mut start = [0; ELF.len()];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
     match read {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(format!("There is no file '{path}'")),
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(format!("'{path}' is no shared library")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(format!("There is no file '{path}'"));
+        }
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            return Err(format!("'{path}' is no shared library"));
+        }
         Err(error) => return Err(format!("'{path}' cannot be read: {error}")),
         Ok(()) if start != ELF => return Err(format!("'{path}' is no shared library")),
         Ok(()) => {}

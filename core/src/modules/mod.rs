@@ -216,7 +216,12 @@ impl Modules {
 type Setting = (String, String);
 
 /// Loads a module: shakes hands, starts it, and takes its tables, or none of them. A refusal is a sentence.
-pub fn load(engine: &mut Engine, path: &str, args: &[&[u8]], settings: &[Setting]) -> std::result::Result<(), String> {
+pub fn load(
+    engine: &mut Engine,
+    path: &str,
+    args: &[&[u8]],
+    settings: &[Setting],
+) -> std::result::Result<(), String> {
     let library = load::open(path)?;
     let name = library.name;
     if engine.modules.find(name).is_some() {
@@ -248,7 +253,12 @@ fn take(
     for (place, row) in feature.types.get().iter().enumerate() {
         let of = GuestType::new(table, place as u32, row)?;
         let is_taken = engine.modules.data_type(of.name()).is_some()
-            || engine.modules.iter().flat_map(|module| &module.types).chain(&types).any(|other| other.id == of.id);
+            || engine
+                .modules
+                .iter()
+                .flat_map(|module| &module.types)
+                .chain(&types)
+                .any(|other| other.id == of.id);
         if is_taken {
             return Err(format!("brings the data type '{}', which exists already", of.name()));
         }
@@ -260,7 +270,9 @@ fn take(
         directives.push(Arc::new(GuestDirective::new(name, table, place as u32, row)?));
     }
     let mut names = (*engine.directives).clone();
-    names.install_external(directives.clone()).map_err(|reason| format!("brings a wrong directive: {reason}"))?;
+    names
+        .install_external(directives.clone())
+        .map_err(|reason| format!("brings a wrong directive: {reason}"))?;
 
     let module = Arc::new(Module {
         name: name.into(),
@@ -276,11 +288,14 @@ fn take(
     let mut commands: Vec<(Spec, Run)> = Vec::new();
     for (place, row) in feature.commands.get().iter().enumerate() {
         let (module, place) = (module.clone(), place as u32);
-        let run: Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync> = Arc::new(move |call| module.run(place, call));
+        let run: Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync> =
+            Arc::new(move |call| module.run(place, call));
         commands.push((spec(row)?, Run::Module(run)));
     }
     let mut registry = (*engine.registry).clone();
-    registry.install(commands.into_iter(), Some(&module.name)).map_err(|reason| format!("brings a wrong command: {reason}"))?;
+    registry
+        .install(commands.into_iter(), Some(&module.name))
+        .map_err(|reason| format!("brings a wrong command: {reason}"))?;
 
     for (name, value) in settings {
         let directive = directives.iter().find(|directive| directive.name().eq_ignore_ascii_case(name));

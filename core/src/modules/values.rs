@@ -28,7 +28,8 @@ impl GuestType {
     /// The type at a place of a module's table.
     pub(super) fn new(table: Table, place: u32, row: &abi::TypeRow<'static>) -> Result<GuestType, String> {
         let name = text(row.name)?;
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+        let is_plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
             return Err(format!("brings a data type with the wrong name '{name}'"));
         }
