@@ -97,7 +97,9 @@ static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = |args: &[&str]| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root).args(args).arg("--profile=test").arg("--target-dir").arg(&target);
+        cargo.current_dir(root).args(args).arg("--target-dir").arg(&target);
+        // As the profile of tests, so that what both need is built once.
+        cargo.arg("--config=profile.dev.opt-level=1");
         cargo.arg("--quiet").env_remove("RUSTFLAGS");
         cargo
     };
@@ -111,7 +113,7 @@ static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
     }
     built(fixtures);
     let mut aborting = cargo(&["rustc", "--package=mortise-module-fixtures", "--example=aborting"]);
-    aborting.args(["--", "-Cpanic=abort"]);
+    aborting.args(["--", "-Cpanic=abort"]); // behind the options of cargo
     built(aborting);
     target.join("debug")
 });
