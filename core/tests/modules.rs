@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use mortise_core::config::Config;
 use mortise_core::config::file::{Source, parse};
@@ -37,15 +37,25 @@ impl StreamReader for Recorder {
     }
 }
 
+/// Servers of one process share a module's settings and counters, as they share the library: tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// An engine with one client.
 struct Server {
     engine: Engine,
     session: Option<Box<Session>>,
     stream: Recorder,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Server {
     fn new() -> Server {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Server { _turn: Some(turn), ..Server::beside() }
+    }
+
+    /// Beside another one in the same test.
+    fn beside() -> Server {
         let mut config = Config::default();
         config.modules.enable_module_command = Permission::Local;
         let mut engine = Engine::new(config, Arc::new(features::registry().unwrap()), Box::new(Still), 1);
@@ -53,7 +63,7 @@ impl Server {
         let stream = Recorder::default();
         engine.attach(Box::new(stream.clone()));
         let session = engine.local_session();
-        Server { engine, session, stream }
+        Server { engine, session, stream, _turn: None }
     }
 
     fn with(module: &str) -> Server {
@@ -125,17 +135,8 @@ fn library(module: &str) -> PathBuf {
     }
 }
 
-/// Two servers of one process share a module's settings and counters, as they share the library: tests that look at
-/// these take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> std::sync::MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 #[test]
 fn a_module_brings_all_four_tables() {
-    let _turn = turn();
     let mut server = Server::with("hello");
     assert_eq!(server.ask("HELLO.GREET Ann"), "$11 Hello, Ann!");
     assert_eq!(server.ask("hello.greet"), "-ERR wrong number of arguments for 'hello.greet' command");
@@ -185,7 +186,7 @@ fn an_emptied_value_goes_and_an_unchanged_one_is_not_propagated() {
 #[test]
 fn what_is_propagated_makes_the_same_values() {
     let mut server = Server::with("hello");
-    let mut shadow = Server::new();
+    let mut shadow = Server::beside();
     shadow.engine.set_registry((*server.engine.registry).clone());
     for line in
         ["HELLO.SIGN b Ann", "HELLO.SIGN b Bob", "MULTI", "HELLO.ERASE b Ann", "HELLO.SIGN b Eve", "EXEC"]
@@ -251,7 +252,6 @@ fn unsuitable_files_are_refused_in_a_sentence() {
 
 #[test]
 fn nothing_of_a_refused_module_stays() {
-    let _turn = turn();
     let mut server = Server::with("hello");
     assert_eq!(
         server.load("clashing_type"),
@@ -269,7 +269,6 @@ fn nothing_of_a_refused_module_stays() {
 
 #[test]
 fn modules_are_loaded_with_settings_and_unloaded() {
-    let _turn = turn();
     let mut server = Server::new();
     let path = library("hello").to_str().unwrap().to_owned();
     let mut loadex = |words: &[&str]| server.say(&[&["MODULE", "LOADEX", &path], words].concat());
@@ -310,7 +309,6 @@ fn modules_are_loaded_with_settings_and_unloaded() {
 
 #[test]
 fn modules_are_loaded_at_start() {
-    let _turn = turn();
     let start = |text: &str| {
         let mut server = Server::new();
         let mut lines = Vec::new();
