@@ -38,6 +38,11 @@ impl Users {
         self.default.password.is_none()
     }
 
+    /// Whether there is a user of this name.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        name == b"default"
+    }
+
     /// Lets a user in by a password. Without a user name, who means the default user is told if it has no password.
     pub fn authenticate(&self, user: Option<&[u8]>, password: &[u8]) -> Result<(), Denied> {
         let named = user.unwrap_or(b"default");

@@ -15,6 +15,3 @@ pub mod transactions;
 pub mod types;
 
 pub use server::main;
-
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -230,8 +230,10 @@ fn a_cut_gives_the_state_at_its_beginning() {
             }
             let saved = bench.engine.keyspace.end_cut();
             assert_eq!(saved.len(), before.len(), "each entry once, in round {round}");
-            let saved: BTreeMap<_, _> =
-                saved.iter().map(|saved| ((saved.db, saved.entry.key().to_vec()), picture(&saved.entry))).collect();
+            let saved: BTreeMap<_, _> = saved
+                .iter()
+                .map(|saved| ((saved.db, saved.entry.key().to_vec()), picture(&saved.entry)))
+                .collect();
             assert!(saved == before, "round {round} of {members} members");
         }
     }
@@ -278,7 +280,9 @@ fn what_was_not_announced_never_changes() {
         let unannounced: Vec<_> = now
             .keys()
             .chain(notes.known.keys())
-            .filter(|place| differs(place) && !notes.announced.contains(place) && !notes.databases.contains(&place.0))
+            .filter(|place| {
+                differs(place) && !notes.announced.contains(place) && !notes.databases.contains(&place.0)
+            })
             .collect();
         assert!(unannounced.is_empty(), "changed without a word: {unannounced:?}");
         *notes = Notes { known: now, ..Notes::default() };

@@ -162,10 +162,11 @@ fn a_module_brings_all_four_tables() {
     assert!(directives.set_many(&mut engine.config, &[(b"hello.greeting", b"Good day")], false).is_ok());
     assert_eq!(server.ask("HELLO.GREET Ann"), "$14 Good day, Ann!");
 
-    let sections = server.engine.modules.sections();
-    let [(section, fields)] = &sections[..] else { panic!("{sections:?}") };
-    assert_eq!((&**section, &*fields[0].0), ("hello", "hello_greetings"));
-    assert!(fields[0].1.parse::<u64>().unwrap() >= 2);
+    for words in ["INFO hello", "INFO modules", "INFO everything"] {
+        assert!(server.ask(words).contains("# hello hello_greetings:"), "{}", server.ask(words));
+    }
+    assert!(server.ask("INFO").contains("# Modules module:name=hello,ver=100,api=1,"));
+    assert!(!server.ask("INFO").contains("hello_greetings"));
     let module = server.engine.modules.find("hello").unwrap();
     assert!(module.memory() > 0 && module.version == 100);
 }

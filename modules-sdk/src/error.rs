@@ -74,6 +74,7 @@ errors! {
     DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI";
     WATCH_INSIDE_MULTI = "ERR WATCH inside MULTI is not allowed";
     OVERFLOW = "ERR increment or decrement would overflow";
+    NOT_FINITE = "ERR increment would produce NaN or Infinity";
     STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
     BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";

@@ -1,6 +1,17 @@
 //! An operator's commands, a file each.
 
+mod absent;
+mod command;
+mod config;
+mod debug;
+pub(crate) mod digest;
+mod flush;
+pub(crate) mod info;
+mod latency;
+mod memory;
 pub mod slowlog;
+mod stats;
+mod time;
 
 use mortise_sdk::config;
 
@@ -9,11 +20,35 @@ use crate::config::values::Percentiles;
 use crate::features::Feature;
 use crate::modules::Permission;
 
-/// Statistics.
-pub const FEATURE: Feature = Feature { name: "admin", config: StatsConfig::directives(), ..Feature::EMPTY };
+/// Looking after the server.
+pub const FEATURE: Feature = Feature {
+    name: "admin",
+    commands: &[
+        command::COMMANDS,
+        config::COMMANDS,
+        flush::COMMANDS,
+        info::COMMANDS,
+        latency::COMMANDS,
+        memory::COMMANDS,
+        slowlog::COMMANDS,
+        time::COMMANDS,
+    ],
+    config: StatsConfig::directives(),
+    info: &[
+        absent::PERSISTENCE,
+        stats::STATS,
+        absent::REPLICATION,
+        stats::COMMANDSTATS,
+        stats::ERRORSTATS,
+        stats::LATENCYSTATS,
+        absent::CLUSTER,
+    ],
+    ..Feature::EMPTY
+};
 
 /// DEBUG.
-pub const DEBUG: Feature = Feature { name: "debug", config: DebugConfig::directives(), ..Feature::EMPTY };
+pub const DEBUG: Feature =
+    Feature { name: "debug", commands: &[debug::COMMANDS], config: DebugConfig::directives(), ..Feature::EMPTY };
 
 config! {
     /// The slow log and latency statistics.

@@ -1,8 +1,125 @@
-//! The slow log: calls that took long.
+//! SLOWLOG: calls that took long.
 
 use std::collections::VecDeque;
 
+use mortise_sdk::args::parse_integer;
+use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::flags::{ADMIN, CONTAINER, LOADING, STALE};
+use mortise_sdk::error::{Error, Result};
+
+use crate::config::Directives;
 use crate::engine::args::Args;
+use crate::engine::call::Call;
+use crate::features::{Command, container};
+
+const SERVER: Spec = Spec::group("server");
+
+const SLOWLOG_CONTAINER: Command = Spec {
+    usage: "SLOWLOG",
+    about: "Commands about the log of slow calls.",
+    since: "2.2.12",
+    cost: "depends on the subcommand",
+    flags: &[CONTAINER],
+    ..SERVER
+}
+.runs(container);
+
+const SLOWLOG_GET: Command = Spec {
+    usage: "SLOWLOG GET [count:int]",
+    about: "Returns the latest entries of the slow log.",
+    since: "2.2.12",
+    cost: "O(N), N being the entries returned",
+    flags: &[ADMIN, LOADING, STALE],
+    tips: &["request_policy:all_nodes", "nondeterministic_output"],
+    history: &[("4.0.0", "Shows the client's address and name.")],
+    ..SERVER
+}
+.runs(slowlog_get);
+
+const SLOWLOG_LEN: Command = Spec {
+    usage: "SLOWLOG LEN",
+    about: "Counts the entries of the slow log.",
+    since: "2.2.12",
+    flags: &[ADMIN, LOADING, STALE],
+    tips: &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
+    ..SERVER
+}
+.runs(slowlog_len);
+
+const SLOWLOG_RESET: Command = Spec {
+    usage: "SLOWLOG RESET",
+    about: "Empties the slow log.",
+    since: "2.2.12",
+    cost: "O(N), N being its entries",
+    flags: &[ADMIN, LOADING, STALE],
+    tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+    ..SERVER
+}
+.runs(slowlog_reset);
+
+const SLOWLOG_HELP: Command = Spec {
+    usage: "SLOWLOG HELP",
+    about: "Lists the subcommands of SLOWLOG.",
+    since: "6.2.0",
+    flags: &[LOADING, STALE],
+    ..SERVER
+}
+.runs(slowlog_help);
+
+pub(super) const COMMANDS: &[Command] =
+    &[SLOWLOG_CONTAINER, SLOWLOG_GET, SLOWLOG_LEN, SLOWLOG_RESET, SLOWLOG_HELP];
+
+fn slowlog_help(call: &mut Call<'_>) -> Result {
+    call.help(&[
+        (
+            "GET [<count>]",
+            "Returns the latest entries, 10 unless told, all of them for -1. An entry consists of\n\
+             its number, the Unix time in seconds, how long the call took in microseconds, its\n\
+             arguments, and the client's address and name.",
+        ),
+        ("LEN", "Counts the entries."),
+        ("RESET", "Forgets the entries."),
+    ])
+}
+
+fn slowlog_get(call: &mut Call<'_>) -> Result {
+    const UNLESS_TOLD: usize = 10;
+    if call.argc() > 3 {
+        return Err(Error::new(
+            "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
+        ));
+    }
+    let count = match call.args().get(2).map(parse_integer) {
+        None => UNLESS_TOLD,
+        Some(Some(-1)) => usize::MAX,
+        Some(Some(count)) if count >= 0 => count as usize,
+        _ => return Err(Error::new("ERR count should be greater than or equal to -1")),
+    };
+    let (engine, out) = call.engine_and_out();
+    let calls = engine.slowlog.calls();
+    out.array(count.min(calls.len()));
+    for slow in calls.take(count) {
+        out.array(6);
+        out.integer(slow.id as i64);
+        out.integer(slow.at_s);
+        out.integer(slow.us as i64);
+        out.array(slow.args.len());
+        slow.args.iter().for_each(|arg| out.bulk(arg));
+        out.bulk(slow.address.as_bytes());
+        out.bulk(slow.name.as_bytes());
+    }
+    Ok(())
+}
+
+fn slowlog_len(call: &mut Call<'_>) -> Result {
+    let len = call.engine.slowlog.calls().len();
+    call.reply(len)
+}
+
+fn slowlog_reset(call: &mut Call<'_>) -> Result {
+    call.engine.slowlog.reset();
+    call.ok()
+}
 
 /// Arguments that are kept of a call; the last one says how many more there were.
 const ARGS_MAX: usize = 32;
@@ -34,11 +151,19 @@ pub struct Slowlog {
 }
 
 impl Slowlog {
-    /// Notes a call.
-    pub fn add(&mut self, at_s: i64, us: u64, args: Args<'_>, address: String, name: String) {
+    /// Notes a call. `hidden` says which of its arguments nobody is to read.
+    pub fn add(
+        &mut self,
+        at_s: i64,
+        us: u64,
+        args: Args<'_>,
+        hidden: &[usize],
+        address: String,
+        name: String,
+    ) {
         let id = self.next_id;
         self.next_id += 1;
-        self.calls.push_front(SlowCall { id, at_s, us, args: shortened(args), address, name });
+        self.calls.push_front(SlowCall { id, at_s, us, args: shortened(args, hidden), address, name });
         self.calls.truncate(self.len_max);
     }
 
@@ -59,12 +184,35 @@ impl Slowlog {
     }
 }
 
-fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
+/// Which arguments of a call hold names and passwords that logs must not show.
+pub fn secrets<C: Clone>(command: &str, args: Args<'_>, directives: &Directives<C>) -> Vec<usize> {
+    let is_word = |index: usize, word: &str| args.at(index).eq_ignore_ascii_case(word.as_bytes());
+    match command {
+        "auth" => (1..args.len()).collect(),
+        "hello" => match (2..args.len()).find(|&index| is_word(index, "AUTH")) {
+            Some(index) => (index + 1..args.len().min(index + 3)).collect(),
+            None => Vec::new(),
+        },
+        "config|set" => {
+            let names = (2..args.len()).step_by(2);
+            let secret =
+                names.filter(|&index| directives.is_secret(&String::from_utf8_lossy(args.at(index))));
+            secret.map(|index| index + 1).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn shortened(args: Args<'_>, hidden: &[usize]) -> Vec<Vec<u8>> {
     let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
     let mut kept: Vec<Vec<u8>> = args
         .iter()
         .take(shown)
-        .map(|arg| {
+        .enumerate()
+        .map(|(index, arg)| {
+            if hidden.contains(&index) {
+                return b"(redacted)".to_vec();
+            }
             if arg.len() <= ARG_LEN_MAX {
                 return arg.to_vec();
             }
@@ -76,4 +224,61 @@ fn shortened(args: Args<'_>) -> Vec<Vec<u8>> {
         kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::args::OwnedArgs;
+    use crate::server;
+
+    fn noted(words: &[&str], command: &str) -> Vec<String> {
+        let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+        let hidden = secrets(command, args.view(), &server::directives().unwrap());
+        let mut log = Slowlog::default();
+        log.set_len_max(1);
+        log.add(1, 2, args.view(), &hidden, String::new(), String::new());
+        let call = log.calls().next().unwrap();
+        call.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+    }
+
+    #[test]
+    fn long_calls_are_shortened() {
+        let words = ["x"; 40];
+        let noted_words = noted(&words, "del");
+        assert_eq!((noted_words.len(), &*noted_words[31]), (32, "... (9 more arguments)"));
+        assert_eq!(noted(&["x"; 32], "del").len(), 32);
+        let long = "y".repeat(130);
+        assert_eq!(noted(&["set", "k", &long], "set")[2], "y".repeat(128) + "... (2 more bytes)");
+    }
+
+    #[test]
+    fn passwords_are_not_noted() {
+        assert_eq!(noted(&["AUTH", "me", "pw"], "auth"), ["AUTH", "(redacted)", "(redacted)"]);
+        assert_eq!(
+            noted(&["HELLO", "3", "auth", "me", "pw", "SETNAME", "x"], "hello"),
+            ["HELLO", "3", "auth", "(redacted)", "(redacted)", "SETNAME", "x"]
+        );
+        assert_eq!(
+            noted(&["config", "set", "port", "1", "RequirePass", "pw"], "config|set"),
+            ["config", "set", "port", "1", "RequirePass", "(redacted)"]
+        );
+        assert_eq!(noted(&["HELLO", "3", "AUTH"], "hello"), ["HELLO", "3", "AUTH"]);
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_numbers_go_on() {
+        let args = OwnedArgs::new([&b"ping"[..]].into_iter());
+        let mut log = Slowlog::default();
+        log.set_len_max(2);
+        for at_s in 0..3 {
+            log.add(at_s, 1, args.view(), &[], String::new(), String::new());
+        }
+        assert_eq!(log.calls().map(|call| call.id).collect::<Vec<_>>(), [2, 1]);
+        log.reset();
+        log.add(9, 1, args.view(), &[], String::new(), String::new());
+        assert_eq!(log.calls().map(|call| call.id).collect::<Vec<_>>(), [3]);
+        log.set_len_max(0);
+        assert_eq!(log.calls().len(), 0);
+    }
 }

@@ -252,6 +252,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_declared_is_not_absent() {
+        let directives = crate::server::directives().unwrap();
+        for row in ALL {
+            assert!(!directives.contains(row.name), "{}", row.name);
+            assert!(!directives.contains(row.alias), "{}", row.alias);
+        }
+    }
+
+    #[test]
     fn values_that_promise_something_stop_the_start() {
         for (name, words) in [
             ("appendonly", &["yes"][..]),

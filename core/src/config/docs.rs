@@ -69,10 +69,31 @@ fn accepted<C>(directive: &Directive<C>) -> Option<String> {
 mod tests {
     use super::super::file::{Source, parse};
     use super::super::tests::{Config, NetConfig, ValueConfig, directives};
+    use crate::features::FEATURES;
     use super::*;
 
     fn generated() -> String {
         redis_conf::<Config>(&[("network", NetConfig::directives()), ("values", ValueConfig::directives())])
+    }
+
+    /// Writes the file anew instead if the environment says UPDATE.
+    #[test]
+    fn the_file_of_the_package_is_up_to_date() {
+        let tables: Vec<_> = FEATURES.iter().map(|feature| (feature.name, feature.config)).collect();
+        let text = redis_conf(&tables);
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        let file = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(file == text, "core/redis.conf is not what the directives say: run this test with UPDATE=1");
+
+        let (mut lines, mut config) = (Vec::new(), crate::config::Config::default());
+        parse(text.as_bytes(), Source::Stdin, &mut lines).unwrap();
+        let table = crate::server::directives().unwrap();
+        table.load(&mut config, &lines).unwrap();
+        let all = |config| table.get_matching(config, &[b"*"]);
+        assert_eq!(all(&config), all(&crate::config::Config::default()));
     }
 
     #[test]

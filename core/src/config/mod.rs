@@ -366,7 +366,6 @@ parts! {
     }
 }
 
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::values::*;

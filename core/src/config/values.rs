@@ -38,7 +38,8 @@ impl Default for OutputBufferLimits {
 impl OutputBufferLimits {
     /// The smallest limit of any class, below which no backlog has to be looked at.
     pub fn smallest(&self) -> u64 {
-        let all = [self.normal, self.replica, self.pubsub].into_iter().flat_map(|limit| [limit.hard, limit.soft]);
+        let all =
+            [self.normal, self.replica, self.pubsub].into_iter().flat_map(|limit| [limit.hard, limit.soft]);
         all.filter(|bytes| *bytes > 0).min().unwrap_or(u64::MAX)
     }
 }

@@ -44,6 +44,11 @@ impl<'a> Args<'a> {
         Some(&self.buffer[start as usize..end as usize])
     }
 
+    /// Those from an index on.
+    pub fn from(self, index: usize) -> Args<'a> {
+        Args { buffer: self.buffer, spans: self.spans.get(index..).unwrap_or_default() }
+    }
+
     /// All of them.
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
         let buffer = self.buffer;

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use mortise_sdk::Result;
+
 use super::Engine;
 use super::args::OwnedArgs;
 use super::registry::{CommandRef, Registry};
-use super::session::{ClientId, Session};
+use super::session::{ClientId, Replies, Session};
 use crate::keyspace::SpaceId;
 use crate::resp::output::Output;
 
@@ -67,9 +69,14 @@ pub struct Blocked {
 }
 
 impl Blocked {
-    /// Calls that wait for keys.
+    /// How many calls wait, for keys or for the end of a pause.
     pub fn len(&self) -> usize {
-        self.waits.values().filter(|wait| !wait.paused).count()
+        self.waits.len()
+    }
+
+    /// Calls that wait up to a point in time.
+    pub fn limited(&self) -> usize {
+        self.deadlines.len()
     }
 
     /// Whether no call waits.
@@ -128,22 +135,32 @@ impl Engine {
         Some(wait)
     }
 
-    /// Ends a waiting call with a reply that `answer` writes.
-    pub fn end_wait(&mut self, id: WaitId, answer: impl FnOnce(&mut Output, OnTimeout)) -> bool {
+    /// Ends a waiting call with a reply that `answer` writes, or with an error.
+    pub fn end_wait(&mut self, id: WaitId, answer: impl FnOnce(&mut Output, OnTimeout) -> Result) -> bool {
         let Some(mut wait) = self.unpark(id) else { return false };
         let Some(session) = wait.session.take() else { return false };
         let mut out = Output::new(session.version);
-        answer(&mut out, wait.then);
-        self.hand_back(session, out);
+        let result = answer(&mut out, wait.then);
+        if let Err(error) = &result {
+            out.error(error.as_str());
+            self.stats.error(error.as_str());
+        }
+        if let Some((command, _)) = &wait.command {
+            self.stats.executed(command.index, 0, result.is_err());
+        }
+        let replies = session.replies;
+        self.hand_back(session, replies, out, Vec::new());
         true
     }
 
-    /// Gives the session back to its connection, with the reply of the call that waited.
-    pub(super) fn hand_back(&mut self, session: Box<Session>, mut out: Output) {
-        let outbox = session.outbox.clone();
-        if !self.pushes.is_empty() {
-            out.raw(&std::mem::take(&mut self.pushes));
+    /// Gives the session back to its connection, with the reply of the call that waited and the messages that follow it.
+    /// `replies` is what CLIENT REPLY had chosen before the call.
+    fn hand_back(&mut self, mut session: Box<Session>, replies: Replies, mut out: Output, pushes: Vec<u8>) {
+        if (replies, session.replies) != (Replies::On, Replies::On) {
+            super::dispatch::suppress(&mut session, replies, &mut out, 0);
         }
+        out.raw(&pushes);
+        let outbox = session.outbox.clone();
         outbox.resume(out.take(), session);
         self.wake.push(outbox);
     }
@@ -154,7 +171,10 @@ impl Engine {
             if deadline > self.now_ms {
                 break;
             }
-            self.end_wait(id, |out, then| then.reply(out));
+            self.end_wait(id, |out, then| {
+                then.reply(out);
+                Ok(())
+            });
         }
     }
 
@@ -177,14 +197,18 @@ impl Engine {
 
     fn retry(&mut self, id: WaitId) {
         let Some(wait) = self.blocked.waits.get_mut(&id) else { return };
-        let (Some(mut session), Some((command, registry))) = (wait.session.take(), wait.command.clone()) else {
+        let (Some(mut session), Some((command, registry))) = (wait.session.take(), wait.command.clone())
+        else {
             return;
         };
         let args = wait.args.clone();
+        let replies = session.replies;
         let mut out = Output::new(session.version);
         let asked = super::dispatch::Asked::new(&command, args.view());
+        self.retried = Some(session.id);
         let waits = self.execute(&mut session, &registry, asked, &mut out, super::Caller::Retry);
         if waits.is_some() {
+            self.retried = None;
             if let Some(wait) = self.blocked.waits.get_mut(&id) {
                 wait.session = Some(session);
             }
@@ -192,23 +216,30 @@ impl Engine {
         }
         self.unpark(id);
         self.settle_unit();
-        self.hand_back(session, out);
+        self.retried = None;
+        let pushes = std::mem::take(&mut self.retried_pushes);
+        self.hand_back(session, replies, out, pushes);
     }
 
     /// The pause is over: the calls that waited for it are made, from the first gate on.
     pub(super) fn resume_paused(&mut self) {
+        self.unpaused = false;
         let paused: Vec<WaitId> =
             self.blocked.waits.iter().filter(|(_, wait)| wait.paused).map(|(id, _)| *id).collect();
         for id in paused {
             let Some(wait) = self.unpark(id) else { continue };
             let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else { continue };
+            let replies = session.replies;
             let mut out = Output::new(session.version);
             let asked = super::dispatch::Asked::new(&command, wait.args.view());
+            self.current = Some(session.id);
             let waits = self.obey(&mut session, &registry, asked, &mut out);
             self.settle();
+            self.current = None;
+            let pushes = std::mem::take(&mut self.pushes);
             match waits {
                 Some(wait) => self.park(session, wait),
-                None => self.hand_back(session, out),
+                None => self.hand_back(session, replies, out, pushes),
             }
         }
     }

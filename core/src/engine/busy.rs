@@ -15,9 +15,9 @@ use crate::resp::output::Output;
 /// Answers one request without the engine.
 pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, out: &mut Output) {
     out.set_version(session.version);
-    let mark = out.mark();
+    let (mark, replies) = (out.mark(), session.replies);
     reply(session, lookup, args, out);
-    super::dispatch::suppress(session, out, mark);
+    super::dispatch::suppress(session, replies, out, mark);
 }
 
 fn reply(session: &mut Session, lookup: &Lookup, args: Args<'_>, out: &mut Output) {

@@ -6,10 +6,10 @@ use mortise_sdk::error::{self, Error, Result};
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
 use super::dispatch::Asked;
-use super::edit::Edit;
+use super::edit::{Edit, Limits};
 use super::event::{self, Suspend};
 use super::registry::{Command, Registry};
-use super::session::Session;
+use super::session::{Replies, Session};
 use super::{Caller, Engine};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::hash::hash;
@@ -110,6 +110,11 @@ impl<'c> Call<'c> {
         Key { bytes, hash }
     }
 
+    /// Up to which size collections stay packed.
+    pub fn limits(&self) -> Limits {
+        self.engine.limits
+    }
+
     // ---- time and chance
 
     /// Unix milliseconds, the same for the whole call and for the unit it belongs to.
@@ -159,13 +164,28 @@ impl<'c> Call<'c> {
     /// The entry of a key, whose access is noted, or none; and where to reply.
     #[inline(always)]
     pub fn look<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, !self.session.no_touch)
+    }
+
+    /// As [`Call::look`], but the access says nothing about the use of the key: EXISTS, TYPE, TTL.
+    pub fn glance<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, false)
+    }
+
+    /// Notes an access even if the client has said that its accesses do not count; false if there is no key.
+    pub fn touch(&mut self, key: Key<'_>) -> bool {
+        self.look_up(key, true).0.is_some()
+    }
+
+    #[inline(always)]
+    fn look_up<'a>(&'a mut self, key: Key<'_>, touches: bool) -> (Option<&'a Entry>, &'a mut Output) {
         let hidden = self.expire_if_due(key);
         let Call { engine, session, out, .. } = self;
         let Engine { keyspace, stats, unit, clock24, .. } = &mut **engine;
         let (db, _) = keyspace.db(session.space, session.db);
         let entry = if hidden {
             None
-        } else if session.no_touch {
+        } else if !touches {
             db.find(key.hash, key.bytes)
         } else {
             let now = *clock24;
@@ -178,6 +198,15 @@ impl<'c> Call<'c> {
             unit.tell(session.space, session.db, key.bytes, "keymiss", event::MISSED);
         }
         (entry, out)
+    }
+
+    /// The entries of several keys at once, each looked up as by [`Call::look`]; and where to reply.
+    pub fn look_all<'a>(&'a mut self, keys: &[Key<'_>]) -> (Vec<Option<&'a Entry>>, &'a mut Output) {
+        let seen: Vec<bool> = keys.iter().map(|key| self.look(*key).0.is_some()).collect();
+        let Call { engine, session, out, .. } = self;
+        let db: &Db = engine.keyspace.db(session.space, session.db).0;
+        let find = |(key, seen): (&Key<'_>, bool)| if seen { db.find(key.hash, key.bytes) } else { None };
+        (keys.iter().zip(seen).map(find).collect(), out)
     }
 
     /// The value of a key and where to reply; WRONGTYPE if it is of another type.
@@ -214,21 +243,30 @@ impl<'c> Call<'c> {
     /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
     #[inline(always)]
     pub fn edit<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Option<Edit<'a, T>>> {
+        Ok(self.edit_replying(key)?.0)
+    }
+
+    /// As [`Call::edit`], and where to reply: for commands that answer with what they take away.
+    #[inline(always)]
+    pub fn edit_replying<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+    ) -> Result<(Option<Edit<'a, T>>, &'a mut Output)> {
         if self.expire_if_due(key) {
             // What is only hidden on a read must go before a write.
             self.remove_expired(key);
-            return Ok(None);
+            return Ok((None, self.out));
         }
-        let Call { engine, session, .. } = self;
+        let Call { engine, session, out, .. } = self;
         let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
-        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok(None) };
+        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok((None, out)) };
         if T::view(edit.entry()).is_none() {
             return Err(error::WRONGTYPE);
         }
         let clock = clock24.touched(edit.entry().clock());
         edit.set_clock(clock);
-        Ok(Some(Edit::new(edit, unit, *limits, session.space, session.db, false)))
+        Ok((Some(Edit::new(edit, unit, *limits, session.space, session.db, false)), out))
     }
 
     /// An edit of a key's value, which comes into being if there is none.
@@ -251,7 +289,12 @@ impl<'c> Call<'c> {
 
     /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
     #[inline(always)]
-    pub fn put<'a, T: Type>(&'a mut self, key: Key<'_>, value: NewValue<'_>, keep_deadline: bool) -> Edit<'a, T> {
+    pub fn put<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+        value: NewValue<'_>,
+        keep_deadline: bool,
+    ) -> Edit<'a, T> {
         if self.expire_if_due(key) {
             self.remove_expired(key);
         }
@@ -291,9 +334,11 @@ impl<'c> Call<'c> {
             return false;
         }
         let Call { engine, session, .. } = self;
-        let Engine { keyspace, unit, .. } = &mut **engine;
+        let Engine { keyspace, unit, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
         let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return false };
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
         edit.set_deadline(deadline);
         let listened = edit.entry().is_listened();
         unit.changed(session.space, session.db, key.bytes, listened, event, event::GENERIC);
@@ -306,6 +351,16 @@ impl<'c> Call<'c> {
     #[inline(always)]
     pub fn out(&mut self) -> &mut Output {
         self.out
+    }
+
+    /// Bytes of replies that the batch has produced so far.
+    pub fn written(&self) -> usize {
+        self.out.mark()
+    }
+
+    /// The engine, to be read while the reply is written.
+    pub fn engine_and_out(&mut self) -> (&Engine, &mut Output) {
+        (self.engine, self.out)
     }
 
     /// `+OK`
@@ -322,6 +377,18 @@ impl<'c> Call<'c> {
         Ok(())
     }
 
+    /// Refuses a subcommand with more words than these, where its arity does not.
+    pub fn at_most(&self, words: usize) -> Result {
+        if self.argc() <= words {
+            return Ok(());
+        }
+        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let name = String::from_utf8_lossy(self.arg(1));
+        Err(Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+        )))
+    }
+
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
     pub fn help(&mut self, subcommands: &[(&str, &str)]) -> Result {
         let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
@@ -331,7 +398,7 @@ impl<'c> Call<'c> {
             lines.extend(about.lines().map(|line| format!("    {line}")));
         }
         lines.push("HELP".to_owned());
-        lines.push("    Print this help.".to_owned());
+        lines.push("    Prints this help.".to_owned());
         self.out.array(lines.len());
         lines.iter().for_each(|line| self.out.simple(line));
         Ok(())
@@ -350,7 +417,11 @@ impl<'c> Call<'c> {
     pub fn execute(&mut self, asked: Asked<'_>, caller: Caller) {
         let asked = Asked { suspend: self.suspend, ..asked };
         // Nobody waits within a call, so nothing is left over.
+        let mark = self.out.mark();
         let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
+        if self.session.replies == Replies::Off {
+            self.out.rollback(mark);
+        }
     }
 
     // ---- propagation
@@ -389,7 +460,8 @@ impl<'c> Call<'c> {
             then.reply(self.out);
             return Ok(());
         }
-        let deadline_ms = (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
+        let deadline_ms =
+            (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
         self.wait = Some(Box::new(Wait {
             client: self.session.id,
             space: self.session.space,
@@ -407,8 +479,8 @@ impl<'c> Call<'c> {
 
     /// The timeout of a blocking command, in seconds.
     pub fn timeout(&self, index: usize) -> Result<f64> {
-        let seconds =
-            numbers::parse_float(self.arg(index)).ok_or(Error::new("ERR timeout is not a float or out of range"))?;
+        let seconds = numbers::parse_float(self.arg(index))
+            .ok_or(Error::new("ERR timeout is not a float or out of range"))?;
         if seconds < 0.0 {
             return Err(Error::new("ERR timeout is negative"));
         }

@@ -43,12 +43,12 @@ pub struct Client {
     pub space: SpaceId,
     /// Its database.
     pub db: u32,
-    /// 2 or 3.
-    pub protocol: u8,
     /// Its user's name.
     pub user: String,
     /// Commands in its transaction; `None` outside.
     pub queued: Option<usize>,
+    /// Bytes of the arguments of these commands.
+    pub queued_len: usize,
     /// How many keys it watches.
     pub watching: usize,
     /// A watched key has changed.
@@ -65,6 +65,8 @@ pub struct Client {
     pub waits: Option<WaitId>,
     /// Since when its backlog has been beyond the soft limit: Unix milliseconds.
     pub over_soft_limit_ms: Option<i64>,
+    /// Bytes written to it when it was last looked at on the clock.
+    pub seen_bytes_out: u64,
     /// The way to its connection.
     pub outbox: Arc<Outbox>,
 }
@@ -82,9 +84,9 @@ impl Client {
             connected_ms: now_ms,
             space: session.space,
             db: session.db,
-            protocol: 2,
             user: "default".to_owned(),
             queued: None,
+            queued_len: 0,
             watching: 0,
             spoilt: false,
             no_evict: false,
@@ -93,8 +95,14 @@ impl Client {
             patterns: HashSet::new(),
             waits: None,
             over_soft_limit_ms: None,
+            seen_bytes_out: 0,
             outbox: session.outbox.clone(),
         }
+    }
+
+    /// For how many seconds it has neither asked nor read anything.
+    pub fn idle_s(&self, now_ms: i64) -> i64 {
+        now_ms / 1000 - self.outbox.active_ms.load(std::sync::atomic::Ordering::Relaxed) as i64 / 1000
     }
 
     /// Channels and patterns that it listens to.

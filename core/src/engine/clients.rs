@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
@@ -56,6 +57,9 @@ pub struct Clients {
     next_id: ClientId,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// When some of them were last looked at on the clock, and which is the next.
+    looked_at_ms: i64,
+    next_look: ClientId,
 }
 
 impl Clients {
@@ -72,6 +76,11 @@ impl Clients {
     /// A client, to be changed.
     pub fn get_mut(&mut self, id: ClientId) -> Option<&mut Client> {
         self.by_id.get_mut(&id)
+    }
+
+    /// Whether there is a client of this number.
+    pub fn contains(&self, id: ClientId) -> bool {
+        self.by_id.contains_key(&id)
     }
 
     /// All of them by their numbers.
@@ -112,8 +121,12 @@ impl Engine {
 
     /// Sends a frame to a client, out of turn. A client whose backlog grows beyond its limit is closed.
     pub(crate) fn deliver(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
+        // After the reply of the command that is running, not in the middle of it.
+        if self.retried == Some(id) {
+            self.retried_pushes.extend_from_slice(frame);
+            return;
+        }
         if self.current == Some(id) {
-            // After the reply of the command that is running, not in the middle of it.
             self.pushes.extend_from_slice(frame);
             return;
         }
@@ -140,7 +153,10 @@ impl Engine {
         let soft = since.is_some_and(|since| self.now_ms - since > limit.soft_seconds as i64 * 1000);
         if (hard || soft) && !client.outbox.is_closing() {
             let outbox = client.outbox.clone();
-            tracing::warn!("Client id={id} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.", client.origin.address);
+            tracing::warn!(
+                "Client id={id} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                client.origin.address
+            );
             self.stats.output_limit_disconnections += 1;
             outbox.close();
             self.wake.push(outbox);
@@ -152,12 +168,61 @@ impl Engine {
         self.pushes.extend_from_slice(frame);
     }
 
-    /// Closes a client.
+    /// Closes a client that is not the one whose command runs. For everybody else it is gone at once.
     pub fn kill(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get(id) {
             let outbox = client.outbox.clone();
             outbox.close();
             self.wake.push(outbox);
+            self.disconnect(id, None);
+        }
+    }
+
+    /// Ends CLIENT PAUSE: what waited for that is done after the current batch.
+    pub fn unpause(&mut self) {
+        self.clients.pause.end();
+        self.unpaused = true;
+    }
+
+    /// Looks at some of the clients, so that each has its turn about once a second: closes those that are idle for too
+    /// long or have been over their soft limit for too long, and gives back what their read buffers do not need.
+    pub(super) fn look_at_clients(&mut self, period_ms: u64) {
+        const LOOKS_MIN: usize = 5;
+        if self.now_ms - self.clients.looked_at_ms < period_ms as i64 {
+            return;
+        }
+        self.clients.looked_at_ms = self.now_ms;
+        let connected = self.clients.connected();
+        let looks = (connected * period_ms as usize / 1000).max(LOOKS_MIN).min(connected);
+        let next = self.clients.next_look;
+        let ahead = self.clients.by_id.range(next..).chain(self.clients.by_id.range(..next));
+        let ids: Vec<ClientId> = ahead.map(|(id, _)| *id).take(looks).collect();
+        for id in ids {
+            self.clients.next_look = id + 1;
+            self.look_at_client(id);
+        }
+    }
+
+    fn look_at_client(&mut self, id: ClientId) {
+        const IDLE_SHRINK_S: i64 = 2;
+        let Some(client) = self.clients.by_id.get_mut(&id) else { return };
+        let bytes_out = client.outbox.bytes_out.load(Relaxed);
+        let backlog = client.outbox.backlog();
+        if bytes_out != client.seen_bytes_out && (backlog > 0 || client.subscriptions() > 0) {
+            // It sends nothing, but it reads.
+            client.outbox.active_ms.store(self.now_ms as u64, Relaxed);
+        }
+        client.seen_bytes_out = bytes_out;
+        let idle_s = client.idle_s(self.now_ms);
+        let timeout_s = i64::from(self.config.clients.timeout);
+        if timeout_s > 0 && idle_s > timeout_s && client.waits.is_none() && client.subscriptions() == 0 {
+            tracing::debug!("Closing idle client id={id}");
+            self.kill(id);
+            return;
+        }
+        client.outbox.shrink_input(idle_s > IDLE_SHRINK_S);
+        if backlog > self.output_limits_min || client.over_soft_limit_ms.is_some() {
+            self.check_output_limit(id, backlog);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
 use mortise_sdk::error::Error;
@@ -10,7 +11,7 @@ use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
 use super::call::{Call, Run};
 use super::event::Suspend;
-use super::gates::Admission;
+use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Replies, Session};
 use super::{Caller, Engine};
@@ -168,7 +169,12 @@ impl Engine {
         out: &mut Output,
         suspend: Option<&dyn Suspend>,
     ) -> (usize, Stop) {
+        if session.outbox.is_closing() {
+            // It was killed while it waited for its turn.
+            return (batch.len(), Stop::Closes);
+        }
         self.refresh_clock();
+        session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
         self.current = Some(session.id);
         out.set_version(session.version);
         self.prefetch(session, batch, buffer);
@@ -176,18 +182,22 @@ impl Engine {
         let mut stop = Stop::Done;
         for request in &batch.requests {
             let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
-            let mark = out.mark();
+            let (mark, replies) = (out.mark(), session.replies);
             executed += 1;
             let waits = match &batch.lookups[request.lookup] {
                 Lookup::Found(command) => {
+                    session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
                     let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
                     self.obey(session, registry, asked, out)
                 }
-                lookup => self.refuse(session, &unknown(lookup, args), out),
+                lookup => {
+                    session.outbox.last_command.store(0, Relaxed);
+                    self.refuse(session, &unknown(lookup, args), out)
+                }
             };
             self.settle();
-            if session.replies != Replies::On {
-                suppress(session, out, mark);
+            if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
+                suppress(session, replies, out, mark);
             }
             if !self.pushes.is_empty() {
                 out.raw(&self.pushes);
@@ -207,6 +217,9 @@ impl Engine {
             }
         }
         self.current = None;
+        if self.unpaused {
+            self.resume_paused();
+        }
         (executed, stop)
     }
 
@@ -246,6 +259,7 @@ impl Engine {
             Admission::Pause => Some(self.pause(session, registry, asked)),
             Admission::Refuse(error) => {
                 self.stats.refused(asked.command.index);
+                let error = if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
                 self.refuse(session, &error, out)
             }
         }
@@ -261,12 +275,27 @@ impl Engine {
         None
     }
 
+    /// EXEC itself was refused: the transaction is given up.
+    #[cold]
+    fn abort_transaction(&mut self, session: &mut Session, reason: &Error) -> Error {
+        session.transaction = None;
+        let watched = std::mem::take(&mut session.watched);
+        self.unwatch(session.id, session.space, &watched);
+        if let Some(client) = self.clients.get_mut(session.id) {
+            (client.queued, client.queued_len, client.watching) = (None, 0, 0);
+        }
+        let reason = reason.as_str();
+        let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
+        Error::text(format!("EXECABORT Transaction discarded because of: {reason}"))
+    }
+
     fn queue(&mut self, session: &mut Session, asked: Asked<'_>, out: &mut Output) {
         let Some(transaction) = &mut session.transaction else { return };
         transaction.queue.push(Queued { command: asked.command.clone(), args: asked.args.to_owned() });
         let queued = transaction.queue.len();
         if let Some(client) = self.clients.get_mut(session.id) {
             client.queued = Some(queued);
+            client.queued_len += asked.args.iter().map(|arg| arg.len() + size_of::<Span>()).sum::<usize>();
         }
         out.simple("QUEUED");
     }
@@ -302,8 +331,20 @@ impl Engine {
         let (space, db) = (session.space, session.db);
         let dirty = self.unit.dirty;
         let mark = out.mark();
-        let mut call =
-            Call { engine: self, session, registry, command, args, out, caller, hash, hashed, suspend, rewritten: false, wait: None };
+        let mut call = Call {
+            engine: self,
+            session,
+            registry,
+            command,
+            args,
+            out,
+            caller,
+            hash,
+            hashed,
+            suspend,
+            rewritten: false,
+            wait: None,
+        };
         let result = match &command.run {
             Run::Core(run) => run(&mut call),
             Run::Module(run) => run(&mut call),
@@ -327,7 +368,6 @@ impl Engine {
         if ns >= self.slow_ns {
             self.note_slow(session, command, args, ns);
         }
-        session.outbox.last_command.store(command.index as u32 + 1, std::sync::atomic::Ordering::Relaxed);
         None
     }
 }
@@ -344,21 +384,18 @@ fn warm(db: &Db, buffer: &[u8], key: Span, key_hash: u64, member: Range<u32>) {
     }
 }
 
-/// CLIENT REPLY: takes back what was written, and passes on to the next state.
+/// CLIENT REPLY: takes back what was written if no reply was wanted before the command nor is after it, and passes on to
+/// the next state.
 #[cold]
-pub(super) fn suppress(session: &mut Session, out: &mut Output, mark: usize) {
-    match session.replies {
-        Replies::On => {}
-        Replies::Off => out.rollback(mark),
-        Replies::SkipNext => {
-            out.rollback(mark);
-            session.replies = Replies::Skip;
-        }
-        Replies::Skip => {
-            out.rollback(mark);
-            session.replies = Replies::On;
-        }
+pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output, mark: usize) {
+    if matches!(before, Replies::Off | Replies::Skip) && session.replies != Replies::On {
+        out.rollback(mark);
     }
+    session.replies = match session.replies {
+        Replies::SkipNext => Replies::Skip,
+        Replies::Skip => Replies::On,
+        other => other,
+    };
 }
 
 fn excerpt(bytes: &[u8], len_max: usize) -> String {

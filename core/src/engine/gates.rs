@@ -3,10 +3,10 @@
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
+use super::Engine;
 use super::args::Args;
 use super::registry::Command;
 use super::session::Session;
-use super::Engine;
 
 /// What the gates say.
 pub enum Admission {
@@ -26,7 +26,7 @@ impl Engine {
     pub(super) fn admit(&self, session: &Session, command: &Command, args: Args<'_>) -> Admission {
         let refusal = arity(command, args)
             .or_else(|| self.protected(session, command))
-            .or_else(|| authenticated(session, command))
+            .or_else(|| self.authenticated(session, command))
             .or_else(|| in_transaction(session, command))
             .or_else(|| subscriber_mode(session, command))
             .or_else(|| self.loading(command));
@@ -66,6 +66,12 @@ impl Engine {
         )))
     }
 
+    /// Whoever is not logged in may go on once the password is taken away.
+    #[inline(always)]
+    fn authenticated(&self, session: &Session, command: &Command) -> Option<Error> {
+        authenticated(session, command).filter(|_| !self.users.default_needs_no_password())
+    }
+
     #[inline(always)]
     fn loading(&self, command: &Command) -> Option<Error> {
         (self.loading && !command.flags.has(flags::LOADING)).then_some(error::LOADING)
@@ -77,14 +83,12 @@ impl Engine {
         if !pause.stops_writes(self.now_ms) {
             return false;
         }
-        if command.name.starts_with("client|") || session.transaction.is_some() && !is_exec(command) {
-            return false;
-        }
         let writes = flags::WRITE | flags::MAY_REPLICATE;
         let queued_write = is_exec(command)
-            && session.transaction.as_ref().is_some_and(|tx| {
-                tx.queue.iter().any(|queued| queued.command.flags.any(writes))
-            });
+            && session
+                .transaction
+                .as_ref()
+                .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.any(writes)));
         pause.stops_all(self.now_ms) || command.flags.any(writes) || queued_write
     }
 }
@@ -92,12 +96,12 @@ impl Engine {
 /// The gates that need only the session, for when a run holds the engine.
 pub(super) fn without_engine(session: &Session, command: &Command, args: Args<'_>) -> Option<Error> {
     arity(command, args)
-        .or_else(|| authenticated(session, command))
+        .or_else(|| (!session.authenticated && !command.flags.has(flags::NO_AUTH)).then_some(error::NOAUTH))
         .or_else(|| in_transaction(session, command))
         .or_else(|| subscriber_mode(session, command))
 }
 
-fn is_exec(command: &Command) -> bool {
+pub(super) fn is_exec(command: &Command) -> bool {
     command.name == "exec"
 }
 
@@ -127,7 +131,17 @@ fn subscriber_mode(session: &Session, command: &Command) -> Option<Error> {
     if !session.is_subscriber() {
         return None;
     }
-    let allowed = ["subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset"];
+    let allowed = [
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+        "ping",
+        "quit",
+        "reset",
+    ];
     (!allowed.contains(&&*command.name)).then(|| {
         Error::text(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \

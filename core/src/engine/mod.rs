@@ -1,6 +1,7 @@
 //! The inside: all shared state, one call at a time. Opens no socket and no file, and reads time only from the clock it
 //! is handed.
 
+pub mod access;
 pub mod args;
 pub mod blocked;
 pub mod busy;
@@ -12,23 +13,28 @@ pub mod edit;
 pub mod event;
 pub mod gates;
 pub mod outbox;
+pub mod random;
 pub mod registry;
 pub mod replay;
 pub mod rim;
 pub mod session;
 pub mod settle;
 pub mod stats;
+#[cfg(test)]
+pub mod testing;
 pub mod tick;
 pub mod unit;
 
 use std::sync::Arc;
 
+use self::access::AccessClock;
 use self::blocked::Blocked;
 use self::call::Key;
 use self::clients::Clients;
 use self::edit::Limits;
 use self::event::{Clock, EventClass};
 use self::outbox::Outbox;
+use self::random::Random;
 use self::registry::Registry;
 use self::rim::{NoRim, Rim};
 use self::session::ClientId;
@@ -56,38 +62,6 @@ pub enum Caller {
 
 /// Work for a worker thread.
 pub type Job = Box<dyn FnOnce() + Send>;
-
-/// The 24-bit clock that entries carry: seconds, wrapping.
-#[derive(Clone, Copy, Default)]
-pub struct AccessClock {
-    seconds: u32,
-}
-
-impl AccessClock {
-    const MASK: i64 = 0x00ff_ffff;
-
-    /// What an entry carries after an access.
-    #[inline(always)]
-    pub fn touched(self, _before: u32) -> u32 {
-        self.seconds
-    }
-
-    /// What a new entry carries.
-    #[inline(always)]
-    pub fn fresh(self) -> u32 {
-        self.seconds
-    }
-
-    /// How long ago an entry was used, in seconds.
-    pub fn idle_seconds(self, clock: u32) -> u32 {
-        self.seconds.wrapping_sub(clock) & Self::MASK as u32
-    }
-
-    /// The clock that an entry unused for some seconds would carry.
-    pub fn idle_for(self, seconds: u32) -> u32 {
-        self.seconds.wrapping_sub(seconds) & Self::MASK as u32
-    }
-}
 
 /// All shared state.
 pub struct Engine {
@@ -129,6 +103,10 @@ pub struct Engine {
     pub active_expire: bool,
     /// What the rim adds to it: facts about the process that INFO shows.
     pub process: Process,
+    /// What the process uses, as last sampled.
+    pub usage: rim::Usage,
+    /// What the allocator says, as last sampled.
+    pub memory: crate::keyspace::memory::Memory,
     /// Connections to be woken when the lock is released.
     pub wake: Vec<Arc<Outbox>>,
     /// Jobs to be started when the lock is released.
@@ -142,10 +120,15 @@ pub struct Engine {
     current: Option<ClientId>,
     /// Messages to that client itself, which follow the reply.
     pushes: Vec<u8>,
+    /// A client whose waiting call is tried again meanwhile, and the messages to it.
+    retried: Option<ClientId>,
+    retried_pushes: Vec<u8>,
+    /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
+    unpaused: bool,
     slow_ns: u64,
     lap_ns: u64,
     clock: Box<dyn Clock>,
-    random: u64,
+    random: Random,
 }
 
 /// Facts about the process.
@@ -159,6 +142,8 @@ pub struct Process {
     pub started_ms: i64,
     /// The port it listens on.
     pub port: u16,
+    /// System, release and machine, as uname says them.
+    pub os: String,
     /// The executable.
     pub executable: String,
     /// The configuration file, as an absolute path; empty if there is none.
@@ -188,6 +173,8 @@ impl Engine {
             loading: false,
             active_expire: true,
             process: Process::default(),
+            usage: Default::default(),
+            memory: Default::default(),
             wake: Vec::new(),
             jobs: Vec::new(),
             shutdown: false,
@@ -196,13 +183,18 @@ impl Engine {
             stream_offset: 0,
             current: None,
             pushes: Vec::new(),
+            retried: None,
+            retried_pushes: Vec::new(),
+            unpaused: false,
             slow_ns: u64::MAX,
             lap_ns: 0,
             clock,
-            random: seed | 1,
+            random: Random::new(seed),
         };
         engine.apply_config();
+        engine.apply_password();
         engine.refresh_clock();
+        engine.memory.sample();
         engine
     }
 
@@ -225,12 +217,20 @@ impl Engine {
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
     }
 
+    /// Takes over `requirepass` as the default user's password.
+    pub fn apply_password(&mut self) {
+        let password = self.config.clients.requirepass.as_deref().filter(|password| !password.is_empty());
+        self.users.set_default_password(password.map(str::as_bytes));
+    }
+
     /// Reads the clock: once per batch.
     #[inline(always)]
     pub fn refresh_clock(&mut self) {
         self.now_ms = self.clock.unix_us() / 1000;
-        self.clock24 = AccessClock { seconds: ((self.now_ms / 1000) & AccessClock::MASK) as u32 };
         self.lap_ns = self.clock.monotonic_ns();
+        // Chance of its own: the engine's sequence must not depend on how requests come in batches.
+        let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
     }
 
     /// Microseconds since 1970, now.
@@ -249,12 +249,7 @@ impl Engine {
 
     /// A random number; the sequence follows from the engine's seed.
     pub fn random(&mut self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014): passes BigCrush, and any seed will do.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random.word()
     }
 
     /// Removes a key and names the event; false if there was none.
@@ -310,6 +305,7 @@ impl Engine {
         }
         let client = self.clients.get(session.id);
         let (address, name) = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
-        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, address, name);
+        let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
+        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, &hidden, address, name);
     }
 }

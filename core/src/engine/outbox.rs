@@ -13,6 +13,13 @@ use super::session::Session;
 /// Frames longer than this are shared between their receivers instead of being copied to each.
 const SHARED_LEN_MIN: usize = 2048;
 
+/// Size of a read buffer from the first request on.
+const INPUT_SIZE_MIN: u64 = 20 << 10;
+/// A large read buffer grows by no more than this beyond what it has to hold.
+const INPUT_STEP_MAX: u64 = 1 << 20;
+/// A read buffer may have so much room that is never given back.
+const INPUT_FREE_MAX: u64 = 4 << 10;
+
 /// Bytes on their way to a client.
 pub enum Piece {
     /// Copied.
@@ -51,6 +58,10 @@ pub struct Outbox {
     pub unwritten: AtomicU64,
     /// Bytes of requests that were read but not executed.
     pub unread: AtomicU64,
+    /// Size of the read buffer that is put down to the connection: the memory itself is shared by those of a thread.
+    input_size: AtomicU64,
+    /// The most bytes of requests held at once since the connection was last looked at on the clock.
+    input_peak: AtomicU64,
     /// When it last sent a request: Unix milliseconds.
     pub active_ms: AtomicU64,
     /// The last command's index in the statistics, plus one.
@@ -72,6 +83,8 @@ impl Outbox {
             queued: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
             unread: AtomicU64::new(0),
+            input_size: AtomicU64::new(0),
+            input_peak: AtomicU64::new(0),
             active_ms: AtomicU64::new(0),
             last_command: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
@@ -157,6 +170,41 @@ impl Outbox {
         self.full.store(self.is_closing(), Ordering::Release);
         self.queued.store(0, Ordering::Relaxed);
         (std::mem::take(&mut inbox.pieces), inbox.resumed.take())
+    }
+
+    /// The connection has read, and holds so many bytes of requests.
+    #[inline(always)]
+    pub fn note_input(&self, held: u64) {
+        self.unread.store(held, Ordering::Relaxed);
+        if held > self.input_peak.load(Ordering::Relaxed) {
+            self.input_peak.store(held, Ordering::Relaxed);
+        }
+        let size = self.input_size.load(Ordering::Relaxed);
+        if size < INPUT_SIZE_MIN || size < held {
+            // Beyond its first size it grows as a buffer does that is doubled, up to a megabyte at a time.
+            let grown = if held <= INPUT_SIZE_MIN { INPUT_SIZE_MIN } else { held + held.min(INPUT_STEP_MAX) };
+            self.input_size.store(grown, Ordering::Relaxed);
+        }
+    }
+
+    /// Size of the read buffer that is put down to the connection.
+    pub fn input_size(&self) -> u64 {
+        self.input_size.load(Ordering::Relaxed).max(self.unread.load(Ordering::Relaxed))
+    }
+
+    /// Gives back what the read buffer has too much: all that is unused when the connection is idle, and otherwise what
+    /// a large request has left behind.
+    pub fn shrink_input(&self, idle: bool) {
+        let (size, unread) = (self.input_size.load(Ordering::Relaxed), self.unread.load(Ordering::Relaxed));
+        let peak = self.input_peak.load(Ordering::Relaxed);
+        if size.saturating_sub(unread) > INPUT_FREE_MAX {
+            if idle {
+                self.input_size.store(unread, Ordering::Relaxed);
+            } else if size > 2 * INPUT_SIZE_MIN && size / 2 > peak {
+                self.input_size.store(peak.max(unread), Ordering::Relaxed);
+            }
+        }
+        self.input_peak.store(unread, Ordering::Relaxed);
     }
 
     /// Bytes that wait to be written, here and in the connection.

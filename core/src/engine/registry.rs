@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mortise_sdk::declare::facts::Facts;
-use mortise_sdk::declare::usage::{Argument, Kind};
 use mortise_sdk::declare::flags::{self, Flags};
+use mortise_sdk::declare::usage::{Argument, Kind};
 
-use super::call::Run;
 use super::args::Args;
+use super::call::Run;
 use mortise_sdk::declare::Spec;
 
 /// A command and what is known of it.
@@ -73,7 +73,8 @@ impl Registry {
         let mut next = self.clone();
         let mut pending: Vec<(Facts, Run)> = Vec::new();
         for (spec, run) in commands {
-            let facts = Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
+            let facts =
+                Facts::of(&spec).map_err(|error| format!("the usage line '{}': {error}", spec.usage))?;
             pending.push((facts, run));
         }
         // Containers come into being before what they contain.
@@ -151,7 +152,10 @@ impl Registry {
             return Lookup::Found(command.clone());
         }
         let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
-        match std::str::from_utf8(word).ok().and_then(|word| command.subcommands.get(&word.to_ascii_lowercase())) {
+        match std::str::from_utf8(word)
+            .ok()
+            .and_then(|word| command.subcommands.get(&word.to_ascii_lowercase()))
+        {
             Some(subcommand) => Lookup::Found(subcommand.clone()),
             None if !command.flags.has(flags::CONTAINER) => Lookup::Found(command.clone()),
             None => Lookup::UnknownSubcommand(command.clone()),

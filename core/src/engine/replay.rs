@@ -47,7 +47,13 @@ impl Replay {
         let mut out = Output::default();
         let failed = match registry.find(args.view()) {
             Lookup::Found(command) => {
-                engine.execute(&mut self.session, &registry, Asked::new(&command, args.view()), &mut out, Caller::Journal);
+                engine.execute(
+                    &mut self.session,
+                    &registry,
+                    Asked::new(&command, args.view()),
+                    &mut out,
+                    Caller::Journal,
+                );
                 out.bytes().first() == Some(&b'-')
             }
             _ => true,

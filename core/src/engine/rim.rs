@@ -26,7 +26,12 @@ pub trait Rim: Send {
     fn config_changed(&mut self, config: &Config);
 
     /// CONFIG REWRITE: brings the file at `path` up to date.
-    fn rewrite(&mut self, path: &Path, entries: &[Entry], directives: &Directives<Config>) -> Result<(), String>;
+    fn rewrite(
+        &mut self,
+        path: &Path,
+        entries: &[Entry],
+        directives: &Directives<Config>,
+    ) -> Result<(), String>;
 
     /// What the process has used so far.
     fn usage(&self) -> Usage;
@@ -55,6 +60,14 @@ pub struct Usage {
     pub bytes_in: u64,
     /// Bytes written to sockets.
     pub bytes_out: u64,
+    /// Reads from sockets.
+    pub reads: u64,
+    /// Writes to sockets.
+    pub writes: u64,
+    /// Reads from sockets by threads other than the main one.
+    pub threaded_reads: u64,
+    /// Writes to sockets by threads other than the main one.
+    pub threaded_writes: u64,
 }
 
 /// A rim without a process around it, for engines that run in tests: it agrees to everything.

@@ -8,8 +8,8 @@ use mortise_sdk::resp::encode::Version;
 use super::args::OwnedArgs;
 use super::outbox::Outbox;
 use super::registry::CommandRef;
-use crate::transactions::watch::Watched;
 use crate::keyspace::SpaceId;
+use crate::transactions::watch::Watched;
 
 /// A client's number, never used twice.
 pub type ClientId = u64;
@@ -92,6 +92,12 @@ impl Session {
             closing: false,
             outbox,
         }
+    }
+
+    /// Switches the protocol, for replies and for messages.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+        self.outbox.set_version(version);
     }
 
     /// Whether it is in RESP2's subscriber mode, where few commands are allowed.

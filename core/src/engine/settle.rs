@@ -4,6 +4,7 @@ use super::Engine;
 use super::event::{self, EventClass};
 use super::unit::Propagated;
 use crate::keyspace::SpaceId;
+use crate::keyspace::hash::hash;
 
 /// A unit as the stream carries it: what was done, in order, as one.
 pub struct StreamUnit {
@@ -56,9 +57,18 @@ impl Engine {
 
     fn spoil_watchers(&mut self, space: SpaceId, db: u32, key: &[u8]) {
         let Engine { keyspace, clients, .. } = self;
-        let Some(interested) = keyspace.db(space, db).0.interest.of(key) else { return };
-        for id in &interested.watchers {
-            if let Some(client) = clients.get_mut(*id) {
+        let (database, _) = keyspace.db(space, db);
+        if database.interest.of(key).is_none() {
+            return;
+        }
+        let gone = database.find(hash(key), key).is_none();
+        let Some(interested) = database.interest.of_mut(key) else { return };
+        for watcher in &mut interested.watchers {
+            if std::mem::take(&mut watcher.stale) && gone {
+                // What had expired before it was watched has been removed: to the watcher it never was there.
+                continue;
+            }
+            if let Some(client) = clients.get_mut(watcher.client) {
                 client.spoilt = true;
             }
         }

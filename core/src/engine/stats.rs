@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use super::rim::Usage;
+
 /// Latencies are kept from 1 µs … to a second, to two digits; longer ones count as a second.
 const LATENCY_NS_MIN: u64 = 1;
 const LATENCY_NS_MAX: u64 = 1_000_000_000;
@@ -58,6 +60,18 @@ pub struct Stats {
     pub expire_cycles_cut: u64,
     /// Share of keys that had expired without being removed yet, as last estimated.
     pub stale_percent: f64,
+    /// Nanoseconds spent in expiry cycles.
+    pub expire_cycles_ns: u64,
+    /// Commands executed, at present.
+    pub commands_rate: Rate,
+    /// Bytes read from sockets, at present.
+    pub input_rate: Rate,
+    /// Bytes written to sockets, at present.
+    pub output_rate: Rate,
+    /// Bytes read from sockets before the counters were reset.
+    pub bytes_in_before: u64,
+    /// Bytes written to sockets before the counters were reset.
+    pub bytes_out_before: u64,
 }
 
 /// Error kinds beyond this many are counted together: their words are the client's to choose.
@@ -102,10 +116,63 @@ impl Stats {
         }
     }
 
+    /// Whether it is time to note how fast the counters grow.
+    pub fn is_sample_due(&self, now_ms: i64) -> bool {
+        self.commands_rate.is_due(now_ms)
+    }
+
+    /// Notes how fast the counters grow.
+    pub fn sample(&mut self, now_ms: i64, usage: &Usage) {
+        self.commands_rate.sample(now_ms, self.commands_processed);
+        self.input_rate.sample(now_ms, usage.bytes_in);
+        self.output_rate.sample(now_ms, usage.bytes_out);
+    }
+
     /// CONFIG RESETSTAT.
-    pub fn reset(&mut self) {
-        let tracks_latency = self.tracks_latency;
-        *self = Stats { tracks_latency, ..Stats::default() };
+    pub fn reset(&mut self, usage: &Usage) {
+        *self = Stats {
+            tracks_latency: self.tracks_latency,
+            bytes_in_before: usage.bytes_in,
+            bytes_out_before: usage.bytes_out,
+            ..Stats::default()
+        };
+    }
+}
+
+/// Milliseconds between two samples of a rate.
+const SAMPLE_PERIOD_MS: i64 = 100;
+
+/// How fast a counter grows: the mean over the last samples.
+#[derive(Default)]
+pub struct Rate {
+    samples: [u64; 16],
+    next: usize,
+    at_ms: i64,
+    count: u64,
+}
+
+impl Rate {
+    /// Whether the last sample is old enough for another.
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        now_ms.saturating_sub(self.at_ms) >= SAMPLE_PERIOD_MS
+    }
+
+    /// Notes a counter's value, if the last sample is old enough.
+    pub fn sample(&mut self, now_ms: i64, count: u64) {
+        if !self.is_due(now_ms) {
+            return;
+        }
+        let ms = now_ms.saturating_sub(self.at_ms);
+        // There is no rate between two values of which one is not known, or that belong to different counts.
+        let grown = if self.at_ms == 0 { 0 } else { count.saturating_sub(self.count) };
+        self.samples[self.next] = grown * 1000 / ms as u64;
+        self.next = (self.next + 1) % self.samples.len();
+        (self.at_ms, self.count) = (now_ms, count);
+    }
+
+    /// What it grows by in a second.
+    pub fn per_second(&self) -> u64 {
+        self.samples.iter().sum::<u64>() / self.samples.len() as u64
     }
 }
 
@@ -113,4 +180,23 @@ impl Stats {
 fn new_histogram() -> Box<Histogram<u64>> {
     let histogram = Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, 2);
     Box::new(histogram.expect("the bounds are constants that hdrhistogram accepts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_the_mean_of_the_last_samples() {
+        let mut rate = Rate::default();
+        rate.sample(1_000, 500);
+        assert_eq!(rate.per_second(), 0);
+        for step in 1..=16 {
+            rate.sample(1_000 + step * 100, 500 + step as u64 * 20);
+            rate.sample(1_050 + step * 100, 1_000_000);
+        }
+        assert_eq!(rate.per_second(), 200);
+        rate.sample(3_000, 0);
+        assert_eq!(rate.per_second(), 187);
+    }
 }

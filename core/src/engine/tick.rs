@@ -12,16 +12,30 @@ impl Engine {
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
         self.refresh_clock();
         self.end_expired_waits();
+        self.look_at_clients(period_ms);
         if self.clients.pause.until_ms().is_some_and(|until| until <= self.now_ms) {
             self.clients.pause.end();
             self.resume_paused();
         }
         if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
+            let start = self.lap_ns;
             self.expire_actively(period_ms);
+            self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
         }
         self.settle();
-        let due = [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
+        if self.stats.is_sample_due(self.now_ms) {
+            self.sample();
+        }
+        let due =
+            [self.blocked.next_deadline_ms(), self.clients.pause.until_ms()].into_iter().flatten().min();
         due.map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
+    }
+
+    /// Notes what the process uses and how fast counters grow.
+    pub(crate) fn sample(&mut self) {
+        self.usage = self.rim.usage();
+        self.stats.sample(self.now_ms, &self.usage);
+        self.memory.sample();
     }
 
     /// Removes expired keys until none are left or the time for it is used up.

@@ -89,7 +89,15 @@ impl Unit {
     }
 
     #[cold]
-    fn note(&mut self, space: SpaceId, db: u32, key: &[u8], event: &'static str, class: EventClass, mutates: bool) {
+    fn note(
+        &mut self,
+        space: SpaceId,
+        db: u32,
+        key: &[u8],
+        event: &'static str,
+        class: EventClass,
+        mutates: bool,
+    ) {
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
         self.changes.push(Change { space, db, event, class, mutates, key: start..self.keys.len() });

@@ -1,12 +1,23 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
+mod info;
+mod lifetime;
+mod naming;
+mod object;
+pub mod scan;
+
 use mortise_sdk::{config, setting_enum};
 
 use crate::features::Feature;
 
 /// Keys of any type.
-pub const FEATURE: Feature =
-    Feature { name: "keys", config: KeyspaceConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "keys",
+    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
+    config: KeyspaceConfig::directives(),
+    info: &[info::MEMORY, info::KEYSPACE],
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// What to evict when memory is short.
@@ -27,6 +38,13 @@ setting_enum! {
         AllKeysRandom = "allkeys-random",
         /// Nothing: commands that need memory are refused.
         NoEviction = "noeviction",
+    }
+}
+
+impl EvictionPolicy {
+    /// Whether entries carry a counter of use in place of the time of their last use.
+    pub fn is_lfu(self) -> bool {
+        matches!(self, EvictionPolicy::VolatileLfu | EvictionPolicy::AllKeysLfu)
     }
 }
 

@@ -3,12 +3,12 @@
 //! Reading is free; `edit`, `create`, `remove` and `flush` announce to the [`Door`] what is about to change, once per
 //! edit and before the change. Nothing else in the server can change an entry.
 
+use super::SpaceId;
 use super::dict::{Dict, Place};
 use super::door::{Door, Home};
 use super::entry::{Entry, NewValue};
 use super::hash::hash;
 use super::interest::Interest;
-use super::SpaceId;
 use crate::types::Object;
 
 /// What SWAPDB exchanges and FLUSHDB takes away: the table, and how far a cut has come in it.
@@ -52,7 +52,13 @@ pub struct Db {
 impl Db {
     pub(super) fn new(index: u32) -> Db {
         let space = SpaceId::FIRST;
-        Db { space, index, contents: Contents::new(space, index), interest: Interest::default(), expire_from: 0 }
+        Db {
+            space,
+            index,
+            contents: Contents::new(space, index),
+            interest: Interest::default(),
+            expire_from: 0,
+        }
     }
 
     /// Which one it is.
@@ -72,7 +78,12 @@ impl Db {
 
     #[inline(always)]
     fn home(&self) -> Home {
-        Home { space: self.space, db: self.index, cut_space: self.contents.cut_space, cut_db: self.contents.cut_db }
+        Home {
+            space: self.space,
+            db: self.index,
+            cut_space: self.contents.cut_space,
+            cut_db: self.contents.cut_db,
+        }
     }
 
     /// Whether the key is there but has expired.
@@ -121,8 +132,9 @@ impl Db {
     ) -> (EntryEdit<'a>, bool) {
         let home = self.home();
         let Db { contents, interest, .. } = self;
-        let (place, new) =
-            contents.dict.place_or_insert(hash, key, || newborn(door, home, interest, Entry::new(key, empty())));
+        let (place, new) = contents
+            .dict
+            .place_or_insert(hash, key, || newborn(door, home, interest, Entry::new(key, empty())));
         (EntryEdit { place, door, home, touched: new }, new)
     }
 
@@ -172,9 +184,10 @@ impl Db {
         door.flushed(home, fresh).map(|contents| Box::new(contents) as Box<dyn Send>)
     }
 
-    pub(super) fn put_back(&mut self, contents: Contents) {
-        self.contents = contents;
+    pub(super) fn put_back(&mut self, contents: Contents) -> Box<dyn Send> {
+        let replaced = std::mem::replace(&mut self.contents, contents);
         self.mark_listened();
+        Box::new(replaced)
     }
 
     pub(super) fn swap_contents(&mut self, other: &mut Db) {
@@ -200,14 +213,15 @@ impl Db {
         }
     }
 
-    /// Puts an entry (or its absence) back as undo kept it.
-    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) {
+    /// Puts an entry (or its absence) back as undo kept it, and hands over what stood there.
+    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) -> Option<Entry> {
         let hash = hash(key);
-        self.contents.dict.remove(hash, key);
+        let replaced = self.contents.dict.remove(hash, key);
         if let Some(mut entry) = before {
             entry.set_listened(self.interest.of(key).is_some());
             self.contents.dict.insert(hash, entry);
         }
+        replaced
     }
 
     pub(super) fn begin_cut(&mut self, space: SpaceId, index: u32) {

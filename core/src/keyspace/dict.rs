@@ -97,7 +97,9 @@ impl Segment {
         // SAFETY: the layout is not zero-sized. All zeroes are a valid header and valid buckets: tags 0 mean free, and
         // `Option<Entry>` with its niche in a `NonNull` is `None` when zero.
         unsafe {
-            let Some(ptr) = NonNull::new(alloc_zeroed(layout).cast::<Header>()) else { handle_alloc_error(layout) };
+            let Some(ptr) = NonNull::new(alloc_zeroed(layout).cast::<Header>()) else {
+                handle_alloc_error(layout)
+            };
             let header = &mut *ptr.as_ptr();
             header.buckets = buckets as u32;
             header.depth = depth;
@@ -304,6 +306,9 @@ impl Dict {
         self.segments().map(|segment| segment.header().buckets as usize * SLOTS).sum()
     }
 
+    /// Bytes of a place in the table.
+    pub const SLOT_MEMORY: usize = size_of::<Bucket>().div_ceil(SLOTS);
+
     /// Bytes of directory and segments, without entries.
     pub fn memory(&self) -> usize {
         self.directory.capacity() * size_of::<Segment>() + self.segments * (64 + BUCKETS_MAX * 64)
@@ -382,7 +387,12 @@ impl Dict {
 
     /// The place of a key, filled by `make` if there is none; true if it was.
     #[inline(always)]
-    pub fn place_or_insert(&mut self, hash: u64, key: &[u8], make: impl FnOnce() -> Entry) -> (Place<'_>, bool) {
+    pub fn place_or_insert(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        make: impl FnOnce() -> Entry,
+    ) -> (Place<'_>, bool) {
         let segment = self.segment(hash);
         match segment.find(hash, key) {
             Some((bucket, slot)) => (Place { dict: self, segment, hash, bucket, slot }, false),
@@ -447,7 +457,9 @@ impl Dict {
         }
         let neighbour = self.segment(hash ^ (1 << (64 - depth)));
         let limit = BUCKETS_MAX * SLOTS * FILL_PERCENT_MERGE / 100;
-        if neighbour.header().depth != depth || (sparse.header().len + neighbour.header().len) as usize > limit {
+        if neighbour.header().depth != depth
+            || (sparse.header().len + neighbour.header().len) as usize > limit
+        {
             return;
         }
         let merged = Segment::new(BUCKETS_MAX, depth - 1);
@@ -775,7 +787,8 @@ mod tests {
                 break;
             }
             for _ in 0..40 {
-                let (key, gone) = (format!("extra:{extra}"), format!("extra:{}", random(&mut state) % (extra + 1)));
+                let (key, gone) =
+                    (format!("extra:{extra}"), format!("extra:{}", random(&mut state) % (extra + 1)));
                 extra += 1;
                 dict.insert(hash(key.as_bytes()), entry(key.as_bytes(), 1));
                 if seen.len() > 2_000 {

@@ -111,8 +111,12 @@ impl Door {
         if let Some(undo) = &mut self.undo
             && undo.kept.insert((home.space, home.db, entry.key().into()))
         {
-            let record =
-                UndoRecord::Entry { space: home.space, db: home.db, key: entry.key().into(), before: entry.share() };
+            let record = UndoRecord::Entry {
+                space: home.space,
+                db: home.db,
+                key: entry.key().into(),
+                before: entry.share(),
+            };
             undo.records.push(record);
         }
     }
@@ -125,7 +129,12 @@ impl Door {
         if let Some(undo) = &mut self.undo
             && undo.kept.insert((home.space, home.db, key.into()))
         {
-            undo.records.push(UndoRecord::Entry { space: home.space, db: home.db, key: key.into(), before: None });
+            undo.records.push(UndoRecord::Entry {
+                space: home.space,
+                db: home.db,
+                key: key.into(),
+                before: None,
+            });
         }
     }
 

@@ -156,7 +156,9 @@ impl Entry {
             ptr::copy_nonoverlapping(key.as_ptr(), base.add(HEADER + word), key.len());
             match value {
                 NewValue::Integer(n) => base.add(HEADER).cast::<i64>().write(n),
-                NewValue::Object(object) => base.add(HEADER).cast::<*mut Object>().write(Box::into_raw(object)),
+                NewValue::Object(object) => {
+                    base.add(HEADER).cast::<*mut Object>().write(Box::into_raw(object))
+                }
                 NewValue::Bytes(_, bytes) => {
                     ptr::copy_nonoverlapping(bytes.as_ptr(), base.add(HEADER + key.len()), bytes.len());
                 }
@@ -501,9 +503,9 @@ impl Entry {
         self.size()
     }
 
-    /// Where the entry lies, for prefetching.
+    /// Where the entry lies: for prefetching, and for DEBUG OBJECT.
     #[inline(always)]
-    pub(super) fn address(&self) -> *const u8 {
+    pub(crate) fn address(&self) -> *const u8 {
         self.base()
     }
 

@@ -5,11 +5,20 @@ use std::collections::HashMap;
 /// A watching client's id, or a waiting call's.
 pub type ListenerId = u64;
 
+/// A client that watches a key.
+#[derive(Clone, Copy)]
+pub struct Watcher {
+    /// The client.
+    pub client: ListenerId,
+    /// The key had expired already when it was named, but was still there: that it goes is no change.
+    pub stale: bool,
+}
+
 /// Who wants to hear of one key.
 #[derive(Default)]
 pub struct Interested {
     /// Clients that WATCH it.
-    pub watchers: Vec<ListenerId>,
+    pub watchers: Vec<Watcher>,
     /// Calls that wait for it, in the order of their arrival.
     pub waiters: Vec<ListenerId>,
 }
@@ -33,22 +42,27 @@ impl Interest {
         self.keys.get(key)
     }
 
+    /// Who listens to a key, to be changed.
+    pub fn of_mut(&mut self, key: &[u8]) -> Option<&mut Interested> {
+        self.keys.get_mut(key)
+    }
+
     /// The keys that someone listens to.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.keys.keys().map(|key| &**key)
     }
 
-    /// A client begins to watch a key.
-    pub fn watch(&mut self, key: &[u8], client: ListenerId) {
+    /// A client begins to watch a key, which may be `stale`: expired, but still there.
+    pub fn watch(&mut self, key: &[u8], client: ListenerId, stale: bool) {
         let interested = self.keys.entry(key.into()).or_default();
-        if !interested.watchers.contains(&client) {
-            interested.watchers.push(client);
+        if !interested.watchers.iter().any(|watcher| watcher.client == client) {
+            interested.watchers.push(Watcher { client, stale });
         }
     }
 
     /// A client no longer watches a key.
     pub fn unwatch(&mut self, key: &[u8], client: ListenerId) {
-        self.drop_from(key, |interested| interested.watchers.retain(|id| *id != client));
+        self.drop_from(key, |interested| interested.watchers.retain(|watcher| watcher.client != client));
     }
 
     /// A call begins to wait for a key.

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod expire;
 pub mod hash;
 pub mod interest;
+pub mod memory;
 
 pub use db::{Db, EntryEdit};
 pub use door::Door;
@@ -62,9 +63,10 @@ impl Keyspace {
     /// Every database there is: space, index, contents.
     pub fn iter(&self) -> impl Iterator<Item = (SpaceId, u32, &Db)> {
         self.spaces.iter().enumerate().flat_map(|(space, dbs)| {
-            dbs.dbs.iter().enumerate().filter_map(move |(index, db)| {
-                Some((SpaceId(space as u32), index as u32, db.as_deref()?))
-            })
+            dbs.dbs
+                .iter()
+                .enumerate()
+                .filter_map(move |(index, db)| Some((SpaceId(space as u32), index as u32, db.as_deref()?)))
         })
     }
 
@@ -102,19 +104,23 @@ impl Keyspace {
         }
     }
 
-    /// Ends the trial: everything is again as it was when it began.
-    pub fn abort(&mut self) {
+    /// Ends the trial: everything is again as it was when it began. What was replaced is handed over, to be freed where
+    /// nobody waits for it.
+    pub fn abort(&mut self) -> Vec<Box<dyn Send>> {
+        let mut replaced: Vec<Box<dyn Send>> = Vec::new();
         for record in self.door.take_undo().into_iter().rev() {
             match record {
                 door::UndoRecord::Entry { space, db, key, before } => {
-                    self.db(space, db).0.restore(&key, before);
+                    let entry = self.db(space, db).0.restore(&key, before);
+                    replaced.extend(entry.map(|entry| Box::new(entry) as Box<dyn Send>));
                 }
                 door::UndoRecord::Flushed { space, db, contents } => {
-                    self.db(space, db).0.put_back(contents);
+                    replaced.push(self.db(space, db).0.put_back(contents));
                 }
                 door::UndoRecord::Swapped { space, low, high } => self.swap(space, low, high),
             }
         }
+        replaced
     }
 
     /// Begins a cut: a picture of all data as it is now, to be drawn by [`Keyspace::advance_cut`] while changes go on.

@@ -198,6 +198,7 @@ const PUBSUB_CHANNELS: Command = Spec {
 .runs(pubsub_channels);
 
 fn pubsub_channels(call: &mut Call<'_>) -> Result {
+    call.at_most(3)?;
     let pattern = call.args().get(2);
     let pubsub = &call.engine.pubsub;
     let wanted = |name: &&[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));

@@ -129,7 +129,9 @@ pub fn parse(
         partial.needed = 0;
         return Parsed::Request(at);
     }
-    partial.spans.extend(spans.drain(first_span..).map(|(from, to)| (from - start as u32, to - start as u32)));
+    partial
+        .spans
+        .extend(spans.drain(first_span..).map(|(from, to)| (from - start as u32, to - start as u32)));
     partial.args_left = args_left;
     partial.at = at - start;
     partial.needed = needed;
@@ -139,7 +141,9 @@ pub fn parse(
 fn multibulk_len(count: Option<i64>, limits: RequestLimits) -> Result<usize, String> {
     match count {
         Some(count) if count <= 0 => Ok(0),
-        Some(count) if count > MULTIBULK_LEN_MAX => Err("Protocol error: invalid multibulk length".to_owned()),
+        Some(count) if count > MULTIBULK_LEN_MAX => {
+            Err("Protocol error: invalid multibulk length".to_owned())
+        }
         Some(count) if !limits.authenticated && count > UNAUTHENTICATED_ARGS_MAX => {
             Err("Protocol error: unauthenticated multibulk length".to_owned())
         }
@@ -303,7 +307,9 @@ mod tests {
                 Parsed::Request(next) => {
                     at = next;
                     if !spans.is_empty() {
-                        requests.push(spans.iter().map(|s| buffer[s.0 as usize..s.1 as usize].to_vec()).collect());
+                        requests.push(
+                            spans.iter().map(|s| buffer[s.0 as usize..s.1 as usize].to_vec()).collect(),
+                        );
                     }
                 }
                 Parsed::Quoted(next, request) => {
@@ -328,8 +334,11 @@ mod tests {
             LIMITS,
         );
         let word = |text: &str| text.as_bytes().to_vec();
-        let expected =
-            [vec![word("GET"), word("k")], vec![word("set"), word("a b"), word("A\n\""), word("c")], vec![word("")]];
+        let expected = [
+            vec![word("GET"), word("k")],
+            vec![word("set"), word("a b"), word("A\n\""), word("c")],
+            vec![word("")],
+        ];
         assert_eq!(requests, expected);
         assert_eq!(rest, Parsed::Incomplete);
     }
@@ -357,7 +366,10 @@ mod tests {
         assert_eq!(broken(b"*3\r\nfooz\r\n", LIMITS), "Protocol error: expected '$', got 'f'");
         assert_eq!(broken(b"*20000000000\r\n", LIMITS), "Protocol error: invalid multibulk length");
         assert_eq!(broken(b"*1x\r\n", LIMITS), "Protocol error: invalid multibulk length");
-        assert_eq!(broken(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000000\r\n", LIMITS), "Protocol error: invalid bulk length");
+        assert_eq!(
+            broken(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000000\r\n", LIMITS),
+            "Protocol error: invalid bulk length"
+        );
         assert_eq!(broken(b"*1\r\n$-5\r\n", LIMITS), "Protocol error: invalid bulk length");
         assert_eq!(broken(b"*1\r\n$blabla\r\n", LIMITS), "Protocol error: invalid bulk length");
         assert_eq!(broken(b"*11\r\n", unknown), "Protocol error: unauthenticated multibulk length");

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Shared;
-use super::run::{Parts, Run};
 use super::io_thread::{Arrival, READ_LEN, Scratch};
+use super::run::{Parts, Run};
 use parking_lot::{ArcMutexGuard, RawMutex};
 
 use crate::engine::Engine;
@@ -106,7 +106,11 @@ enum Read {
 
 impl Connection {
     /// Takes a connection, or turns it away.
-    pub async fn accept(arrival: Arrival, shared: &Arc<Shared>, scratch: &Rc<RefCell<Scratch>>) -> Option<Connection> {
+    pub async fn accept(
+        arrival: Arrival,
+        shared: &Arc<Shared>,
+        scratch: &Rc<RefCell<Scratch>>,
+    ) -> Option<Connection> {
         const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
             password is set for the default user. In this mode connections are only accepted from the loopback \
             interface. If you want to connect from external computers to Redis you may adopt one of the following \
@@ -170,6 +174,7 @@ impl Connection {
         if let Read::Some = outcome {
             let len = read.filled().len();
             self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
+            self.outbox.note_input((self.input.len() + len) as u64);
             if self.input.is_empty() {
                 let used = self.execute(&buffer[..len], scratch);
                 self.input = std::mem::take(&mut self.replacement);
@@ -184,6 +189,7 @@ impl Connection {
                     self.execute_input(scratch);
                 }
             }
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
         scratch.read = buffer;
         outcome
@@ -281,7 +287,6 @@ impl Connection {
                     // What was parsed behind it is parsed again later, from its beginning.
                     self.partial = Partial::default();
                 }
-                self.outbox.active_ms.store(engine.now_ms as u64, Relaxed);
                 let stop = match stop {
                     Stop::Waits(wait) => {
                         if let Some(session) = self.session.take() {
@@ -321,7 +326,8 @@ impl Connection {
     fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
         let Some(session) = self.session.take() else { return };
         let batch = std::mem::take(&mut scratch.batch);
-        let begun = Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
+        let begun =
+            Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
         let Ok(mut run) = begun else {
             tracing::warn!("No memory for the stack of a suspendable call");
             self.closing = true;
@@ -419,7 +425,8 @@ impl Connection {
                         self.written = 0;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx)
+                {
                     Poll::Pending => return Some(false),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return None,
@@ -440,6 +447,7 @@ impl Connection {
             self.closing |= session.closing;
             self.session = Some(session);
             self.execute_input(scratch);
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
         }
     }
 
@@ -507,7 +515,9 @@ impl Connection {
 
 /// The time of day, for comparisons with when a run began: read without the engine, which the run holds.
 fn unix_ms() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 const _: () = assert!(READ_LEN <= AHEAD_LEN_MAX);

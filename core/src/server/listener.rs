@@ -23,7 +23,11 @@ pub fn bind_tcp(addresses: &[String], port: u16, backlog: u32) -> Result<Vec<Tcp
             other => match other.parse() {
                 Ok(ip) => ip,
                 Err(_) if optional => continue,
-                Err(_) => return Err(format!("Could not create server TCP listening socket {other}:{port}: Name or service not known")),
+                Err(_) => {
+                    return Err(format!(
+                        "Could not create server TCP listening socket {other}:{port}: Name or service not known"
+                    ));
+                }
             },
         };
         match listen(SocketAddr::new(ip, port), backlog) {
@@ -31,7 +35,9 @@ pub fn bind_tcp(addresses: &[String], port: u16, backlog: u32) -> Result<Vec<Tcp
             Err(error) if optional && is_absent(&error) => {}
             Err(error) => {
                 let reason = error_text(&error);
-                return Err(format!("Could not create server TCP listening socket {address}:{port}: {reason}"));
+                return Err(format!(
+                    "Could not create server TCP listening socket {address}:{port}: {reason}"
+                ));
             }
         }
     }
@@ -81,7 +87,8 @@ pub async fn accept_tcp(listener: TcpListener, threads: IoThreads, keepalive_s: 
         let _ = stream.set_nodelay(true);
         if keepalive_s > 0 {
             let time = std::time::Duration::from_secs(u64::from(keepalive_s));
-            let keepalive = socket2::TcpKeepalive::new().with_time(time).with_interval(time / 3).with_retries(3);
+            let keepalive =
+                socket2::TcpKeepalive::new().with_time(time).with_interval(time / 3).with_retries(3);
             let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
         }
         let origin = Origin {

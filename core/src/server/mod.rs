@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+mod info;
 pub mod io_thread;
 pub mod listener;
 pub mod run;
@@ -28,7 +29,12 @@ use run::Running;
 use worker::Worker;
 
 /// The process and its listeners.
-pub const FEATURE: Feature = Feature { name: "server", config: ServerConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "server",
+    config: ServerConfig::directives(),
+    info: &[info::SERVER, info::CPU],
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// Who started the server and waits for its word that it is ready.
@@ -267,7 +273,9 @@ fn start(startup: cli::Startup) -> Result<(), String> {
     directives.load(&mut config, &startup.lines).map_err(|fatal| fatal.to_string())?;
     let registry = features::registry()?;
     let seed = foldhash_seed();
-    let engine = Engine::new(config.clone(), Arc::new(registry), Box::new(clock::SystemClock::new()), seed);
+    let clock = Box::new(clock::SystemClock::new());
+    let mut engine = Engine::new(config.clone(), Arc::new(registry), clock, seed);
+    engine.directives = Arc::new(directives);
     let shared = Arc::new(Shared {
         engine: Arc::new(Mutex::new(engine)),
         running: Running::default(),

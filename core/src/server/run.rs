@@ -106,7 +106,8 @@ impl Drop for Lent {
             self.shared.release_arc(engine);
             return;
         }
-        *self.back.borrow_mut() = Some(Parts { session, out: std::mem::take(&mut self.out), stop: self.stop.take() });
+        *self.back.borrow_mut() =
+            Some(Parts { session, out: std::mem::take(&mut self.out), stop: self.stop.take() });
         self.shared.release_arc(engine);
     }
 }
@@ -140,11 +141,14 @@ impl Run {
             shared: shared.clone(),
             back: back.clone(),
         };
-        let coroutine = Coroutine::with_stack(DefaultStack::new(STACK_LEN)?, move |yielder: &Yielder<(), ()>, ()| {
-            let Lent { engine: Some(engine), session: Some(session), out, stop, .. } = &mut lent else { return };
-            let yields = Yields(yielder);
-            *stop = Some(engine.run(session, &registry, &batch, &buffer, out, Some(&yields)).1);
-        });
+        let coroutine =
+            Coroutine::with_stack(DefaultStack::new(STACK_LEN)?, move |yielder: &Yielder<(), ()>, ()| {
+                let Lent { engine: Some(engine), session: Some(session), out, stop, .. } = &mut lent else {
+                    return;
+                };
+                let yields = Yields(yielder);
+                *stop = Some(engine.run(session, &registry, &batch, &buffer, out, Some(&yields)).1);
+            });
         Ok(Run { coroutine: Some(coroutine), back, shared: shared.clone() })
     }
 

@@ -1,8 +1,8 @@
 //! PING, ECHO, SELECT.
 
+use mortise_sdk::Result;
 use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::Result;
 
 use crate::engine::call::Call;
 use crate::features::Command;

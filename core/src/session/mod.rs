@@ -1,6 +1,11 @@
 //! A connection's own commands: HELLO AUTH SELECT CLIENT RESET PING ECHO QUIT.
 
 mod basic;
+mod client;
+mod info;
+mod login;
+#[cfg(test)]
+mod tests;
 
 use mortise_sdk::config;
 use mortise_sdk::declare::config::Bytes;
@@ -8,11 +13,22 @@ use mortise_sdk::declare::config::Bytes;
 use crate::config::values::OutputBufferLimits;
 use crate::features::Feature;
 
+/// The version of Redis that clients are told they speak to: they decide by it what they may ask for.
+pub const REDIS_VERSION: &str = "7.2.4";
+
 /// Connections.
 pub const FEATURE: Feature = Feature {
     name: "session",
-    commands: &[basic::COMMANDS],
+    commands: &[
+        basic::COMMANDS,
+        login::COMMANDS,
+        client::COMMANDS,
+        client::list::COMMANDS,
+        client::kill::COMMANDS,
+        client::pause::COMMANDS,
+    ],
     config: ClientsConfig::directives(),
+    info: &[info::CLIENTS],
     ..Feature::EMPTY
 };
 

@@ -2,8 +2,8 @@
 
 pub mod watch;
 
-use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::flags::*;
 use mortise_sdk::{Result, error};
 
 use crate::engine::Caller;
@@ -54,7 +54,12 @@ fn exec(call: &mut Call<'_>) -> Result {
     let Some(transaction) = call.session.transaction.take() else {
         return Err(error::EXEC_WITHOUT_MULTI);
     };
+    let result = run(call, &transaction);
     show_queued(call, None);
+    result
+}
+
+fn run(call: &mut Call<'_>, transaction: &Transaction) -> Result {
     // What EXEC's commands change is propagated as said by them.
     call.propagates_nothing();
     let spoilt = watch::is_spoilt(call);
@@ -98,5 +103,6 @@ fn show_queued(call: &mut Call<'_>, queued: Option<usize>) {
     let id = call.session.id;
     if let Some(client) = call.engine.clients.get_mut(id) {
         client.queued = queued;
+        client.queued_len = 0;
     }
 }

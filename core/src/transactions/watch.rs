@@ -9,6 +9,7 @@ use crate::engine::call::{Call, Key};
 use crate::engine::session::ClientId;
 use crate::features::Command;
 use crate::keyspace::SpaceId;
+use crate::keyspace::interest::Interested;
 
 const TRANSACTIONS: Spec = Spec::group("transactions");
 
@@ -39,10 +40,10 @@ fn watch(call: &mut Call<'_>) -> Result {
         }
         let now_ms = call.now_ms();
         let (database, _) = call.engine.keyspace.db(space, db);
-        let expired = database.is_expired(key.hash, key.bytes, now_ms);
-        database.interest.watch(key.bytes, id);
+        let stale = database.is_expired(key.hash, key.bytes, now_ms);
+        database.interest.watch(key.bytes, id, stale);
         database.listen(key.bytes);
-        call.session.watched.push(Watched { db, key: key.bytes.into(), expired });
+        call.session.watched.push(Watched { db, key: key.bytes.into() });
     }
     show_watching(call);
     call.ok()
@@ -68,8 +69,6 @@ pub struct Watched {
     pub db: u32,
     /// The key.
     pub key: Box<[u8]>,
-    /// It had expired already when WATCH named it, so that its going is no change.
-    pub expired: bool,
 }
 
 /// Whether a watched key has changed, or has expired since.
@@ -82,7 +81,9 @@ pub(super) fn is_spoilt(call: &mut Call<'_>) -> bool {
     session.watched.iter().any(|watched| {
         let key = Key::new(&watched.key);
         let (db, _) = engine.keyspace.db(session.space, watched.db);
-        !watched.expired && db.is_expired(key.hash, key.bytes, now_ms)
+        let stale =
+            |of: &Interested| of.watchers.iter().any(|watcher| watcher.client == session.id && watcher.stale);
+        db.is_expired(key.hash, key.bytes, now_ms) && !db.interest.of(key.bytes).is_some_and(stale)
     })
 }
 
@@ -112,23 +113,28 @@ impl Engine {
     }
 
     /// All keys of a database go, or change places with those of another: who watches one of them that exists, here or
-    /// there, is told.
+    /// there, is told. A key that has expired counts as missing, for those to whom it was missing before.
     pub(crate) fn spoil_all(&mut self, space: SpaceId, db: u32, other: Option<u32>) {
         let now_ms = self.now_ms;
         let watched: Vec<Box<[u8]>> = self.keyspace.db(space, db).0.interest.keys().map(Into::into).collect();
         for key in watched {
             let key = Key::new(&key);
-            let lives = |engine: &mut Engine, db| {
-                let (db, _) = engine.keyspace.db(space, db);
-                db.find(key.hash, key.bytes).is_some() && !db.is_expired(key.hash, key.bytes, now_ms)
-            };
-            if !lives(self, db) && !other.is_some_and(|other| lives(self, other)) {
+            let here = self.keyspace.db(space, db).0.find(key.hash, key.bytes).is_some();
+            let comes = other.and_then(|other| {
+                let (db, _) = self.keyspace.db(space, other);
+                db.find(key.hash, key.bytes).map(|_| db.is_expired(key.hash, key.bytes, now_ms))
+            });
+            if !here && comes.is_none() {
                 continue;
             }
-            let watchers =
-                self.keyspace.db(space, db).0.interest.of(key.bytes).map(|of| of.watchers.clone()).unwrap_or_default();
-            for id in watchers {
-                if let Some(client) = self.clients.get_mut(id) {
+            let Engine { keyspace, clients, .. } = self;
+            let Some(interested) = keyspace.db(space, db).0.interest.of_mut(key.bytes) else { continue };
+            for watcher in &mut interested.watchers {
+                let was_missing = watcher.stale || !here;
+                let is_missing = comes != Some(false);
+                if was_missing && is_missing {
+                    watcher.stale = comes == Some(true);
+                } else if let Some(client) = clients.get_mut(watcher.client) {
                     client.spoilt = true;
                 }
             }

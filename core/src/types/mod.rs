@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod hash;
 pub mod packed;
 pub mod ranked;
+pub mod scan_options;
 pub mod string;
 pub mod table;
 pub mod zset;

@@ -11,8 +11,10 @@ mod run;
 mod tests;
 mod tree;
 
+use std::ops::Range;
+
 use run::Run;
-use tree::{Inner, Target, Tree};
+use tree::{Target, Tree};
 
 /// Members ordered by score, then by their bytes.
 ///
@@ -58,16 +60,37 @@ impl Ranked {
         }
     }
 
+    /// Gives a member that is there with the score `old` another one.
+    pub fn change(&mut self, old: f64, new: f64, member: &[u8]) {
+        // Mostly a member keeps its place, or the tree would have to be walked twice.
+        if !self.root.rescore(old, new, member) && self.remove(old, member) {
+            self.insert(new, member);
+        }
+    }
+
     /// Removes a member. Returns whether it was there with this score.
     pub fn remove(&mut self, score: f64, member: &[u8]) -> bool {
-        self.remove_target(Target::Entry(score, member))
+        self.remove_target(Target::Entry(score, member)) > 0
+    }
+
+    /// Removes the members of some ranks, all of which there must be.
+    pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+        let mut left = ranks.len();
+        while left > 0 {
+            // As many at a time as stand in one leaf.
+            let removed = self.remove_target(Target::Ranks(ranks.start, left));
+            if removed == 0 {
+                break;
+            }
+            left -= removed;
+        }
     }
 
     /// Removes and returns the member of this rank.
     pub fn pop_at(&mut self, rank: usize) -> Option<(f64, Box<[u8]>)> {
         let (score, member) = self.at(rank)?;
         let member = member.into();
-        self.remove_target(Target::Rank(rank));
+        self.remove_target(Target::Ranks(rank, 1));
         Some((score, member))
     }
 
@@ -120,11 +143,24 @@ impl Ranked {
         }
     }
 
-    fn remove_target(&mut self, target: Target<'_>) -> bool {
-        if self.root.remove(target, &mut self.memory).is_none() {
-            return false;
+    /// The leaf with the entry of this rank, and its place there.
+    fn leaf_of(&self, mut rank: usize) -> (&Run, usize) {
+        let mut tree = &self.root;
+        loop {
+            match tree {
+                Tree::Leaf(leaf) => return (leaf, rank),
+                Tree::Inner(inner) => {
+                    let (child, below) = inner.child_at(rank);
+                    (tree, rank) = (&inner.children[child], below);
+                }
+            }
         }
-        self.len -= 1;
+    }
+
+    /// Removes what there is of a target in one leaf; says how many entries that were.
+    fn remove_target(&mut self, target: Target<'_>) -> usize {
+        let Some(removed) = self.root.remove(target, &mut self.memory) else { return 0 };
+        self.len -= removed.count;
         while let Tree::Inner(inner) = &self.root
             && inner.children.len() < 2
         {
@@ -138,7 +174,7 @@ impl Ranked {
                 }
             };
         }
-        true
+        removed.count
     }
 }
 
@@ -155,12 +191,14 @@ impl std::fmt::Debug for Ranked {
 }
 
 /// Members with their scores, in order. See [`Ranked::iter_from`].
+#[derive(Clone)]
 pub struct Iter<'a> {
-    /// The nodes above the leaf, with the child that was taken.
-    path: Vec<(&'a Inner, usize)>,
+    ranked: &'a Ranked,
     leaf: &'a Run,
-    /// The next entry of the leaf.
+    /// The place of the next entry in the leaf.
     index: usize,
+    /// Its rank.
+    rank: usize,
     remaining: usize,
     reverse: bool,
 }
@@ -172,44 +210,9 @@ impl<'a> Iter<'a> {
             (true, false) => ranked.len - rank,
             (true, true) => rank + 1,
         };
-        let (mut tree, mut index) = (&ranked.root, rank.min(ranked.len.saturating_sub(1)));
-        let mut path = Vec::new();
-        loop {
-            match tree {
-                Tree::Leaf(leaf) => return Iter { path, leaf, index, remaining, reverse },
-                Tree::Inner(inner) => {
-                    let (child, rank) = inner.child_at(index);
-                    path.push((&**inner, child));
-                    (tree, index) = (&inner.children[child], rank);
-                }
-            }
-        }
-    }
-
-    /// Goes to the next leaf; there must be one.
-    fn advance_leaf(&mut self) {
-        let mut tree = loop {
-            let (inner, child) = self.path.pop().expect("entries remain, so there is another leaf");
-            let next = if self.reverse { child.checked_sub(1) } else { Some(child + 1) };
-            if let Some((next, tree)) = next.and_then(|next| Some((next, inner.children.get(next)?))) {
-                self.path.push((inner, next));
-                break tree;
-            }
-        };
-        loop {
-            match tree {
-                Tree::Leaf(leaf) => {
-                    self.leaf = leaf;
-                    self.index = if self.reverse { leaf.len() - 1 } else { 0 };
-                    return;
-                }
-                Tree::Inner(inner) => {
-                    let child = if self.reverse { inner.children.len() - 1 } else { 0 };
-                    self.path.push((inner, child));
-                    tree = &inner.children[child];
-                }
-            }
-        }
+        let rank = rank.min(ranked.len.saturating_sub(1));
+        let (leaf, index) = ranked.leaf_of(rank);
+        Iter { ranked, leaf, index, rank, remaining, reverse }
     }
 }
 
@@ -218,13 +221,14 @@ impl<'a> Iterator for Iter<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.remaining = self.remaining.checked_sub(1)?;
-        let leaf = self.leaf;
-        let entry = leaf.get(self.index);
+        let entry = self.leaf.get(self.index);
         if self.remaining > 0 {
+            self.rank = if self.reverse { self.rank - 1 } else { self.rank + 1 };
             let next = if self.reverse { self.index.checked_sub(1) } else { Some(self.index + 1) };
-            match next {
-                Some(next) if next < leaf.len() => self.index = next,
-                _ => self.advance_leaf(),
+            match next.filter(|next| *next < self.leaf.len()) {
+                Some(next) => self.index = next,
+                // The next leaf is found from the root: that costs less than to remember the way.
+                None => (self.leaf, self.index) = self.ranked.leaf_of(self.rank),
             }
         }
         Some(entry)

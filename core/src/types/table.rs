@@ -60,6 +60,12 @@ impl Table {
         self.memory
     }
 
+    /// The hash of a key, for those who look it up more than once.
+    #[inline]
+    pub fn hash(key: &[u8]) -> u64 {
+        key_hash(key)
+    }
+
     /// The value of `key`.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.get_hashed(key_hash(key), key)

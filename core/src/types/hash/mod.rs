@@ -1,9 +1,12 @@
 //! Hashes: fields and their values.
 
-pub mod commands;
+mod commands;
+mod numbers;
 pub mod value;
+mod walk;
 
 use mortise_sdk::config;
+use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::config::Bytes;
 
 use crate::features::Feature;
@@ -11,10 +14,12 @@ use crate::features::Feature;
 /// Hashes.
 pub const FEATURE: Feature = Feature {
     name: "hash",
-    commands: &[commands::COMMANDS],
+    commands: &[commands::COMMANDS, numbers::COMMANDS, walk::COMMANDS],
     config: HashConfig::directives(),
     ..Feature::EMPTY
 };
+
+const HASH: Spec = Spec::group("hash");
 
 config! {
     /// Encoding of hashes.

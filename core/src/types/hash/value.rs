@@ -105,6 +105,7 @@ impl<'a> HashRef<'a> {
     }
 }
 
+/// Where a field stands in a packed hash.
 struct Found<'a> {
     start: usize,
     value_start: usize,
@@ -113,16 +114,45 @@ struct Found<'a> {
 }
 
 fn find<'a>(bytes: &'a [u8], field: &[u8]) -> Option<Found<'a>> {
+    find_or_count(bytes, field).ok()
+}
+
+/// A field of a packed hash, or else how many others there are.
+fn find_or_count<'a>(bytes: &'a [u8], field: &[u8]) -> Result<Found<'a>, usize> {
     let mut items = Items::new(bytes);
+    let mut others = 0;
     loop {
         let start = items.position();
-        let name = items.next()?;
+        let Some(name) = items.next() else { return Err(others) };
         let value_start = items.position();
-        let value = items.next()?;
+        let Some(value) = items.next() else { return Err(others) };
         if name == field {
-            return Some(Found { start, value_start, end: items.position(), value });
+            return Ok(Found { start, value_start, end: items.position(), value });
         }
+        others += 1;
     }
+}
+
+/// Packs items where they cost no allocation unless they are long.
+#[inline]
+fn with_items<T>(items: &[&[u8]], use_packed: impl FnOnce(&[u8]) -> T) -> T {
+    const SHORT_LEN_MAX: usize = 192;
+    /// An item up to this length has its own in one byte.
+    const ONE_BYTE_LEN_MAX: usize = 127;
+    let len: usize = items.iter().map(|item| item.len() + 1).sum();
+    if len > SHORT_LEN_MAX || items.iter().any(|item| item.len() > ONE_BYTE_LEN_MAX) {
+        let mut packed = Vec::with_capacity(len + 8);
+        items.iter().for_each(|item| packed::push(&mut packed, item));
+        return use_packed(&packed);
+    }
+    let mut packed = [0; SHORT_LEN_MAX];
+    let mut at = 0;
+    for item in items {
+        packed[at] = item.len() as u8;
+        packed[at + 1..at + 1 + item.len()].copy_from_slice(item);
+        at += 1 + item.len();
+    }
+    use_packed(&packed[..len])
 }
 
 impl Edit<'_, Hash> {
@@ -131,19 +161,18 @@ impl Edit<'_, Hash> {
         let limits = self.limits();
         if let HashRef::Packed(bytes) = self.view() {
             let fits = field.len() <= limits.hash_value_len && value.len() <= limits.hash_value_len;
-            let found = find(bytes, field);
-            if fits && (found.is_some() || self.view().len() < limits.hash_entries) {
-                let mut item = Vec::with_capacity(field.len() + value.len() + 10);
-                let (at, remove, new) = match found {
-                    Some(found) => (found.value_start, found.end - found.value_start, false),
-                    None => {
-                        packed::push(&mut item, field);
-                        (bytes.len(), 0, true)
-                    }
-                };
-                packed::push(&mut item, value);
-                self.open().splice(at, remove, &item);
-                return new;
+            match find_or_count(bytes, field) {
+                Ok(found) if fits => {
+                    let (at, len) = (found.value_start, found.end - found.value_start);
+                    with_items(&[value], |items| self.open().splice(at, len, items));
+                    return false;
+                }
+                Err(others) if fits && others < limits.hash_entries => {
+                    let at = bytes.len();
+                    with_items(&[field, value], |items| self.open().splice(at, 0, items));
+                    return true;
+                }
+                _ => {}
             }
             self.unpack();
         }
@@ -176,5 +205,20 @@ impl Edit<'_, Hash> {
             table.set(field, value);
         }
         self.set_value(NewValue::Object(Box::new(Object::Hash(table))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_packed_alike_wherever_they_are_put() {
+        for lens in [[0, 0], [1, 64], [126, 64], [127, 63], [128, 1], [0, 128], [127, 127], [500, 3]] {
+            let items = lens.map(|len| vec![b'x'; len]);
+            let mut model = Vec::new();
+            items.iter().for_each(|item| packed::push(&mut model, item));
+            with_items(&[&items[0], &items[1]], |packed| assert_eq!(packed, model, "{lens:?}"));
+        }
     }
 }

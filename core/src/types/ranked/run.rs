@@ -118,6 +118,26 @@ impl Run {
         self.shrink();
     }
 
+    /// Removes several entries.
+    pub(super) fn remove_range(&mut self, range: Range<usize>) {
+        let mut rest = self.part(0..range.start);
+        rest.append(self, range.end..self.len());
+        *self = rest;
+    }
+
+    /// Whether an entry with another score would stand where it stands, between two others of the run.
+    pub(super) fn belongs_at(&self, index: usize, score: f64, member: &[u8]) -> bool {
+        0 < index
+            && index + 1 < self.len()
+            && self.get(index - 1) < (score, member)
+            && (score, member) < self.get(index + 1)
+    }
+
+    /// Changes a score of an entry that keeps its place.
+    pub(super) fn set_score(&mut self, index: usize, score: f64) {
+        self.scores[index] = score;
+    }
+
     /// Replaces an entry by one that belongs in the same place.
     pub(super) fn replace(&mut self, index: usize, score: f64, member: &[u8]) {
         self.remove(index);

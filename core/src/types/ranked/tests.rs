@@ -137,6 +137,27 @@ fn equal_to_a_model_and_clones_never_change() {
                 let (score, member) = ranked.pop_at(rank as usize).expect("the rank exists");
                 assert!(model.remove(&Entry(score, member.into())));
             }
+            if step % 5 == 0
+                && let Some(rank) = random.next().checked_rem(ranked.len() as u64)
+            {
+                let Entry(score, member) = ranked.at(rank as usize).map(own).expect("the rank exists");
+                // A step aside, or anywhere.
+                let new = if step % 2 == 0 { score + 1.0 } else { random.below(scores) as f64 };
+                if model.insert(Entry(new, member.clone())) {
+                    ranked.change(score, new, &member);
+                    assert!(model.remove(&Entry(score, member)));
+                }
+            }
+            if step % 500 == 0 && !ranked.is_empty() {
+                let len = ranked.len() as u64;
+                let start = random.below(len);
+                let count = random.below((len - start).min(200) + 1);
+                let ranks = start as usize..(start + count) as usize;
+                for (score, member) in ranked.iter_from(ranks.start, false).take(ranks.len()) {
+                    assert!(model.remove(&Entry(score, member.into())));
+                }
+                ranked.remove_ranks(ranks);
+            }
             if step % 3000 == 0 {
                 check(&ranked, &model, &mut random);
                 kept.push((ranked.clone(), model.clone()));

@@ -24,8 +24,16 @@ pub(super) enum Tree {
 /// What is to be removed.
 pub(super) enum Target<'a> {
     Entry(f64, &'a [u8]),
-    /// Must be below the number of entries.
-    Rank(usize),
+    /// At most so many entries from this rank on, which must be below their number: those that stand in one leaf.
+    Ranks(usize, usize),
+}
+
+/// What was removed from a node.
+pub(super) struct Removed {
+    /// How many entries, all of one leaf.
+    pub(super) count: usize,
+    /// Whether the first of the node was among them.
+    was_first: bool,
 }
 
 #[derive(Clone)]
@@ -108,19 +116,40 @@ impl Tree {
         }
     }
 
-    /// Removes an entry. Returns whether it was the first of the node; nothing if it is not there.
-    pub(super) fn remove(&mut self, target: Target<'_>, memory: &mut usize) -> Option<bool> {
+    /// Gives an entry another score, if it can be seen in its leaf that it keeps its place.
+    pub(super) fn rescore(&mut self, old: f64, new: f64, member: &[u8]) -> bool {
+        match self {
+            Tree::Leaf(run) => match run.search(0, old, member) {
+                Ok(index) if run.belongs_at(index, new, member) => {
+                    Arc::make_mut(run).set_score(index, new);
+                    true
+                }
+                _ => false,
+            },
+            Tree::Inner(inner) => {
+                let child = inner.child_of(old, member);
+                Arc::make_mut(inner).children[child].rescore(old, new, member)
+            }
+        }
+    }
+
+    /// Removes entries of one leaf. Nothing if there are none.
+    pub(super) fn remove(&mut self, target: Target<'_>, memory: &mut usize) -> Option<Removed> {
         match self {
             Tree::Leaf(run) => {
-                let index = match target {
-                    Target::Entry(score, member) => run.search(0, score, member).ok()?,
-                    Target::Rank(rank) => rank,
+                let (index, count) = match target {
+                    Target::Entry(score, member) => (run.search(0, score, member).ok()?, 1),
+                    Target::Ranks(rank, count) => (rank, count.min(run.len() - rank)),
                 };
                 let run = Arc::make_mut(run);
                 *memory -= leaf_memory(run);
-                run.remove(index);
+                if count == 1 {
+                    run.remove(index);
+                } else {
+                    run.remove_range(index..index + count);
+                }
                 *memory += leaf_memory(run);
-                Some(index == 0)
+                Some(Removed { count, was_first: index == 0 })
             }
             Tree::Inner(inner) => Arc::make_mut(inner).remove(target, memory),
         }
@@ -181,24 +210,24 @@ impl Inner {
         right
     }
 
-    fn remove(&mut self, target: Target<'_>, memory: &mut usize) -> Option<bool> {
+    fn remove(&mut self, target: Target<'_>, memory: &mut usize) -> Option<Removed> {
         let (index, target) = match target {
             Target::Entry(score, member) => (self.child_of(score, member), target),
-            Target::Rank(rank) => {
+            Target::Ranks(rank, count) => {
                 let (index, rank) = self.child_at(rank);
-                (index, Target::Rank(rank))
+                (index, Target::Ranks(rank, count))
             }
         };
         let child = &mut self.children[index];
-        let was_first = child.remove(target, memory)?;
-        self.counts[index] -= 1;
+        let Removed { count, was_first } = child.remove(target, memory)?;
+        self.counts[index] -= count;
         if was_first || child.width() <= MERGE_FROM {
             self.tidy(index, was_first, memory);
         }
-        Some(was_first && index == 0)
+        Some(Removed { count, was_first: was_first && index == 0 })
     }
 
-    /// Puts the separator and the width of a child right, from which an entry was removed.
+    /// Puts the separator and the width of a child right, from which entries were removed.
     fn tidy(&mut self, index: usize, was_first: bool, memory: &mut usize) {
         *memory -= self.memory();
         if self.counts[index] == 0 {

@@ -1,18 +1,27 @@
-//! SET and GET.
+//! Setting and getting strings as a whole.
 
+use mortise_sdk::Result;
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::declare::{ACCESS, Access, OW, RO, RW, Spec, UPDATE, VARIABLE_FLAGS, added, key};
-use mortise_sdk::{Result, error};
+use mortise_sdk::declare::{
+    ACCESS, Access, DELETE, Deprecation, INSERT, OW, RO, RW, Spec, UPDATE, VARIABLE_FLAGS, added, key,
+};
+use mortise_sdk::error::Error;
+use mortise_sdk::resp::format_integer;
 
+use super::STRING;
+use super::expiry::{Condition, Expiry, Form, Lifetime, SetOptions};
 use super::value::{Str, StrRef, stored};
-use crate::engine::call::Call;
+use crate::engine::call::{Call, Key};
+use crate::engine::event;
 use crate::features::Command;
 use crate::resp::output::Output;
-
-const STRING: Spec = Spec::group("string");
+use crate::types::Type;
 
 /// This file's commands.
-pub const COMMANDS: &[Command] = &[GET, SET];
+pub(super) const COMMANDS: &[Command] =
+    &[GET, GETDEL, GETEX, GETSET, MGET, MSET, MSETNX, PSETEX, SET, SETEX, SETNX];
+
+// ---- getting
 
 const GET: Command = Spec {
     usage: "GET key",
@@ -31,7 +40,7 @@ fn get(call: &mut Call<'_>) -> Result {
 
 /// Answers with a string, or none.
 #[inline(always)]
-pub(super) fn write(value: Option<StrRef<'_>>, out: &mut Output) {
+fn write(value: Option<StrRef<'_>>, out: &mut Output) {
     match value {
         Some(StrRef::Bytes(bytes)) => out.bulk(bytes),
         Some(StrRef::Integer(n)) => out.bulk_integer(n),
@@ -40,6 +49,112 @@ pub(super) fn write(value: Option<StrRef<'_>>, out: &mut Output) {
     }
 }
 
+/// Answers with the string at a key; false if there is none.
+fn reply_value(call: &mut Call<'_>, key: Key<'_>) -> Result<bool> {
+    let (value, out) = call.read::<Str>(key)?;
+    write(value, out);
+    Ok(value.is_some())
+}
+
+const MGET: Command = Spec {
+    usage: "MGET key...",
+    about: "Returns the strings at several keys.",
+    cost: "O(N), N being the keys",
+    flags: &[READONLY, FAST],
+    keys: &[key("key", &[RO, ACCESS])],
+    tips: &["request_policy:multi_shard"],
+    ..STRING
+}
+.runs(mget);
+
+fn mget(call: &mut Call<'_>) -> Result {
+    let keys = call.argc() - 1;
+    call.out().array(keys);
+    for index in 1..call.argc() {
+        let (entry, out) = call.look(call.key(index));
+        write(entry.and_then(Str::view), out);
+    }
+    Ok(())
+}
+
+const GETDEL: Command = Spec {
+    usage: "GETDEL key",
+    about: "Returns the string at a key and deletes the key.",
+    since: "6.2.0",
+    flags: &[WRITE, FAST],
+    keys: &[key("key", &[RW, ACCESS, DELETE])],
+    ..STRING
+}
+.runs(getdel);
+
+fn getdel(call: &mut Call<'_>) -> Result {
+    let key = call.key(1);
+    if reply_value(call, key)? && call.remove(key, "del") {
+        let lazily = call.engine.config.keyspace.lazyfree_lazy_user_del;
+        propagate_removal(call, key, lazily);
+    }
+    Ok(())
+}
+
+fn propagate_removal(call: &mut Call<'_>, key: Key<'_>, lazily: bool) {
+    call.propagates(&[if lazily { b"UNLINK" } else { b"DEL" }, key.bytes]);
+}
+
+const GETEX: Command = Spec {
+    usage: "GETEX key [expiration=<EX seconds:int | PX milliseconds:int | \
+            EXAT unix-time-seconds:time | PXAT unix-time-milliseconds:time | PERSIST>]",
+    about: "Returns the string at a key and may change its time to live.",
+    since: "6.2.0",
+    flags: &[WRITE, FAST],
+    keys: &[key("key", &[RW, ACCESS, UPDATE]).notes("RW and update as the time to live may change")],
+    ..STRING
+}
+.runs(getex);
+
+fn getex(call: &mut Call<'_>) -> Result {
+    let mut options = call.options(2);
+    let mut lifetime = Lifetime::Unsaid;
+    while !options.is_empty() {
+        let accepted =
+            if options.takes("PERSIST") { lifetime.persist() } else { lifetime.take_expiry(&mut options) };
+        if !accepted {
+            return Err(mortise_sdk::error::SYNTAX);
+        }
+    }
+    let key = call.key(1);
+    if !reply_value(call, key)? {
+        return Ok(());
+    }
+    match lifetime {
+        Lifetime::Unsaid | Lifetime::Keep => {}
+        Lifetime::Persist => {
+            let expires = call.peek(key).is_some_and(|entry| entry.has_deadline());
+            if expires && call.set_deadline(key, None, "persist") {
+                call.propagates(&[b"PERSIST", key.bytes]);
+            }
+        }
+        Lifetime::Until(expiry) => expire_at(call, key, expiry)?,
+    }
+    Ok(())
+}
+
+/// Gives a key a deadline; one that names a moment in the past deletes the key at once.
+fn expire_at(call: &mut Call<'_>, key: Key<'_>, expiry: Expiry<'_>) -> Result {
+    let deadline = expiry.deadline(call)?;
+    if expiry.is_absolute() && deadline <= call.now_ms() {
+        if call.remove(key, "del") {
+            let lazily = call.engine.config.keyspace.lazyfree_lazy_expire;
+            propagate_removal(call, key, lazily);
+        }
+    } else if call.set_deadline(key, Some(deadline), "expire") {
+        call.propagates(&[b"PEXPIREAT", key.bytes, format_integer(deadline).as_bytes()]);
+    }
+    Ok(())
+}
+
+// ---- setting
+
+/// GET returns the old value, which a plain SET overwrites unseen.
 fn set_access<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Access {
     match (3..argc).any(|index| arg(index).eq_ignore_ascii_case(b"get")) {
         true => RW | ACCESS | UPDATE,
@@ -76,10 +191,179 @@ const SET: Command = Spec {
 .runs(set);
 
 fn set(call: &mut Call<'_>) -> Result {
-    if call.argc() > 3 {
-        return Err(error::SYNTAX);
+    let options = SetOptions::parse(call.options(3))?;
+    let fate = match options.lifetime {
+        Lifetime::Until(expiry) => Fate::Until(expiry.deadline(call)?),
+        Lifetime::Keep => Fate::Keep,
+        Lifetime::Unsaid | Lifetime::Persist => Fate::Clear,
+    };
+    let key = call.key(1);
+    if options.gets {
+        reply_value(call, key)?;
     }
-    let (key, value) = (call.key(1), call.arg(2));
-    call.put::<Str>(key, stored(value), false).changed("set");
+    let done = store(call, key, call.arg(2), options.condition, fate);
+    if !options.gets {
+        return if done { call.ok() } else { call.reply(None::<&[u8]>) };
+    }
+    if done && !matches!(fate, Fate::Until(_)) && call.is_propagated() {
+        // The reply is no business of those who follow.
+        let says_get = |(index, word): &(usize, &[u8])| *index >= 3 && word.eq_ignore_ascii_case(b"GET");
+        let words = call.args().iter().enumerate().filter(|word| !says_get(word)).map(|(_, word)| word);
+        call.propagates(&words.collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+/// What becomes of the deadline of a key that is set.
+#[derive(Clone, Copy)]
+enum Fate {
+    Clear,
+    Keep,
+    Until(i64),
+}
+
+/// Sets a key to a string; false if the condition is not met.
+#[inline(always)]
+fn store(call: &mut Call<'_>, key: Key<'_>, value: &[u8], condition: Option<Condition>, fate: Fate) -> bool {
+    if let Some(condition) = condition
+        && call.exists(key) != (condition == Condition::Present)
+    {
+        return false;
+    }
+    let Fate::Until(deadline) = fate else {
+        call.put::<Str>(key, stored(value), matches!(fate, Fate::Keep)).changed("set");
+        return true;
+    };
+    // The old deadline is kept so that the new one takes its place in the entry.
+    let mut string = call.put::<Str>(key, stored(value), true);
+    string.set_deadline(Some(deadline));
+    string.also_changed("set", event::STRING);
+    string.also_changed("expire", event::GENERIC);
+    drop(string);
+    if call.is_propagated() {
+        call.propagates(&[b"SET", key.bytes, value, b"PXAT", format_integer(deadline).as_bytes()]);
+    }
+    true
+}
+
+const SETNX: Command = Spec {
+    usage: "SETNX key value",
+    about: "Sets a key to a string unless it exists.",
+    flags: &[WRITE, DENYOOM, FAST],
+    keys: &[key("key", &[OW, INSERT])],
+    ..STRING
+}
+.runs(setnx);
+
+fn setnx(call: &mut Call<'_>) -> Result {
+    let done = store(call, call.key(1), call.arg(2), Some(Condition::Absent), Fate::Clear);
+    call.reply(done)
+}
+
+const SETEX: Command = Spec {
+    usage: "SETEX key seconds:int value",
+    about: "Sets a key to a string that lives for some seconds.",
+    since: "2.0.0",
+    flags: &[WRITE, DENYOOM],
+    keys: &[key("key", &[OW, UPDATE])],
+    ..STRING
+}
+.runs(setex);
+
+fn setex(call: &mut Call<'_>) -> Result {
+    set_expiring(call, Form::EX)
+}
+
+const PSETEX: Command = Spec {
+    usage: "PSETEX key milliseconds:int value",
+    about: "Sets a key to a string that lives for some milliseconds.",
+    since: "2.6.0",
+    flags: &[WRITE, DENYOOM],
+    keys: &[key("key", &[OW, UPDATE])],
+    ..STRING
+}
+.runs(psetex);
+
+fn psetex(call: &mut Call<'_>) -> Result {
+    set_expiring(call, Form::PX)
+}
+
+fn set_expiring(call: &mut Call<'_>, form: Form) -> Result {
+    let deadline = Expiry::new(call.arg(2), form).deadline(call)?;
+    store(call, call.key(1), call.arg(3), None, Fate::Until(deadline));
     call.ok()
+}
+
+const GETSET: Command = Spec {
+    usage: "GETSET key value",
+    about: "Replaces a string and returns the old one.",
+    flags: &[WRITE, DENYOOM, FAST],
+    keys: &[key("key", &[RW, ACCESS, UPDATE])],
+    deprecated: Some(Deprecation { since: "6.2.0", replaced_by: "`SET` with the `!GET` argument" }),
+    ..STRING
+}
+.runs(getset);
+
+fn getset(call: &mut Call<'_>) -> Result {
+    let (key, value) = (call.key(1), call.arg(2));
+    reply_value(call, key)?;
+    store(call, key, value, None, Fate::Clear);
+    call.propagates(&[b"SET", key.bytes, value]);
+    Ok(())
+}
+
+const MSET: Command = Spec {
+    usage: "MSET <key value>...",
+    about: "Sets several keys to strings at once.",
+    since: "1.0.1",
+    cost: "O(N), N being the keys",
+    flags: &[WRITE, DENYOOM],
+    keys: &[key("key", &[OW, UPDATE])],
+    tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
+    ..STRING
+}
+.runs(mset);
+
+fn mset(call: &mut Call<'_>) -> Result {
+    check_pairs(call)?;
+    set_pairs(call);
+    call.ok()
+}
+
+const MSETNX: Command = Spec {
+    usage: "MSETNX <key value>...",
+    about: "Sets several keys to strings, unless one of them exists.",
+    since: "1.0.1",
+    cost: "O(N), N being the keys",
+    flags: &[WRITE, DENYOOM],
+    keys: &[key("key", &[OW, INSERT])],
+    tips: &["request_policy:multi_shard", "response_policy:agg_min"],
+    ..STRING
+}
+.runs(msetnx);
+
+fn msetnx(call: &mut Call<'_>) -> Result {
+    check_pairs(call)?;
+    if (1..call.argc()).step_by(2).any(|index| call.exists(call.key(index))) {
+        return call.reply(false);
+    }
+    set_pairs(call);
+    call.reply(true)
+}
+
+/// A key without a value is told as a wrong number of arguments.
+fn check_pairs(call: &Call<'_>) -> Result {
+    if call.argc() % 2 == 0 {
+        return Err(Error::text(format!(
+            "ERR wrong number of arguments for '{}' command",
+            call.command.name
+        )));
+    }
+    Ok(())
+}
+
+fn set_pairs(call: &mut Call<'_>) {
+    for index in (1..call.argc()).step_by(2) {
+        store(call, call.key(index), call.arg(index + 1), None, Fate::Clear);
+    }
 }

@@ -29,7 +29,7 @@ impl LongText {
         self.len == 0
     }
 
-    /// Bytes on the heap.
+    /// Bytes on the heap. What is shared counts as often as it occurs.
     pub fn memory(&self) -> usize {
         self.chunks.capacity() * 8 + self.chunks.iter().map(|chunk| chunk.capacity() + 32).sum::<usize>()
     }
@@ -62,12 +62,16 @@ impl LongText {
         self.chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect()
     }
 
-    /// Makes it at least `len` long; what is new is zero.
+    /// Makes it at least `len` long; what is new is zero. Chunks of nothing but zeroes are one and the same, so that a
+    /// bit set far away costs little.
     pub fn extend_to(&mut self, len: usize) {
+        let mut zeroes: Option<Arc<Vec<u8>>> = None;
         while self.len < len {
             let within = self.len % CHUNK_LEN;
             let grow = (CHUNK_LEN - within).min(len - self.len);
-            if within == 0 {
+            if grow == CHUNK_LEN {
+                self.chunks.push(zeroes.get_or_insert_with(|| Arc::new(vec![0; CHUNK_LEN])).clone());
+            } else if within == 0 {
                 self.chunks.push(Arc::new(vec![0; grow]));
             } else if let Some(last) = self.chunks.last_mut() {
                 Arc::make_mut(last).resize(within + grow, 0);
@@ -83,7 +87,8 @@ impl LongText {
         while !rest.is_empty() {
             let within = at % CHUNK_LEN;
             let part = rest.len().min(CHUNK_LEN - within);
-            Arc::make_mut(&mut self.chunks[at / CHUNK_LEN])[within..within + part].copy_from_slice(&rest[..part]);
+            Arc::make_mut(&mut self.chunks[at / CHUNK_LEN])[within..within + part]
+                .copy_from_slice(&rest[..part]);
             rest = &rest[part..];
             at += part;
         }
@@ -129,6 +134,12 @@ mod tests {
             assert_eq!(text.len(), model.len());
         }
         assert_eq!(text.to_vec(), model);
+        text.extend_to(model.len() + 3 * CHUNK_LEN);
+        model.resize(model.len() + 3 * CHUNK_LEN, 0);
+        text.write_at(model.len() - CHUNK_LEN - 5, b"far");
+        let at = model.len() - CHUNK_LEN - 5;
+        model[at..at + 3].copy_from_slice(b"far");
+        assert!(text.to_vec() == model, "zeroes that are shared stay zero");
         let shared = text.clone();
         text.write_at(100_000, b"changed");
         assert_eq!(shared.to_vec(), model, "a shared copy does not change");

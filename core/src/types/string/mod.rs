@@ -1,10 +1,22 @@
 //! Strings: text, integers, bits.
 
-pub mod commands;
+mod bits;
+mod commands;
+pub mod expiry;
 pub mod long;
+mod numbers;
+mod ranges;
 pub mod value;
+
+use mortise_sdk::declare::Spec;
 
 use crate::features::Feature;
 
 /// Strings.
-pub const FEATURE: Feature = Feature { name: "string", commands: &[commands::COMMANDS], ..Feature::EMPTY };
+pub const FEATURE: Feature = Feature {
+    name: "string",
+    commands: &[commands::COMMANDS, ranges::COMMANDS, numbers::COMMANDS, bits::COMMANDS],
+    ..Feature::EMPTY
+};
+
+const STRING: Spec = Spec::group("string");

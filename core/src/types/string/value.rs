@@ -1,6 +1,9 @@
 //! What a string is, and what may be done to it.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use mortise_sdk::resp::format_integer;
 
 use super::long::{CHUNK_LEN, LongText};
 use crate::engine::edit::Edit;
@@ -29,7 +32,9 @@ impl Type for Str {
     #[inline(always)]
     fn view(entry: &Entry) -> Option<StrRef<'_>> {
         match entry.payload() {
-            Payload::Bytes(bytes) if matches!(entry.kind(), Kind::Text | Kind::RawText) => Some(StrRef::Bytes(bytes)),
+            Payload::Bytes(bytes) if matches!(entry.kind(), Kind::Text | Kind::RawText) => {
+                Some(StrRef::Bytes(bytes))
+            }
             Payload::Integer(n) => Some(StrRef::Integer(n)),
             Payload::Object(Object::LongText(text)) => Some(StrRef::Long(text)),
             _ => None,
@@ -50,7 +55,7 @@ impl<'a> StrRef<'a> {
     pub fn len(self) -> usize {
         match self {
             StrRef::Bytes(bytes) => bytes.len(),
-            StrRef::Integer(n) => decimal_len(n),
+            StrRef::Integer(n) => format_integer(n).as_bytes().len(),
             StrRef::Long(text) => text.len(),
         }
     }
@@ -69,6 +74,33 @@ impl<'a> StrRef<'a> {
         }
     }
 
+    /// A byte.
+    pub fn byte(self, at: usize) -> Option<u8> {
+        match self {
+            StrRef::Bytes(bytes) => bytes.get(at).copied(),
+            StrRef::Integer(n) => format_integer(n).as_bytes().get(at).copied(),
+            StrRef::Long(text) => text.byte(at),
+        }
+    }
+
+    /// Visits what it has of the bytes `start..end`, part by part in order, until a visit breaks.
+    pub fn visit<B>(
+        self,
+        start: usize,
+        end: usize,
+        mut visit: impl FnMut(&[u8]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut visit_some = |bytes: &[u8]| {
+            let end = end.min(bytes.len());
+            visit(&bytes[start.min(end)..end])
+        };
+        match self {
+            StrRef::Bytes(bytes) => visit_some(bytes),
+            StrRef::Integer(n) => visit_some(format_integer(n).as_bytes()),
+            StrRef::Long(text) => text.range(start, end).try_for_each(visit),
+        }
+    }
+
     /// The integer that it spells in canonical form.
     pub fn integer(self) -> Option<i64> {
         match self {
@@ -77,11 +109,6 @@ impl<'a> StrRef<'a> {
             StrRef::Long(_) => None,
         }
     }
-}
-
-fn decimal_len(n: i64) -> usize {
-    let digits = n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
-    digits + usize::from(n < 0)
 }
 
 /// A string as it is stored when it is set as a whole: integers as such, long ones in chunks.
@@ -110,7 +137,15 @@ impl Edit<'_, Str> {
         self.set_value(NewValue::Integer(n));
     }
 
-    /// Appends bytes; returns the new length.
+    /// Replaces the value by text, which is stored as such even if it spells an integer.
+    pub fn set_text(&mut self, text: &[u8]) {
+        match text.len() {
+            0..=CHUNK_LEN => self.set_value(NewValue::Bytes(Kind::Text, text)),
+            _ => self.set_value(stored(text)),
+        }
+    }
+
+    /// Appends bytes; returns the new length. From then on the string is `raw`.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let len = self.view().len();
         self.write_at(len, bytes);
@@ -124,9 +159,13 @@ impl Edit<'_, Str> {
         if let Some(Object::LongText(text)) = entry.object_mut() {
             text.write_at(at, bytes);
         } else {
-            let len = entry.bytes_mut().map_or(0, |bytes| bytes.len());
-            if at + bytes.len() <= CHUNK_LEN {
-                entry.splice(at, bytes.len().min(len - at), bytes);
+            let old = entry.bytes_mut().unwrap_or_default();
+            let end = at + bytes.len();
+            if end <= old.len() {
+                old[at..end].copy_from_slice(bytes);
+            } else if end <= CHUNK_LEN {
+                let overwritten = old.len() - at;
+                entry.splice(at, overwritten, bytes);
             } else {
                 let mut text = LongText::new(entry.bytes_mut().unwrap_or_default());
                 text.write_at(at, bytes);
@@ -138,7 +177,7 @@ impl Edit<'_, Str> {
     /// Makes it `raw` and at least `len` bytes long; what is new is zero.
     pub fn extend_to(&mut self, len: usize) {
         if let StrRef::Integer(n) = self.view() {
-            self.set_value(NewValue::Bytes(Kind::RawText, n.to_string().as_bytes()));
+            self.set_value(NewValue::Bytes(Kind::RawText, format_integer(n).as_bytes()));
         }
         let entry = self.open();
         entry.mark_raw();

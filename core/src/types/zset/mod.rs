@@ -1,17 +1,36 @@
 //! Sorted sets: members with scores, in order.
 
-pub mod commands;
+mod adding;
+mod algebra;
+mod popping;
+mod range;
+mod ranges;
+mod reading;
+mod removing;
+mod results;
+mod scan;
 pub mod value;
 
 use mortise_sdk::config;
+use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::config::Bytes;
 
 use crate::features::Feature;
 
+const SORTED_SET: Spec = Spec::group("sorted-set");
+
 /// Sorted sets.
 pub const FEATURE: Feature = Feature {
     name: "zset",
-    commands: &[commands::COMMANDS],
+    commands: &[
+        adding::COMMANDS,
+        removing::COMMANDS,
+        reading::COMMANDS,
+        ranges::COMMANDS,
+        popping::COMMANDS,
+        algebra::COMMANDS,
+        scan::COMMANDS,
+    ],
     config: ZsetConfig::directives(),
     ..Feature::EMPTY
 };

@@ -1,11 +1,13 @@
 //! What a sorted set is, and what may be done to it: packed in its entry while it is small; when it is large, a [`Table`]
 //! from member to score beside a [`Ranked`] order.
 
-use crate::engine::edit::Edit;
+use std::ops::Range;
+
+use crate::engine::edit::{Edit, Limits};
 use crate::engine::event::{self, EventClass};
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use crate::types::packed::{self, Items};
-use crate::types::ranked::Ranked;
+use crate::types::ranked::{self, Ranked};
 use crate::types::table::Table;
 use crate::types::{Object, Type};
 
@@ -46,27 +48,37 @@ impl ZsetTable {
     }
 
     fn score(&self, member: &[u8]) -> Option<f64> {
-        self.scores.get(member).and_then(score_of)
+        self.score_hashed(Table::hash(member), member)
     }
 
-    fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let old = self.score(member);
-        if let Some(old) = old {
-            if old == score {
-                return Some(old);
-            }
-            self.order.remove(old, member);
+    fn score_hashed(&self, hash: u64, member: &[u8]) -> Option<f64> {
+        self.scores.get_hashed(hash, member).and_then(score_of)
+    }
+
+    /// Sets the score of a member whose hash and score so far are known.
+    fn set(&mut self, hash: u64, member: &[u8], old: Option<f64>, score: f64) {
+        self.scores.set_hashed(hash, member, &score.to_le_bytes());
+        match old {
+            Some(old) => self.order.change(old, score, member),
+            None => self.order.insert(score, member),
         }
-        self.scores.set(member, &score.to_le_bytes());
-        self.order.insert(score, member);
-        old
     }
 
-    fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let score = self.score(member)?;
-        self.scores.remove(member);
+    /// Adds a member that is not there.
+    fn add(&mut self, member: &[u8], score: f64) {
+        self.set(Table::hash(member), member, None, score);
+    }
+
+    fn remove(&mut self, hash: u64, member: &[u8], score: f64) {
+        self.scores.remove_hashed(hash, member);
         self.order.remove(score, member);
-        Some(score)
+    }
+
+    fn remove_ranks(&mut self, ranks: Range<usize>) {
+        for (_, member) in self.order.iter_from(ranks.start, false).take(ranks.len()) {
+            self.scores.remove(member);
+        }
+        self.order.remove_ranks(ranks);
     }
 }
 
@@ -105,17 +117,89 @@ impl Type for Zset {
     }
 }
 
-/// Members and scores in order.
-pub type Ranks<'a> = Box<dyn Iterator<Item = (f64, &'a [u8])> + 'a>;
+/// Members and scores in order. See [`ZsetRef::from_rank`].
+pub struct Ranks<'a>(Walk<'a>);
 
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = (usize, f64, &[u8], usize)> {
+enum Walk<'a> {
+    Forward(Items<'a>),
+    /// Packed bytes, and where the pairs begin that are to come, the next one last.
+    Backward(&'a [u8], Vec<u32>),
+    Table(ranked::Iter<'a>),
+}
+
+impl<'a> Iterator for Ranks<'a> {
+    type Item = (f64, &'a [u8]);
+
+    fn next(&mut self) -> Option<(f64, &'a [u8])> {
+        match &mut self.0 {
+            Walk::Forward(items) => next_pair(items),
+            Walk::Backward(bytes, starts) => next_pair(&mut Items::new(&bytes[starts.pop()? as usize..])),
+            Walk::Table(iter) => iter.next(),
+        }
+    }
+}
+
+fn next_pair<'a>(items: &mut Items<'a>) -> Option<(f64, &'a [u8])> {
+    let score = f64::from_le_bytes(items.bare()?);
+    Some((score, items.next()?))
+}
+
+/// A member of a packed sorted set.
+struct Pair<'a> {
+    start: usize,
+    end: usize,
+    score: f64,
+    member: &'a [u8],
+}
+
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     let mut items = Items::new(bytes);
     std::iter::from_fn(move || {
         let start = items.position();
-        let score = f64::from_le_bytes(items.bare()?);
-        let member = items.next()?;
-        Some((start, score, member, items.position()))
+        let (score, member) = next_pair(&mut items)?;
+        Some(Pair { start, end: items.position(), score, member })
     })
+}
+
+fn push_pair(to: &mut Vec<u8>, score: f64, member: &[u8]) {
+    // Adding zero makes 0 of -0: packed, Redis keeps whole numbers as integers.
+    to.extend_from_slice(&(score + 0.0).to_le_bytes());
+    packed::push(to, member);
+}
+
+/// Up to this size sorted sets may be packed, whatever the limits are.
+const PACKED_SIZE_MAX: usize = 1 << 30;
+
+/// A sorted set that is not yet a key's value.
+pub struct Built {
+    /// How many members it has.
+    pub len: usize,
+    /// Score and member in turn, unless there is an object.
+    pub packed: Vec<u8>,
+    /// Table and order.
+    pub object: Option<Box<Object>>,
+}
+
+impl Built {
+    /// A sorted set of `len` members that come in order, packed if the limits allow it.
+    pub fn from_ordered<'a, I>(limits: Limits, len: usize, members: impl Fn() -> I) -> Built
+    where
+        I: Iterator<Item = (f64, &'a [u8])>,
+    {
+        if len <= limits.zset_entries {
+            let mut packed = Vec::new();
+            let fits = members().all(|(score, member)| {
+                push_pair(&mut packed, score, member);
+                member.len() <= limits.zset_value_len && packed.len() < PACKED_SIZE_MAX
+            });
+            if fits {
+                return Built { len, packed, object: None };
+            }
+        }
+        let mut zset = ZsetTable::default();
+        members().for_each(|(score, member)| zset.add(member, score));
+        Built { len, packed: Vec::new(), object: Some(Box::new(Object::Zset(zset))) }
+    }
 }
 
 impl<'a> ZsetRef<'a> {
@@ -143,38 +227,60 @@ impl<'a> ZsetRef<'a> {
     /// The score of a member.
     pub fn score(self, member: &[u8]) -> Option<f64> {
         match self {
-            ZsetRef::Packed(bytes) => pairs(bytes).find(|pair| pair.2 == member).map(|pair| pair.1),
+            ZsetRef::Packed(bytes) => pairs(bytes).find(|pair| pair.member == member).map(|pair| pair.score),
             ZsetRef::Table(zset) => zset.score(member),
         }
     }
 
-    /// How many members stand before a member.
-    pub fn rank(self, member: &[u8]) -> Option<usize> {
+    /// How many members stand before a member, and its score.
+    pub fn rank(self, member: &[u8]) -> Option<(usize, f64)> {
         match self {
-            ZsetRef::Packed(bytes) => pairs(bytes).position(|pair| pair.2 == member),
-            ZsetRef::Table(zset) => zset.order.rank(zset.score(member)?, member),
+            ZsetRef::Packed(bytes) => {
+                let (rank, pair) = pairs(bytes).enumerate().find(|(_, pair)| pair.member == member)?;
+                Some((rank, pair.score))
+            }
+            ZsetRef::Table(zset) => {
+                let score = zset.score(member)?;
+                Some((zset.order.rank(score, member)?, score))
+            }
         }
     }
 
     /// How many members stand at the beginning for which something holds that holds for no later one.
     pub fn partition(self, holds: impl Fn(f64, &[u8]) -> bool) -> usize {
         match self {
-            ZsetRef::Packed(bytes) => pairs(bytes).take_while(|pair| holds(pair.1, pair.2)).count(),
+            ZsetRef::Packed(bytes) => pairs(bytes).take_while(|pair| holds(pair.score, pair.member)).count(),
             ZsetRef::Table(zset) => zset.order.rank_of_bound(holds),
         }
     }
 
     /// Members from a rank on, upwards, or downwards if `reverse`.
     pub fn from_rank(self, rank: usize, reverse: bool) -> Ranks<'a> {
-        match (self, reverse) {
-            (ZsetRef::Packed(bytes), false) => Box::new(pairs(bytes).skip(rank).map(|pair| (pair.1, pair.2))),
-            (ZsetRef::Packed(bytes), true) => {
-                let mut all: Vec<(f64, &[u8])> = pairs(bytes).map(|pair| (pair.1, pair.2)).collect();
-                all.truncate(rank.saturating_add(1));
-                Box::new(all.into_iter().rev())
+        Ranks(match (self, reverse) {
+            (ZsetRef::Packed(bytes), false) => {
+                let mut items = Items::new(bytes);
+                (0..rank).take_while(|_| next_pair(&mut items).is_some()).for_each(drop);
+                Walk::Forward(items)
             }
-            (ZsetRef::Table(zset), _) => Box::new(zset.order.iter_from(rank, reverse)),
-        }
+            (ZsetRef::Packed(bytes), true) => {
+                // A length is below 2^32.
+                let starts =
+                    pairs(bytes).take(rank.saturating_add(1)).map(|pair| pair.start as u32).collect();
+                Walk::Backward(bytes, starts)
+            }
+            (ZsetRef::Table(zset), _) => Walk::Table(zset.order.iter_from(rank, reverse)),
+        })
+    }
+
+    /// The members of some ranks, upwards, or downwards if `reverse`.
+    pub fn slice(self, ranks: Range<usize>, reverse: bool) -> std::iter::Take<Ranks<'a>> {
+        let from = if reverse { ranks.end.saturating_sub(1) } else { ranks.start };
+        self.from_rank(from, reverse).take(ranks.len())
+    }
+
+    /// The member of a rank.
+    pub fn at(self, rank: usize) -> Option<(f64, &'a [u8])> {
+        self.from_rank(rank, false).next()
     }
 
     /// Every member in order.
@@ -201,56 +307,142 @@ impl<'a> ZsetRef<'a> {
         if len == 0 {
             return None;
         }
-        self.from_rank((next() % len) as usize, false).next()
+        self.at((next() % len) as usize)
     }
 }
 
 impl Edit<'_, Zset> {
     /// Sets the score of a member; returns the one it had.
     pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let limits = self.limits();
-        if let ZsetRef::Packed(bytes) = self.view() {
-            let found = pairs(bytes).find(|pair| pair.2 == member).map(|pair| (pair.0, pair.1, pair.3));
-            let fits = member.len() <= limits.zset_value_len
-                && (found.is_some() || self.view().len() < limits.zset_entries);
-            if fits {
-                if let Some((start, old, end)) = found {
-                    if old == score {
-                        return Some(old);
+        let mut before = None;
+        self.update(member, |old| {
+            before = old;
+            Some(score)
+        });
+        before
+    }
+
+    /// Gives a member the score that `decide` makes of the one it has; leaves things as they are if that is none.
+    #[inline]
+    pub fn update(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) {
+        match self.view() {
+            ZsetRef::Packed(bytes) => {
+                let (mut len, mut found) = (0, None);
+                for pair in pairs(bytes) {
+                    if pair.member == member {
+                        found = Some((pair.start..pair.end, pair.score));
+                        break;
                     }
-                    self.open().splice(start, end - start, b"");
+                    len += 1;
                 }
-                self.insert_packed(member, score);
-                return found.map(|found| found.1);
+                let old = found.as_ref().map(|found| found.1);
+                let Some(score) = decide(old) else { return };
+                match found {
+                    _ if old == Some(score) => {}
+                    Some((place, _)) => self.move_packed(place, score, member),
+                    None => self.add_small(len, member, score),
+                }
             }
-            self.unpack();
+            ZsetRef::Table(zset) => {
+                let hash = Table::hash(member);
+                let old = zset.score_hashed(hash, member);
+                let Some(score) = decide(old) else { return };
+                if old == Some(score) {
+                    return;
+                }
+                if let Some(zset) = self.table() {
+                    zset.set(hash, member, old, score);
+                }
+            }
         }
-        if self.view().score(member) == Some(score) {
-            return Some(score);
-        }
-        self.table()?.set(member, score)
     }
 
     /// Removes a member; returns the score it had.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        if let ZsetRef::Packed(bytes) = self.view() {
-            let (start, score, _, end) = pairs(bytes).find(|pair| pair.2 == member)?;
-            self.open().splice(start, end - start, b"");
-            return Some(score);
+        match self.view() {
+            ZsetRef::Packed(bytes) => {
+                let Pair { start, end, score, .. } = pairs(bytes).find(|pair| pair.member == member)?;
+                self.open().splice(start, end - start, b"");
+                Some(score)
+            }
+            ZsetRef::Table(zset) => {
+                let hash = Table::hash(member);
+                let score = zset.score_hashed(hash, member)?;
+                self.table()?.remove(hash, member, score);
+                Some(score)
+            }
         }
-        self.view().score(member)?;
-        self.table()?.remove(member)
     }
 
-    fn insert_packed(&mut self, member: &[u8], score: f64) {
+    /// Removes the members of some ranks, all of which there must be.
+    pub fn remove_ranks(&mut self, ranks: Range<usize>) {
+        if ranks.is_empty() {
+            return;
+        }
+        match self.view() {
+            ZsetRef::Packed(bytes) => {
+                let mut places = pairs(bytes).skip(ranks.start).take(ranks.len());
+                let Some(first) = places.next() else { return };
+                let (start, end) = (first.start, places.last().map_or(first.end, |last| last.end));
+                self.open().splice(start, end - start, b"");
+            }
+            ZsetRef::Table(zset) => {
+                let left = zset.len() - ranks.len();
+                if left == 0 {
+                    self.set_value(Zset::empty());
+                } else if left < ranks.len() {
+                    // What stays is less than what goes, which is freed elsewhere.
+                    let mut rest = ZsetTable::default();
+                    let before = zset.order.iter_from(0, false).take(ranks.start);
+                    let behind = zset.order.iter_from(ranks.end, false);
+                    before.chain(behind).for_each(|(score, member)| rest.add(member, score));
+                    self.set_value(NewValue::Object(Box::new(Object::Zset(rest))));
+                } else if let Some(zset) = self.table() {
+                    zset.remove_ranks(ranks);
+                }
+            }
+        }
+    }
+
+    /// Gives the member at `place` another score; the pair keeps its length.
+    fn move_packed(&mut self, place: Range<usize>, score: f64, member: &[u8]) {
         let ZsetRef::Packed(bytes) = self.view() else { return };
-        let at = pairs(bytes)
-            .find(|pair| (pair.1, pair.2) > (score, member))
-            .map_or(bytes.len(), |pair| pair.0);
-        let mut item = Vec::with_capacity(member.len() + 13);
-        item.extend_from_slice(&score.to_le_bytes());
-        packed::push(&mut item, member);
-        self.open().splice(at, 0, &item);
+        let at = Self::place_of(bytes, member, score);
+        let len = place.len();
+        let Some(bytes) = self.open().bytes_mut() else { return };
+        bytes[place.start..place.start + size_of::<f64>()].copy_from_slice(&(score + 0.0).to_le_bytes());
+        if at > place.end {
+            bytes[place.start..at].rotate_left(len);
+        } else if at < place.start {
+            bytes[at..place.end].rotate_right(len);
+        }
+    }
+
+    /// Adds a member to what are `len` packed ones, which it may be too many or too long for.
+    fn add_small(&mut self, len: usize, member: &[u8], score: f64) {
+        let limits = self.limits();
+        let ZsetRef::Packed(bytes) = self.view() else { return };
+        if len < limits.zset_entries
+            && member.len() <= limits.zset_value_len
+            && bytes.len() + member.len() < PACKED_SIZE_MAX
+        {
+            let at = Self::place_of(bytes, member, score);
+            let mut pair = Vec::with_capacity(member.len() + 13);
+            push_pair(&mut pair, score, member);
+            self.open().splice(at, 0, &pair);
+            return;
+        }
+        let mut zset = ZsetTable::default();
+        self.view().iter().for_each(|(score, member)| zset.add(member, score));
+        zset.add(member, score);
+        self.set_value(NewValue::Object(Box::new(Object::Zset(zset))));
+    }
+
+    /// Where a member with this score belongs; its own pair does not count.
+    fn place_of(bytes: &[u8], member: &[u8], score: f64) -> usize {
+        pairs(bytes)
+            .find(|pair| pair.member != member && (pair.score, pair.member) > (score, member))
+            .map_or(bytes.len(), |pair| pair.start)
     }
 
     fn table(&mut self) -> Option<&mut ZsetTable> {
@@ -258,13 +450,5 @@ impl Edit<'_, Zset> {
             Some(Object::Zset(zset)) => Some(zset),
             _ => None,
         }
-    }
-
-    fn unpack(&mut self) {
-        let mut zset = ZsetTable::default();
-        for (score, member) in self.view().iter() {
-            zset.set(member, score);
-        }
-        self.set_value(NewValue::Object(Box::new(Object::Zset(zset))));
     }
 }

@@ -1,0 +1,162 @@
+//! For tests: an engine with a clock that the test turns, and several clients that talk to it, without any socket.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use mortise_sdk::Result;
+use mortise_sdk::declare::{RO, Spec, flags, key};
+
+use super::Engine;
+use super::blocked::OnTimeout;
+use super::call::{Call, Run};
+use super::client::Origin;
+use super::dispatch::{Batch, Stop};
+use super::event::Clock;
+use super::outbox::Outbox;
+use super::session::{ClientId, Session};
+use crate::config::Config;
+use crate::features;
+use crate::resp::output::Output;
+
+/// A clock that stands still until it is turned.
+struct TestClock(Arc<AtomicI64>);
+
+impl Clock for TestClock {
+    fn unix_us(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) as u64 * 1000
+    }
+}
+
+struct TestClient {
+    id: ClientId,
+    outbox: Arc<Outbox>,
+    /// With the engine while a call waits.
+    session: Option<Box<Session>>,
+}
+
+/// A blocking command that needs no data type: answers with the value's presence once the key is there.
+const AWAIT: Spec = Spec {
+    usage: "AWAIT key timeout:double",
+    flags: &[flags::WRITE, flags::BLOCKING],
+    keys: &[key("key", &[RO])],
+    ..Spec::group("generic")
+};
+
+fn await_key(call: &mut Call<'_>) -> Result {
+    let timeout = call.timeout(2)?;
+    if call.exists(call.key(1)) {
+        return call.reply(call.arg(1));
+    }
+    call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)
+}
+
+/// An engine and its clients.
+pub(crate) struct Bench {
+    /// The engine.
+    pub(crate) engine: Engine,
+    time_us: Arc<AtomicI64>,
+    clients: Vec<TestClient>,
+}
+
+/// When tests begin: Unix milliseconds.
+const BEGIN_MS: i64 = 1_700_000_000_000;
+
+impl Bench {
+    /// An empty engine without clients.
+    pub(crate) fn new() -> Bench {
+        let time_us = Arc::new(AtomicI64::new(BEGIN_MS * 1000));
+        let mut registry = features::registry().expect("the built-in commands are declared without mistakes");
+        registry
+            .install([(AWAIT, Run::Core(await_key))].into_iter(), None)
+            .expect("no command has this name");
+        let clock = Box::new(TestClock(time_us.clone()));
+        Bench {
+            engine: Engine::new(Config::default(), Arc::new(registry), clock, 1),
+            time_us,
+            clients: Vec::new(),
+        }
+    }
+
+    /// Connects a client; its number is its place, from 0.
+    pub(crate) fn connect(&mut self) -> usize {
+        let outbox = Arc::new(Outbox::new());
+        let place = self.clients.len();
+        let origin = Origin { address: format!("10.0.0.1:{place}"), is_local: true, ..Origin::default() };
+        let session = self.engine.connect(outbox.clone(), origin).expect("there is room for a client");
+        self.clients.push(TestClient { id: session.id, outbox, session: Some(session) });
+        place
+    }
+
+    /// The number under which the engine knows a client.
+    pub(crate) fn id(&self, client: usize) -> ClientId {
+        self.clients[client].id
+    }
+
+    /// A client's outbox.
+    pub(crate) fn outbox(&self, client: usize) -> &Outbox {
+        &self.clients[client].outbox
+    }
+
+    /// Sends lines, whose words are separated by spaces, as one batch; returns what the client receives at once, on the
+    /// wire. Empty while a call waits.
+    pub(crate) fn ask(&mut self, client: usize, lines: &[&str]) -> String {
+        let TestClient { session, outbox, .. } = &mut self.clients[client];
+        let mut session = session.take().expect("the client's last call is over");
+        let (mut batch, mut buffer) = (Batch::default(), Vec::new());
+        let registry = self.engine.registry.clone();
+        for line in lines {
+            let first = batch.spans.len();
+            for word in line.split(' ') {
+                let start = buffer.len() as u32;
+                buffer.extend_from_slice(word.as_bytes());
+                batch.spans.push((start, buffer.len() as u32));
+            }
+            batch.add(&registry, &buffer, first, buffer.len());
+        }
+        outbox.note_input(buffer.len() as u64);
+        let mut out = Output::default();
+        let (_, stop) = self.engine.run(&mut session, &registry, &batch, &buffer, &mut out, None);
+        outbox.unread.store(0, Ordering::Relaxed);
+        match stop {
+            Stop::Waits(wait) => self.engine.park(session, wait),
+            Stop::Closes => {
+                outbox.close();
+                self.engine.disconnect(session.id, Some(&session));
+            }
+            Stop::Done | Stop::Stale => self.clients[client].session = Some(session),
+        }
+        String::from_utf8_lossy(out.bytes()).into_owned() + &self.received(client)
+    }
+
+    /// What a client has received since: messages, and the replies of calls that have waited.
+    pub(crate) fn received(&mut self, client: usize) -> String {
+        let client = &mut self.clients[client];
+        let (pieces, session) = client.outbox.take();
+        if session.is_some() {
+            client.session = session;
+        }
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes().to_vec()).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether a client's connection is to be closed, or is.
+    pub(crate) fn is_closed(&self, client: usize) -> bool {
+        self.clients[client].outbox.is_closing()
+    }
+
+    /// Turns the clock, with a tick every 100 ms.
+    pub(crate) fn advance(&mut self, ms: i64) {
+        const PERIOD_MS: i64 = 100;
+        let mut left = ms;
+        while left > 0 {
+            let step = left.min(PERIOD_MS);
+            self.time_us.fetch_add(step * 1000, Ordering::Relaxed);
+            left -= step;
+            self.engine.tick(PERIOD_MS as u64);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! INFO's sections about memory and keys.
+
+use mortise_sdk::declare::info::Shown;
+
+use crate::admin::info::{field, human, never};
+use crate::engine::Engine;
+use crate::engine::client::Client;
+use crate::features::Section;
+use crate::keyspace::SpaceId;
+
+/// The allocator that the server is built with.
+const ALLOCATOR: &str = "jemalloc-5.3.0";
+
+/// Memory.
+pub(super) const MEMORY: Section = Section {
+    name: "memory",
+    fields: &[
+        field("used_memory", "What was allocated, bytes.", |e| e.memory.allocated.into()),
+        field("used_memory_human", "The same for people.", |e| human(e.memory.allocated)),
+        field("used_memory_rss", "Resident memory, bytes.", |e| e.usage.resident.into()),
+        field("used_memory_rss_human", "The same for people.", |e| human(e.usage.resident)),
+        field("used_memory_peak", "The most that was allocated, bytes.", |e| e.memory.peak.into()),
+        field("used_memory_peak_human", "The same for people.", |e| human(e.memory.peak)),
+        field("used_memory_peak_perc", "What is allocated, in percent of that.", |e| {
+            percent(e.memory.allocated, e.memory.peak)
+        }),
+        field("used_memory_overhead", "What is allocated for other things than data, bytes.", |e| {
+            overhead(e).into()
+        }),
+        field("used_memory_startup", "What was allocated before there was data, bytes.", |e| {
+            e.memory.startup.into()
+        }),
+        field("used_memory_dataset", "What is allocated for data, bytes.", |e| dataset(e).into()),
+        field(
+            "used_memory_dataset_perc",
+            "The same in percent of what was allocated since the start.",
+            |e| percent(dataset(e), e.memory.allocated.saturating_sub(e.memory.startup)),
+        ),
+        field("allocator_allocated", "What was allocated, bytes.", |e| e.memory.allocated.into()),
+        field("allocator_active", "The pages that hold it, bytes.", |e| e.memory.active.into()),
+        field("allocator_resident", "The allocator's resident pages, bytes.", |e| e.memory.resident.into()),
+        field("total_system_memory", "Memory of the machine, bytes.", |e| e.usage.machine_memory.into()),
+        field("total_system_memory_human", "The same for people.", |e| human(e.usage.machine_memory)),
+        field("used_memory_lua", "Memory of the Lua interpreter; there is none.", never),
+        field("used_memory_vm_eval", "Memory of interpreters of scripts.", never),
+        field("used_memory_lua_human", "The same for people.", |_| human(0)),
+        field("used_memory_scripts_eval", "Memory of cached scripts.", never),
+        field("number_of_cached_scripts", "Cached scripts.", never),
+        field("number_of_functions", "Functions.", never),
+        field("number_of_libraries", "Libraries of functions.", never),
+        field("used_memory_vm_functions", "Memory of interpreters of functions.", never),
+        field("used_memory_vm_total", "Memory of interpreters.", never),
+        field("used_memory_vm_total_human", "The same for people.", |_| human(0)),
+        field("used_memory_functions", "Memory of functions.", never),
+        field("used_memory_scripts", "Memory of scripts and functions.", never),
+        field("used_memory_scripts_human", "The same for people.", |_| human(0)),
+        field("maxmemory", "The limit of memory; zero means none.", never),
+        field("maxmemory_human", "The same for people.", |_| human(0)),
+        field("maxmemory_policy", "What to evict when memory is short.", |e| {
+            e.config.keyspace.maxmemory_policy.name().into()
+        }),
+        field("allocator_frag_ratio", "Active pages, relative to what is allocated.", |e| {
+            ratio(e.memory.active, e.memory.allocated)
+        }),
+        field("allocator_frag_bytes", "Their difference.", |e| {
+            e.memory.active.saturating_sub(e.memory.allocated).into()
+        }),
+        field("allocator_rss_ratio", "The allocator's resident pages, relative to active ones.", |e| {
+            ratio(e.memory.resident, e.memory.active)
+        }),
+        field("allocator_rss_bytes", "Their difference.", |e| beyond(e.memory.resident, e.memory.active)),
+        field("rss_overhead_ratio", "Resident memory, relative to the allocator's.", |e| {
+            ratio(e.usage.resident, e.memory.resident)
+        }),
+        field("rss_overhead_bytes", "Their difference.", |e| beyond(e.usage.resident, e.memory.resident)),
+        field("mem_fragmentation_ratio", "Resident memory, relative to what is allocated.", |e| {
+            ratio(e.usage.resident, e.memory.allocated)
+        }),
+        field("mem_fragmentation_bytes", "Their difference.", |e| {
+            beyond(e.usage.resident, e.memory.allocated)
+        }),
+        field("mem_not_counted_for_evict", "What maxmemory does not limit, bytes.", never),
+        field("mem_replication_backlog", "The part of the stream of changes that is kept, bytes.", never),
+        field("mem_total_replication_buffers", "Buffers of replication, bytes.", never),
+        field("mem_clients_slaves", "Buffers of replicas, bytes.", never),
+        field("mem_clients_normal", "Clients and their buffers, bytes.", |e| clients(e).into()),
+        field("mem_cluster_links", "Connections to nodes of a cluster, bytes.", never),
+        field("mem_aof_buffer", "What waits to be appended to a file, bytes.", never),
+        field("mem_allocator", "The allocator.", |_| ALLOCATOR.into()),
+        field("active_defrag_running", "How hard memory is being defragmented; it is not.", never),
+        field("lazyfree_pending_objects", "Values that wait to be freed.", never),
+        field("lazyfreed_objects", "Values freed in the background.", never),
+    ],
+};
+
+/// Databases.
+pub(super) const KEYSPACE: Section = Section {
+    name: "keyspace",
+    fields: &[field("db*", "Keys of a database, and how many of them expire.", |e| {
+        let dbs = e.keyspace.iter().filter(|(space, _, db)| *space == SpaceId::FIRST && db.dict().len() > 0);
+        let line = |(_, index, db): (SpaceId, u32, &crate::keyspace::Db)| {
+            let value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
+            (format!("db{index}"), value)
+        };
+        Shown::Lines(dbs.map(line).collect())
+    })],
+};
+
+fn ratio(one: u64, other: u64) -> Shown {
+    Shown::Ratio(if other == 0 { 0.0 } else { one as f64 / other as f64 })
+}
+
+fn percent(part: u64, whole: u64) -> Shown {
+    Shown::Text(format!("{:.2}%", part as f64 * 100.0 / whole.max(1) as f64))
+}
+
+fn beyond(one: u64, other: u64) -> Shown {
+    Shown::Int(one as i64 - other as i64)
+}
+
+/// Clients with what they have sent and what waits for them.
+fn clients(engine: &Engine) -> u64 {
+    let buffers = |client: &Client| {
+        client.outbox.unread.load(std::sync::atomic::Ordering::Relaxed) + client.outbox.backlog()
+    };
+    engine.clients.iter().map(|client| size_of::<Client>() as u64 + buffers(client)).sum()
+}
+
+fn overhead(engine: &Engine) -> u64 {
+    let tables: u64 = engine.keyspace.iter().map(|(_, _, db)| db.dict().memory() as u64).sum();
+    engine.memory.startup + tables + clients(engine)
+}
+
+fn dataset(engine: &Engine) -> u64 {
+    engine.memory.allocated.saturating_sub(overhead(engine))
+}

@@ -1,0 +1,178 @@
+//! HELLO, AUTH, QUIT, RESET: how a conversation begins and ends.
+
+use mortise_sdk::args::parse_integer;
+use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{Spec, added};
+use mortise_sdk::resp::encode::Version;
+use mortise_sdk::{Error, Result, error};
+
+use super::REDIS_VERSION;
+use super::client::set_name;
+use crate::engine::call::Call;
+use crate::engine::session::Replies;
+use crate::features::Command;
+use crate::transactions::watch;
+
+const CONNECTION: Spec = Spec::group("connection");
+
+/// This file's commands.
+pub(super) const COMMANDS: &[Command] = &[HELLO, AUTH, QUIT, RESET];
+
+const HELLO: Command = Spec {
+    usage: "HELLO [arguments=<protover:int [AUTH username password] [SETNAME clientname]>]",
+    about: "Shows the connection's server and protocol; may switch the protocol, log in and name it.",
+    since: "6.0.0",
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY],
+    history: &[("6.2.0", "May be called without a version.")],
+    ..CONNECTION
+}
+.runs(hello);
+
+fn hello(call: &mut Call<'_>) -> Result {
+    let mut options = call.options(1);
+    let version = match options.next() {
+        None => None,
+        Some(text) => {
+            const NO_INTEGER: Error = Error::new("ERR Protocol version is not an integer or out of range");
+            match parse_integer(text).ok_or(NO_INTEGER)? {
+                2 => Some(Version::Resp2),
+                3 => Some(Version::Resp3),
+                _ => return Err(error::NOPROTO),
+            }
+        }
+    };
+    while let Some(option) = options.peek() {
+        if options.left() >= 3 && options.takes("AUTH") {
+            let (user, password) = (options.required()?, options.required()?);
+            log_in(call, Some(user), password)?;
+        } else if let Some(name) = options.takes_value("SETNAME") {
+            set_name(call, name)?;
+        } else {
+            let option = String::from_utf8_lossy(option);
+            return Err(Error::text(format!("ERR Syntax error in HELLO option '{option}'")));
+        }
+    }
+    if !call.session.authenticated {
+        return Err(Error::new(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
+             option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
+    }
+    if let Some(version) = version {
+        call.session.set_version(version);
+        call.out().set_version(version);
+    }
+    let id = call.session.id as i64;
+    let out = call.out();
+    out.map(7);
+    out.bulk(b"server");
+    out.bulk(b"redis");
+    out.bulk(b"version");
+    out.bulk(REDIS_VERSION.as_bytes());
+    out.bulk(b"proto");
+    out.integer(if out.is_resp3() { 3 } else { 2 });
+    out.bulk(b"id");
+    out.integer(id);
+    out.bulk(b"mode");
+    out.bulk(b"standalone");
+    out.bulk(b"role");
+    out.bulk(b"master");
+    out.bulk(b"modules");
+    out.array(0);
+    Ok(())
+}
+
+/// Logs the connection in as a user; without a name, as the default user.
+fn log_in(call: &mut Call<'_>, user: Option<&[u8]>, password: &[u8]) -> Result {
+    use mortise_acl::Denied;
+    match call.engine.users.authenticate(user, password) {
+        Ok(()) => {}
+        Err(Denied::WrongPassword) => return Err(error::WRONGPASS),
+        Err(Denied::NoPasswordSet) => {
+            return Err(Error::new(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                 configuration is correct?",
+            ));
+        }
+    }
+    call.session.authenticated = true;
+    let id = call.session.id;
+    if let Some(client) = call.engine.clients.get_mut(id) {
+        client.user = String::from_utf8_lossy(user.unwrap_or(b"default")).into_owned();
+    }
+    Ok(())
+}
+
+const AUTH: Command = Spec {
+    usage: "AUTH [username] password",
+    about: "Logs the connection in.",
+    cost: "O(N), N being the user's passwords",
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY],
+    history: &[("6.0.0", "Takes a user name.")],
+    ages: &[added("username", "6.0.0")],
+    ..CONNECTION
+}
+.runs(auth);
+
+fn auth(call: &mut Call<'_>) -> Result {
+    match call.argc() {
+        2 => log_in(call, None, call.arg(1))?,
+        3 => log_in(call, Some(call.arg(1)), call.arg(2))?,
+        _ => return Err(error::SYNTAX),
+    }
+    call.ok()
+}
+
+const QUIT: Command = Spec {
+    usage: "QUIT",
+    about: "Closes the connection once its replies are sent.",
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
+    arity: Some(-1),
+    ..CONNECTION
+}
+.runs(quit);
+
+fn quit(call: &mut Call<'_>) -> Result {
+    call.session.closing = true;
+    call.ok()
+}
+
+const RESET: Command = Spec {
+    usage: "RESET",
+    about: "Brings the connection back to the state it was opened in.",
+    since: "6.2.0",
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
+    ..CONNECTION
+}
+.runs(reset);
+
+/// Everything but what says who is at the other end: library name and version.
+fn reset(call: &mut Call<'_>) -> Result {
+    let id = call.session.id;
+    watch::forget(call);
+    call.engine.unsubscribe_all(id);
+    let authenticated = call.engine.users.default_needs_no_password();
+    let session = &mut *call.session;
+    session.db = 0;
+    session.set_version(Version::Resp2);
+    session.authenticated = authenticated;
+    session.transaction = None;
+    session.subscriptions = 0;
+    session.no_touch = false;
+    if session.replies != Replies::Skip {
+        session.replies = Replies::On;
+    }
+    if let Some(client) = call.engine.clients.get_mut(id) {
+        client.db = 0;
+        client.user = "default".to_owned();
+        client.name.clear();
+        client.queued = None;
+        client.queued_len = 0;
+        client.no_evict = false;
+        client.no_touch = false;
+    }
+    let out = call.out();
+    out.set_version(Version::Resp2);
+    out.simple("RESET");
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What HSCAN and ZSCAN share: cursor, options, the shape of the reply.
+
+use mortise_sdk::error::{self, Error, Result};
+use mortise_sdk::{args, glob};
+
+use crate::engine::call::Options;
+use crate::resp::output::Output;
+
+/// Elements to visit when COUNT does not say.
+const COUNT_DEFAULT: usize = 10;
+
+const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");
+
+/// A cursor as C's `strtoul` takes it: an empty one is 0, a sign may stand in front, and a negative one wraps.
+pub fn parse_cursor(text: &[u8]) -> Result<u64> {
+    let (negative, digits) = match text {
+        b"" => return Ok(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return Err(INVALID_CURSOR);
+    }
+    let mut cursor = 0u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(INVALID_CURSOR);
+        }
+        let next = cursor.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit - b'0')));
+        cursor = next.ok_or(INVALID_CURSOR)?;
+    }
+    Ok(if negative { cursor.wrapping_neg() } else { cursor })
+}
+
+/// COUNT and MATCH.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanOptions<'a> {
+    /// How many elements to visit, about.
+    pub count: usize,
+    pattern: Option<&'a [u8]>,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// Reads all options that are left.
+    pub fn parse(mut options: Options<'a>) -> Result<ScanOptions<'a>> {
+        let mut parsed = ScanOptions { count: COUNT_DEFAULT, pattern: None };
+        while !options.is_empty() {
+            if let Some(count) = options.takes_value("COUNT") {
+                let count = args::parse_integer(count).ok_or(error::NOT_INTEGER)?;
+                parsed.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(error::SYNTAX)?;
+            } else if let Some(pattern) = options.takes_value("MATCH") {
+                parsed.pattern = (pattern != b"*").then_some(pattern);
+            } else {
+                return Err(error::SYNTAX);
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Whether an element of this name is asked for.
+    pub fn admits(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+    }
+}
+
+/// Answers with the elements that `scan` writes, whose number and next cursor it returns and which stand behind that
+/// cursor.
+pub fn reply(out: &mut Output, scan: impl FnOnce(&mut Output) -> (u64, usize)) {
+    let mut elements = Output::new(out.version());
+    let (cursor, len) = scan(&mut elements);
+    out.array(2);
+    out.bulk(cursor.to_string().as_bytes());
+    out.array(len);
+    out.raw(elements.bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_strtoul_does() {
+        for (text, cursor) in [
+            ("", Some(0)),
+            ("17", Some(17)),
+            ("+17", Some(17)),
+            ("007", Some(7)),
+            ("-1", Some(u64::MAX)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("-", None),
+            ("1x", None),
+            (" 1", None),
+        ] {
+            assert_eq!(parse_cursor(text.as_bytes()).ok(), cursor, "{text:?}");
+        }
+    }
+}

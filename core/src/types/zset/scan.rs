@@ -1,0 +1,179 @@
+//! ZSCAN and ZRANDMEMBER: members in no order that anyone asked for.
+
+use std::collections::HashSet;
+
+use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{ACCESS, RO, Spec, key};
+use mortise_sdk::resp::format_double;
+use mortise_sdk::{Error, Result, args, error};
+
+use super::SORTED_SET;
+use super::results::answer;
+use super::value::{Zset, ZsetRef};
+use crate::engine::call::Call;
+use crate::engine::random::Random;
+use crate::features::Command;
+use crate::resp::output::Output;
+use crate::types::scan_options::{self, ScanOptions};
+
+/// This file's commands.
+pub(super) const COMMANDS: &[Command] = &[ZSCAN, ZRANDMEMBER];
+
+const ZSCAN: Command = Spec {
+    usage: "ZSCAN key cursor:int [MATCH pattern:pattern] [COUNT count:int]",
+    about: "Walks over the members of a sorted set, some in each call.",
+    since: "2.8.0",
+    cost: "O(1) a call, O(N) for all N members",
+    flags: &[READONLY],
+    keys: &[key("key", &[RO, ACCESS])],
+    tips: &["nondeterministic_output"],
+    ..SORTED_SET
+}
+.runs(zscan);
+
+fn zscan(call: &mut Call<'_>) -> Result {
+    let cursor = scan_options::parse_cursor(call.arg(2))?;
+    let options = call.options(3);
+    let (zset, out) = call.read::<Zset>(call.key(1))?;
+    // Redis does not look at the options of a walk over nothing.
+    let Some(zset) = zset else {
+        scan_options::reply(out, |_| (0, 0));
+        return Ok(());
+    };
+    let options = ScanOptions::parse(options)?;
+    scan_options::reply(out, |out| {
+        let mut len = 0;
+        let next = zset.scan(cursor, options.count, &mut |member, score| {
+            if options.admits(member) {
+                out.bulk(member);
+                // A bulk string in RESP3, too.
+                out.bulk(format_double(score).as_bytes());
+                len += 2;
+            }
+        });
+        (next, len)
+    });
+    Ok(())
+}
+
+const ZRANDMEMBER: Command = Spec {
+    usage: "ZRANDMEMBER key [options=<count:int [WITHSCORES]>]",
+    about: "Returns members of a sorted set that chance picks.",
+    since: "6.2.0",
+    cost: "O(N), N being the members returned",
+    flags: &[READONLY],
+    keys: &[key("key", &[RO, ACCESS])],
+    tips: &["nondeterministic_output"],
+    ..SORTED_SET
+}
+.runs(zrandmember);
+
+fn zrandmember(call: &mut Call<'_>) -> Result {
+    let Some(count) = call.args().get(2) else {
+        let mut random = Random::new(call.random());
+        let (zset, out) = call.read::<Zset>(call.key(1))?;
+        let member = zset.and_then(|zset| zset.random(&mut || random.word()));
+        out.bulk_or_null(member.map(|(_, member)| member));
+        return Ok(());
+    };
+    let count = args::parse_integer(count).ok_or(error::NOT_INTEGER)?;
+    if count == i64::MIN {
+        let (min, max) = (-i64::MAX, i64::MAX);
+        return Err(Error::text(format!("ERR value is out of range, value must between {min} and {max}")));
+    }
+    let mut options = call.options(3);
+    let with_scores = options.takes("WITHSCORES");
+    if !options.is_empty() {
+        return Err(error::SYNTAX);
+    }
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    if with_scores && wanted > i64::MAX as usize / 2 || count < 0 && wanted > REPEATED_MAX {
+        return Err(error::OUT_OF_RANGE);
+    }
+    let mut random = Random::new(call.random());
+    let (zset, out) = call.read::<Zset>(call.key(1))?;
+    let Some(zset) = zset.filter(|_| count != 0) else {
+        out.array(0);
+        return Ok(());
+    };
+    if count < 0 {
+        draw_repeatedly(out, zset, wanted, with_scores, &mut random);
+    } else if wanted >= zset.len() {
+        // All of them, in the order in which Redis has them.
+        answer(out, zset.len(), zset.slice(0..zset.len(), true), with_scores);
+    } else {
+        let ranks = distinct_ranks(zset.len(), wanted, &mut random);
+        let mut members = zset.iter();
+        match zset {
+            ZsetRef::Packed(_) => {
+                let mut passed = 0;
+                let members = ranks.iter().filter_map(|rank| {
+                    let skip = rank - passed;
+                    passed = rank + 1;
+                    members.nth(skip)
+                });
+                answer(out, wanted, members, with_scores);
+            }
+            ZsetRef::Table(_) => {
+                answer(out, wanted, ranks.iter().filter_map(|rank| zset.at(*rank)), with_scores);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many members with repetitions are answered at most: what is asked for has no other bound, and stands in memory.
+const REPEATED_MAX: usize = 1 << 24;
+
+fn draw_repeatedly(
+    out: &mut Output,
+    zset: ZsetRef<'_>,
+    count: usize,
+    with_scores: bool,
+    random: &mut Random,
+) {
+    match zset {
+        ZsetRef::Packed(_) => {
+            let members: Vec<(f64, &[u8])> = zset.iter().collect();
+            let draws = (0..count).map(|_| members[random.below(members.len())]);
+            answer(out, count, draws, with_scores);
+        }
+        ZsetRef::Table(_) => {
+            let len = zset.len();
+            answer(out, count, (0..count).filter_map(|_| zset.at(random.below(len))), with_scores);
+        }
+    }
+}
+
+/// So many of `len` ranks, each set of them as likely as any other, in order (Floyd's algorithm).
+fn distinct_ranks(len: usize, count: usize, random: &mut Random) -> Vec<usize> {
+    let mut chosen = HashSet::with_capacity(count);
+    for last in len - count..len {
+        let rank = random.below(last + 1);
+        if !chosen.insert(rank) {
+            chosen.insert(last);
+        }
+    }
+    let mut ranks: Vec<usize> = chosen.into_iter().collect();
+    ranks.sort_unstable();
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distinct_ranks_are_distinct_and_evenly_drawn() {
+        let mut random = Random::new(1);
+        let mut drawn = [0_u32; 10];
+        for _ in 0..4000 {
+            let ranks = distinct_ranks(10, 4, &mut random);
+            assert_eq!(ranks.len(), 4);
+            assert!(ranks.is_sorted_by(|left, right| left < right));
+            ranks.iter().for_each(|rank| drawn[*rank] += 1);
+        }
+        // Expected 1600 each with a deviation of 31.
+        assert!(drawn.iter().all(|count| (1440..1760).contains(count)), "{drawn:?}");
+    }
+}
