@@ -1,2 +1,35 @@
-test:
-	cargo test
+# The two verbs of the README, and what else there is. CARGO_TARGET_DIR is obeyed.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+RELEASE := $(TARGET)/release
+MODULES := $(notdir $(wildcard modules/*))
+ARGS ?=
+
+.PHONY: run test test-long lint bench prepare
+
+# Builds the server and its modules, and starts it with all of them. ARGS: a configuration file, --directive value …
+run:
+	cargo build --release -p mortise-core $(MODULES:%=-p mortise-%)
+	$(RELEASE)/mortise-server $(ARGS) $(MODULES:%=--loadmodule $(RELEASE)/libmortise_%.so)
+
+# Everything that takes less than twenty minutes on two cores; installs what it needs.
+test: prepare lint
+	cargo test --workspace
+
+# What takes longer: the fuzzer of the request parser.
+test-long: test
+	tests/fuzz/run.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+prepare:
+	tests/prepare.sh
+
+# Mortise beside redis-server, in turns. BENCH: options of `mortise-bench compare`, such as "--only get,set".
+bench:
+	cargo build --release -p mortise-core -p mortise-hello -p mortise-benches
+	$(RELEASE)/mortise-bench compare \
+		--server 'redis=redis-server --port {port} --dir {dir} --save "" --appendonly no' \
+		--server 'mortise=$(RELEASE)/mortise-server --port {port} --dir {dir} --save "" --loadmodule $(RELEASE)/libmortise_hello.so' \
+		--json $(TARGET)/bench.json $(BENCH)

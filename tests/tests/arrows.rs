@@ -43,6 +43,12 @@ const ARROWS: &[Arrow] = &[
             "triomphe",
         ],
     },
+    Arrow {
+        package: "mortise-module-fixtures",
+        folder: "tests/fixtures/modules",
+        knows: &["mortise-sdk"],
+        takes: &[],
+    },
     Arrow { package: "mortise-tests", folder: "tests", knows: &["mortise-core", "mortise-sdk"], takes: &[] },
     Arrow {
         package: "mortise-benches",

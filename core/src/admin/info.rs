@@ -105,8 +105,27 @@ impl Wanted {
         sections.sort_by_key(|section| {
             ORDER.iter().position(|(name, _)| *name == section.name).unwrap_or(usize::MAX)
         });
-        let sections: Vec<_> = sections.iter().map(|section| show(section, engine)).collect();
+        let mut sections: Vec<_> = sections.iter().map(|section| show(section, engine)).collect();
+        sections.extend(self.of_modules(engine));
         sections.join("\r\n")
+    }
+
+    /// The modules' own sections, which are shown by their names, with the list of modules, and with everything.
+    fn of_modules(&self, engine: &Engine) -> Vec<String> {
+        let wants = |name: &str| self.names.iter().any(|wanted| wanted == name);
+        let wants_all = self.everything || wants("modules");
+        if !wants_all && self.names.is_empty() {
+            return Vec::new();
+        }
+        let of_module = |name: &str| name.split_once('_').is_some_and(|(module, _)| wants(module));
+        let sections = engine.modules.sections().into_iter();
+        let wanted = sections.filter(|(name, _)| wants_all || wants(&name.to_ascii_lowercase()) || of_module(name));
+        wanted
+            .map(|(name, lines)| {
+                let lines: String = lines.iter().map(|(field, value)| format!("{field}:{value}\r\n")).collect();
+                format!("# {name}\r\n{lines}")
+            })
+            .collect()
     }
 }
 

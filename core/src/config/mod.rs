@@ -107,6 +107,21 @@ impl<C> Row<C> {
     }
 }
 
+impl<C> Clone for Row<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Row::Own(directive) => Row::Own(directive),
+            Row::External(external) => Row::External(external.clone()),
+        }
+    }
+}
+
+impl<C> Clone for Directives<C> {
+    fn clone(&self) -> Self {
+        Directives { rows: self.rows.clone(), by_name: self.by_name.clone() }
+    }
+}
+
 impl<C> Default for Directives<C> {
     fn default() -> Self {
         Directives { rows: Vec::new(), by_name: HashMap::new() }
@@ -318,7 +333,7 @@ macro_rules! parts {
         $(#[$head])*
         #[derive(Clone, Default)]
         $vis struct $Config {
-            $( $(#[$doc])* pub $part: $Part, )*
+            $( $(#[$doc])* #[doc = concat!("Settings of ", stringify!($part), ".")] pub $part: $Part, )*
         }
         $(
             impl AsRef<$Part> for $Config {

@@ -83,6 +83,8 @@ pub struct Engine {
     pub rim: Box<dyn Rim>,
     /// Commands, as a snapshot that is replaced as a whole.
     pub registry: Arc<Registry>,
+    /// Loaded modules.
+    pub modules: crate::modules::Modules,
     /// Counters.
     pub stats: Stats,
     /// Slow calls.
@@ -161,6 +163,7 @@ impl Engine {
             directives: Arc::default(),
             rim: Box::new(NoRim),
             registry,
+            modules: Default::default(),
             stats: Stats::default(),
             slowlog: Default::default(),
             unit: Unit::default(),
@@ -272,7 +275,7 @@ impl Engine {
         if self.remove_key(space, db, key, "expired", event::EXPIRED) {
             self.stats.expired_keys += 1;
             let word: &[u8] = if self.config.keyspace.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
-            self.unit.say_words(space, db, &[word, key.bytes]);
+            self.unit.say_expired(space, db, &[word, key.bytes]);
             // Said above; the command that met the key has not changed anything by that.
             self.unit.dirty = dirty;
         }

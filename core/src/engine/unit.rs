@@ -49,6 +49,8 @@ pub struct Unit {
     pub mask: EventClass,
     /// Whether anybody reads the stream.
     pub streaming: bool,
+    /// How deep in commands that modules invoke: what these do is propagated by the module's command.
+    pub invoked: u32,
     changes: Vec<Change>,
     keys: Vec<u8>,
     said: Vec<Propagated>,
@@ -108,13 +110,20 @@ impl Unit {
 
     /// Puts a command into the stream.
     pub fn say(&mut self, space: SpaceId, db: u32, args: Args<'_>) {
-        if self.streaming {
+        if self.streaming && self.invoked == 0 {
             self.said.push(Propagated { space, db, args: args.to_owned() });
         }
     }
 
     /// Puts a command of given words into the stream.
     pub fn say_words(&mut self, space: SpaceId, db: u32, words: &[&[u8]]) {
+        if self.invoked == 0 {
+            self.say_expired(space, db, words);
+        }
+    }
+
+    /// The same for a key that was met when it had expired, which no other command says.
+    pub fn say_expired(&mut self, space: SpaceId, db: u32, words: &[&[u8]]) {
         if self.streaming {
             self.said.push(Propagated { space, db, args: OwnedArgs::new(words.iter().copied()) });
         }

@@ -22,6 +22,7 @@ use crate::engine::registry::Registry;
 use crate::engine::settle::StreamReader;
 use crate::engine::{Engine, Process};
 use crate::features;
+use crate::modules;
 
 /// What a server is started with: lines of configuration, understood and found right.
 pub struct Settings {
@@ -124,7 +125,7 @@ impl Server {
             config_file: config_file.map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
         };
         tracing::warn!("Server initialized");
-        load_modules(&mut engine, &loaded)?;
+        modules::load_at_start(&mut engine, &loaded)?;
 
         let fatal =
             |error: std::io::Error| Fatal::new(format!("Can't start a thread: {}", error_text(&error)));
@@ -303,14 +304,6 @@ fn warn_of_backlog(backlog: u32) {
             "WARNING: The TCP backlog setting of {backlog} cannot be enforced because {FILE} is set to the lower value \
              of {most}."
         );
-    }
-}
-
-/// Loads the modules that the configuration names, and gives them their settings.
-fn load_modules(_engine: &mut Engine, loaded: &Loaded) -> Result<(), Fatal> {
-    match loaded.modules.first().or(loaded.module_settings.first()) {
-        Some(line) => Err(Fatal::at(line, "Mortise does not load modules yet")),
-        None => Ok(()),
     }
 }
 

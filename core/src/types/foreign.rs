@@ -6,16 +6,24 @@ use std::sync::Arc;
 pub trait ForeignType: Send + Sync {
     /// The type's name, as TYPE shows it.
     fn name(&self) -> &str;
+    /// The version of the saved form.
+    fn version(&self) -> u32;
     /// A copy of a value; `None` if the type cannot be copied.
     fn copy(&self, value: u64) -> Option<u64>;
     /// Frees a value.
     fn free(&self, value: u64);
     /// Bytes that a value takes.
     fn memory(&self, value: u64) -> usize;
+    /// How many elements a value has.
+    fn len(&self, value: u64) -> usize;
     /// How many steps it takes to free it.
     fn free_effort(&self, value: u64) -> usize;
+    /// Whether nothing is left of a value, so that its key goes.
+    fn is_gone(&self, value: u64) -> bool;
     /// A value as bytes, for digests and files.
     fn save(&self, value: u64) -> Vec<u8>;
+    /// A value from what a version of the type saved, or why there can be none.
+    fn load(&self, bytes: &[u8], version: u32) -> Result<u64, String>;
 }
 
 /// A module's value: its type, and the handle by which the module knows it.
@@ -49,6 +57,16 @@ impl Foreign {
     pub fn share(&self) -> Option<Foreign> {
         let handle = self.of.copy(self.handle)?;
         Some(Foreign { of: self.of.clone(), handle })
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.of.len(self.handle)
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_empty(&self) -> bool {
+        self.of.is_gone(self.handle)
     }
 
     /// Bytes.

@@ -1,0 +1,419 @@
+//! The server's side of the border: the functions that modules call, and calls of theirs.
+//!
+//! A module's function gets a context: the address of the [`Frame`] of the call that it belongs to. The frame outlives
+//! the module's function, the module gives the context back unchanged and on the same thread, and asks for one thing at a
+//! time; so each of the server's functions has the frame to itself. These are rules of the border, which the SDK keeps.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ptr;
+
+use mortise_sdk::abi::host::HostRef;
+use mortise_sdk::abi::module::Call as AbiCall;
+use mortise_sdk::abi::{
+    Access, Context, Feature, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Slice, Status,
+    Stored, TypeId,
+};
+use mortise_sdk::declare::flags;
+use mortise_sdk::error::{Error, Result};
+
+use super::Module;
+use super::values::ModuleValue;
+use crate::engine::Caller;
+use crate::engine::args::{Args, OwnedArgs};
+use crate::engine::call::{Call, Key};
+use crate::engine::dispatch::Asked;
+use crate::engine::registry::Lookup;
+use crate::keyspace::entry::NewValue;
+use crate::types::Object;
+
+/// How deep modules may invoke commands that invoke commands.
+const INVOKED_MAX: u32 = 16;
+
+/// Text of a declaration. It lives as long as the library, which is never unmapped.
+pub(super) fn text(bytes: Slice<'static>) -> std::result::Result<&'static str, String> {
+    std::str::from_utf8(bytes.get()).map_err(|_| "declares what is no text".to_owned())
+}
+
+// ---- the module's functions
+
+/// How a module's function failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// With an error.
+    Error(String),
+    /// With a panic.
+    Panicked,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(text) => f.write_str(text),
+            Failure::Panicked => f.write_str("it panicked"),
+        }
+    }
+}
+
+/// A module's functions. Handles are those of values of the type at that place, which the module gave and which have
+/// not been freed.
+#[derive(Clone, Copy)]
+pub(super) struct Table(ModuleRef);
+
+fn copied(outcome: Outcome) -> std::result::Result<Vec<u8>, Failure> {
+    // SAFETY: copied at once, before the module is entered again.
+    let bytes = unsafe { outcome.bytes() };
+    match outcome.status {
+        Status::OK => Ok(bytes.to_vec()),
+        Status::ERROR => Err(Failure::Error(String::from_utf8_lossy(bytes).into_owned())),
+        _ => Err(Failure::Panicked),
+    }
+}
+
+fn copied_text(outcome: Outcome) -> std::result::Result<String, Failure> {
+    copied(outcome).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+// SAFETY (of each block below): the table was checked when the library was loaded, which is never unmapped; slices hold
+// for the call; handles are as the type says.
+impl Table {
+    pub(super) fn new(table: ModuleRef) -> Table {
+        Table(table)
+    }
+
+    pub(super) fn start(self, args: &[&[u8]]) -> std::result::Result<(), Failure> {
+        let args: Vec<_> = args.iter().map(|arg| Slice::new(arg)).collect();
+        // SAFETY: see above.
+        copied(unsafe { self.0.start()(host(), List::new(&args)) }).map(drop)
+    }
+
+    pub(super) fn describe(self) -> Feature<'static> {
+        self.0.describe()()
+    }
+
+    pub(super) fn stop(self) -> std::result::Result<(), Failure> {
+        copied(self.0.stop()()).map(drop)
+    }
+
+    pub(super) fn show(self, directive: u32, default: bool) -> std::result::Result<String, Failure> {
+        copied_text(self.0.show()(directive, default))
+    }
+
+    pub(super) fn set(self, directive: u32, value: &str) -> std::result::Result<(), Failure> {
+        // SAFETY: see above.
+        copied(unsafe { self.0.set()(directive, Slice::text(value)) }).map(drop)
+    }
+
+    /// Tells section, field and value of each line of INFO.
+    pub(super) fn info(self, mut line: impl FnMut(&str, &str, &str)) {
+        type Line<'a> = &'a mut dyn FnMut(&str, &str, &str);
+        unsafe extern "C" fn tell(context: Context, section: Slice<'_>, field: Slice<'_>, value: Slice<'_>) {
+            // SAFETY: the context is the address of `line` below, which nobody else uses meanwhile.
+            let line = unsafe { &mut *context.0.cast::<Line<'_>>() };
+            let text = |slice: Slice<'_>| String::from_utf8_lossy(slice.get()).replace(['\r', '\n'], " ");
+            line(&text(section), &text(field), &text(value));
+        }
+        let mut line: Line<'_> = &mut line;
+        let sink = InfoSink { context: Context(ptr::from_mut(&mut line).cast()), line: tell };
+        // SAFETY: see above; the sink holds for the call.
+        let _ = copied(unsafe { self.0.info()(sink) });
+    }
+
+    pub(super) fn copy(self, place: u32, handle: Handle) -> Option<Handle> {
+        // SAFETY: see above.
+        Some(unsafe { self.0.copy()(place, handle) }).filter(|copy| *copy != 0)
+    }
+
+    pub(super) fn free(self, place: u32, handle: Handle) {
+        // SAFETY: see above; the handle is not used again.
+        unsafe { self.0.free()(place, handle) }
+    }
+
+    pub(super) fn memory(self, place: u32, handle: Handle) -> usize {
+        // SAFETY: see above.
+        unsafe { self.0.memory()(place, handle) }
+    }
+
+    pub(super) fn len(self, place: u32, handle: Handle) -> usize {
+        // SAFETY: see above.
+        unsafe { self.0.len()(place, handle) }
+    }
+
+    pub(super) fn free_effort(self, place: u32, handle: Handle) -> usize {
+        // SAFETY: see above.
+        unsafe { self.0.free_effort()(place, handle) }
+    }
+
+    pub(super) fn is_gone(self, place: u32, handle: Handle) -> bool {
+        // SAFETY: see above.
+        unsafe { self.0.is_gone()(place, handle) }
+    }
+
+    pub(super) fn save(self, place: u32, handle: Handle) -> std::result::Result<Vec<u8>, Failure> {
+        // SAFETY: see above.
+        copied(unsafe { self.0.save()(place, handle) })
+    }
+
+    pub(super) fn load(self, place: u32, bytes: &[u8], version: u32) -> std::result::Result<Handle, Failure> {
+        // SAFETY: see above.
+        let handle = copied(unsafe { self.0.load()(place, Slice::new(bytes), version) })?;
+        let handle = handle.try_into().map_err(|_| Failure::Error("the module gave no value".to_owned()))?;
+        Ok(Handle::from_ne_bytes(handle))
+    }
+}
+
+// ---- a command
+
+/// What a call's context is the address of.
+struct Frame<'a, 'c> {
+    module: &'a Module,
+    call: &'a mut Call<'c>,
+    /// The reply of the command that was invoked last.
+    reply: Vec<u8>,
+}
+
+/// Runs a module's command: one crossing, and a copy of its reply.
+#[inline]
+pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result {
+    const FEW: usize = 8;
+    let args: Args<'_> = call.args();
+    let (mut few, many);
+    let args: &[Slice<'_>] = if args.len() <= FEW {
+        few = [const { Slice::new(b"") }; FEW];
+        few.iter_mut().zip(args.iter()).for_each(|(to, arg)| *to = Slice::new(arg));
+        &few[..args.len()]
+    } else {
+        many = args.iter().map(Slice::new).collect::<Vec<_>>();
+        &many
+    };
+    let (now_ms, resp) = (call.now_ms(), if call.out().is_resp3() { 3 } else { 2 });
+    let mut frame = Frame { module, call, reply: Vec::new() };
+    let view =
+        AbiCall { context: Context(ptr::from_mut(&mut frame).cast()), args: List::new(args), now_ms, resp };
+    // SAFETY: the table was checked when the library was loaded; all that `view` refers to holds for the call.
+    let outcome = unsafe { module.table.0.run()(&view, command) };
+    // SAFETY: used before the module is entered again.
+    let bytes = unsafe { outcome.bytes() };
+    let call = frame.call;
+    match outcome.status {
+        Status::OK if bytes.is_empty() => {
+            Err(Error::text(format!("ERR module '{}' gave no reply", module.name)))
+        }
+        Status::OK => {
+            call.out().raw(bytes);
+            Ok(())
+        }
+        Status::ERROR => Err(Error::text(String::from_utf8_lossy(bytes))),
+        _ => Err(module.panicked(&call.command.name)),
+    }
+}
+
+// ---- the server's functions
+
+/// The table that every module is given.
+fn host() -> HostRef {
+    use mortise_sdk::abi::host::table;
+    static HOST: table::Static = table::of(Host {
+        random,
+        find,
+        touch,
+        changed,
+        put,
+        exists,
+        remove,
+        deadline,
+        set_deadline,
+        invoke,
+        propagates,
+        log,
+    });
+    HOST.get()
+}
+
+/// The frame that a context is the address of.
+///
+/// # Safety
+///
+/// The context came from `run`, whose frame is still there, and nobody else uses the frame meanwhile.
+unsafe fn frame<'a>(context: Context) -> &'a mut Frame<'a, 'a> {
+    // SAFETY: the caller's promise.
+    unsafe { &mut *context.0.cast::<Frame<'a, 'a>>() }
+}
+
+/// The key, with its hash: the first key's is known.
+fn key<'a>(call: &Call<'_>, bytes: Slice<'a>) -> Key<'a> {
+    let bytes = bytes.get();
+    if let Some(first) = call.command.first_key()
+        && first < call.argc()
+        && ptr::eq(call.arg(first), bytes)
+    {
+        return Key { bytes, hash: call.key(first).hash };
+    }
+    Key::new(bytes)
+}
+
+/// The name of an event. It lives as long as the library, which is never unmapped.
+fn event(name: Slice<'static>) -> &'static str {
+    std::str::from_utf8(name.get()).unwrap_or("module")
+}
+
+// SAFETY (of each call of `frame` below): the rules at the head of this file.
+
+unsafe extern "C" fn random(context: Context) -> u64 {
+    // SAFETY: see above.
+    let frame = unsafe { frame(context) };
+    frame.call.random()
+}
+
+unsafe extern "C" fn find(context: Context, name: Slice<'_>, id: TypeId, access: Access) -> Stored {
+    const NOT: fn(Found) -> Stored = |found| Stored { found, handle: 0 };
+    // SAFETY: see above.
+    let Frame { module, call, .. } = unsafe { frame(context) };
+    let Some(of) = module.data_type(id) else { return NOT(Found::UNDECLARED) };
+    let key = key(call, name);
+    let stored = |value: &crate::types::foreign::Foreign| match of.is_of(value) {
+        true => Stored { found: Found::VALUE, handle: value.handle() },
+        false => NOT(Found::OTHER_TYPE),
+    };
+    if access == Access::READ {
+        return match call.read::<ModuleValue>(key) {
+            Ok((Some(value), _)) => stored(value),
+            Ok((None, _)) => NOT(Found::NOTHING),
+            Err(_) => NOT(Found::OTHER_TYPE),
+        };
+    }
+    match call.edit::<ModuleValue>(key) {
+        Ok(Some(edit)) => stored(edit.view()),
+        Ok(None) => NOT(Found::NOTHING),
+        Err(_) => NOT(Found::OTHER_TYPE),
+    }
+}
+
+unsafe extern "C" fn touch(context: Context, name: Slice<'_>) {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let key = key(call, name);
+    let (db, door) = call.db();
+    if let Some(mut edit) = db.edit(door, key.hash, key.bytes) {
+        edit.open();
+    }
+}
+
+unsafe extern "C" fn changed(context: Context, name: Slice<'_>, what: Slice<'static>) {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let key = key(call, name);
+    if what.get().is_empty() {
+        // The module's author forgot the event; the change is propagated all the same.
+        call.engine.unit.dirty += 1;
+    } else if let Ok(Some(edit)) = call.edit::<ModuleValue>(key) {
+        edit.changed(event(what));
+    }
+}
+
+unsafe extern "C" fn put(
+    context: Context,
+    name: Slice<'_>,
+    id: TypeId,
+    handle: Handle,
+    what: Slice<'static>,
+) {
+    // SAFETY: see above.
+    let Frame { module, call, .. } = unsafe { frame(context) };
+    // The SDK puts values of declared types only; of another nothing is known, so it can only be let go of.
+    let Some(of) = module.data_type(id) else { return };
+    let value = Object::Foreign(of.clone().adopt(handle));
+    let key = key(call, name);
+    call.put::<ModuleValue>(key, NewValue::Object(Box::new(value)), false).changed(event(what));
+}
+
+unsafe extern "C" fn exists(context: Context, name: Slice<'_>) -> bool {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let key = key(call, name);
+    call.exists(key)
+}
+
+unsafe extern "C" fn remove(context: Context, name: Slice<'_>, what: Slice<'static>) -> bool {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let key = key(call, name);
+    call.remove(key, event(what))
+}
+
+unsafe extern "C" fn deadline(context: Context, name: Slice<'_>) -> i64 {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let key = key(call, name);
+    call.peek(key).map_or(-2, |entry| entry.deadline().unwrap_or(-1))
+}
+
+unsafe extern "C" fn set_deadline(context: Context, name: Slice<'_>, at: i64, what: Slice<'static>) -> bool {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let key = key(call, name);
+    call.set_deadline(key, (at >= 0).then_some(at), event(what))
+}
+
+unsafe extern "C" fn invoke(context: Context, words: List<'_, Slice<'_>>) -> Slice<'static> {
+    // SAFETY: see above.
+    let Frame { call, reply, .. } = unsafe { frame(context) };
+    *reply = invoked(call, words);
+    // SAFETY: by the border's rules the module uses the reply before its next request, and the frame keeps it so long.
+    Slice::new(unsafe { std::slice::from_raw_parts(reply.as_ptr(), reply.len()) })
+}
+
+/// The encoded reply of a command that a module invokes.
+fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
+    let words = OwnedArgs::new(words.get().iter().map(|word| word.get()));
+    let words = words.view();
+    let registry = call.registry.clone();
+    let name = || String::from_utf8_lossy(words.get(0).unwrap_or_default()).into_owned();
+    let refusal = match registry.find(words) {
+        Lookup::Found(command) if !command.facts.accepts(words.len()) => {
+            format!("ERR wrong number of arguments for '{}' command", command.name)
+        }
+        Lookup::Found(command) if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) => {
+            format!("ERR a module cannot invoke '{}'", command.name)
+        }
+        Lookup::Found(_) if call.engine.unit.invoked >= INVOKED_MAX => {
+            "ERR commands of modules invoke each other too deeply".to_owned()
+        }
+        Lookup::Found(command) => {
+            let mark = call.out().mark();
+            let caller = if call.caller() == Caller::Journal { Caller::Journal } else { Caller::Module };
+            call.engine.unit.invoked += 1;
+            call.execute(Asked::new(&command, words), caller);
+            call.engine.unit.invoked -= 1;
+            let reply = call.out().bytes()[mark..].to_vec();
+            call.out().rollback(mark);
+            return reply;
+        }
+        Lookup::Unknown | Lookup::UnknownSubcommand(_) => format!("ERR unknown command '{}'", name()),
+    };
+    let mut reply = Vec::new();
+    mortise_sdk::resp::encode::error(&mut reply, &refusal);
+    reply
+}
+
+unsafe extern "C" fn propagates(context: Context, words: List<'_, Slice<'_>>) {
+    // SAFETY: see above.
+    let Frame { call, .. } = unsafe { frame(context) };
+    let words: Vec<&[u8]> = words.get().iter().map(|word| word.get()).collect();
+    if words.is_empty() {
+        call.propagates_nothing();
+    } else {
+        call.propagates(&words);
+    }
+}
+
+unsafe extern "C" fn log(level: Level, line: Slice<'_>) {
+    let line = String::from_utf8_lossy(line.get());
+    match level {
+        Level::DEBUG => tracing::trace!("{line}"),
+        Level::VERBOSE => tracing::debug!("{line}"),
+        Level::NOTICE => tracing::info!("{line}"),
+        _ => tracing::warn!("{line}"),
+    }
+}
