@@ -10,6 +10,7 @@ pub mod reply;
 pub mod runner;
 pub mod script;
 pub mod server;
+pub mod shadow;
 pub mod source;
 pub mod suite;
 pub mod tempdir;

@@ -10,6 +10,7 @@ use crate::reference::Reference;
 use crate::runner::{Mode, Observed, Outcome, Runner};
 use crate::script::{Action, Awaited, Expectation, Script, Step};
 use crate::server::{self, Server};
+use crate::shadow::Shadowed;
 use crate::source;
 
 /// Whom the scripts are run against.
@@ -46,6 +47,45 @@ impl Target {
     }
 }
 
+/// The server that most scripts share.
+enum Shared {
+    /// Mortise in this process, with a shadow that follows its stream.
+    Shadowed(Shadowed),
+    /// A process of its own.
+    Child(Server),
+    /// It was running before.
+    Running(SocketAddr),
+}
+
+impl Shared {
+    /// A binary that `MORTISE_SERVER` names is run as a process, and so is a reference.
+    fn start(target: &Target) -> Result<Shared, String> {
+        if matches!(target, Target::Mortise) && env::var_os("MORTISE_SERVER").is_none() {
+            return Shadowed::start("bind 127.0.0.1\nsave \"\"\n").map(Shared::Shadowed);
+        }
+        match target.start(&[])? {
+            Some(server) => Ok(Shared::Child(server)),
+            None => target.running().map(Shared::Running).ok_or_else(|| "no server".to_owned()),
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Shared::Shadowed(server) => server.address(),
+            Shared::Child(server) => server.address(),
+            Shared::Running(address) => *address,
+        }
+    }
+
+    /// How the stream of changes and the data disagree.
+    fn difference(&self) -> Option<String> {
+        match self {
+            Shared::Shadowed(server) => server.difference(),
+            _ => None,
+        }
+    }
+}
+
 /// Where the scripts of a package lie.
 pub fn scripts_folder() -> PathBuf {
     source::workspace_root().join("tests/scripts")
@@ -63,9 +103,8 @@ pub fn run(folder: &Path, target: &Target) {
     paths.retain(|path| filter.split(',').any(|part| path.to_string_lossy().contains(part)));
     assert!(!paths.is_empty(), "no script in {} has {filter:?} in its name", folder.display());
 
-    let shared = target.start(&[]).unwrap_or_else(|error| panic!("the server does not start: {error}"));
-    let address = shared.as_ref().map(Server::address).or_else(|| target.running());
-    let address = address.expect("a server that was not started runs already");
+    let shared = Shared::start(target).unwrap_or_else(|error| panic!("the server does not start: {error}"));
+    let address = shared.address();
     let mut problems = Vec::new();
     let mut runs = 0;
     for path in &paths {
@@ -76,16 +115,14 @@ pub fn run(folder: &Path, target: &Target) {
             }
             Err(error) => problems.push(format!("{}: {error}", path.display())),
         }
+        problems.extend(shared.difference().map(|difference| format!("{}: {difference}", path.display())));
     }
-    let log = shared.map(|server| server.log()).unwrap_or_default();
-    let tail: Vec<&str> = log.lines().rev().take(5).collect();
     assert!(
         problems.is_empty(),
-        "\n{}\n\n{} problems in {} files ({runs} runs). The server's last words, backwards:\n{}",
+        "\n{}\n\n{} problems in {} files ({runs} runs)",
         problems.join("\n\n"),
         problems.len(),
         paths.len(),
-        tail.join("\n")
     );
     println!("{} files, {runs} runs", paths.len());
 }

@@ -17,7 +17,7 @@ struct Arrow {
 const ARROWS: &[Arrow] = &[
     Arrow { package: "mortise-abi", folder: "modules-sdk/abi", knows: &[], takes: &["abi_stable"] },
     Arrow { package: "mortise-sdk", folder: "modules-sdk", knows: &["mortise-abi"], takes: &["bytes"] },
-    Arrow { package: "mortise-acl", folder: "acl", knows: &["mortise-sdk"], takes: &["argon2"] },
+    Arrow { package: "mortise-acl", folder: "acl", knows: &["mortise-sdk"], takes: &["argon2", "sha2"] },
     Arrow { package: "mortise-tls", folder: "tls", knows: &[], takes: &["rustls", "bytes"] },
     Arrow {
         package: "mortise-scripting",
@@ -33,9 +33,15 @@ const ARROWS: &[Arrow] = &[
             "bytes",
             "corosensei",
             "foldhash",
+            "glob",
             "hdrhistogram",
+            "jiff",
             "libloading",
+            "nix",
             "parking_lot",
+            "sha1",
+            "socket2",
+            "tikv-jemalloc-ctl",
             "tikv-jemallocator",
             "tokio",
             "tracing",
@@ -54,7 +60,7 @@ const ARROWS: &[Arrow] = &[
         package: "mortise-benches",
         folder: "benches",
         knows: &["mortise-core", "mortise-sdk"],
-        takes: &["hdrhistogram"],
+        takes: &["hdrhistogram", "lexopt", "mio", "serde_json"],
     },
 ];
 

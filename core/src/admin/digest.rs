@@ -97,6 +97,13 @@ fn mix(digest: &mut Digest, data: &[u8]) {
     *digest = Sha1::digest(*digest).into();
 }
 
+impl crate::engine::Engine {
+    /// The digest of all data, as DEBUG DIGEST shows it: equal for equal data, whatever its encoding.
+    pub fn digest(&self) -> String {
+        hex(of_space(&self.keyspace, SpaceId::FIRST))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

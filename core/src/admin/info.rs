@@ -119,10 +119,12 @@ impl Wanted {
         }
         let of_module = |name: &str| name.split_once('_').is_some_and(|(module, _)| wants(module));
         let sections = engine.modules.sections().into_iter();
-        let wanted = sections.filter(|(name, _)| wants_all || wants(&name.to_ascii_lowercase()) || of_module(name));
+        let wanted =
+            sections.filter(|(name, _)| wants_all || wants(&name.to_ascii_lowercase()) || of_module(name));
         wanted
             .map(|(name, lines)| {
-                let lines: String = lines.iter().map(|(field, value)| format!("{field}:{value}\r\n")).collect();
+                let lines: String =
+                    lines.iter().map(|(field, value)| format!("{field}:{value}\r\n")).collect();
                 format!("# {name}\r\n{lines}")
             })
             .collect()

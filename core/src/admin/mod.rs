@@ -47,8 +47,12 @@ pub const FEATURE: Feature = Feature {
 };
 
 /// DEBUG.
-pub const DEBUG: Feature =
-    Feature { name: "debug", commands: &[debug::COMMANDS], config: DebugConfig::directives(), ..Feature::EMPTY };
+pub const DEBUG: Feature = Feature {
+    name: "debug",
+    commands: &[debug::COMMANDS],
+    config: DebugConfig::directives(),
+    ..Feature::EMPTY
+};
 
 config! {
     /// The slow log and latency statistics.

@@ -69,8 +69,8 @@ fn accepted<C>(directive: &Directive<C>) -> Option<String> {
 mod tests {
     use super::super::file::{Source, parse};
     use super::super::tests::{Config, NetConfig, ValueConfig, directives};
-    use crate::features::FEATURES;
     use super::*;
+    use crate::features::FEATURES;
 
     fn generated() -> String {
         redis_conf::<Config>(&[("network", NetConfig::directives()), ("values", ValueConfig::directives())])

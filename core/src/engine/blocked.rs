@@ -228,7 +228,9 @@ impl Engine {
             self.blocked.waits.iter().filter(|(_, wait)| wait.paused).map(|(id, _)| *id).collect();
         for id in paused {
             let Some(wait) = self.unpark(id) else { continue };
-            let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else { continue };
+            let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else {
+                continue;
+            };
             let replies = session.replies;
             let mut out = Output::new(session.version);
             let asked = super::dispatch::Asked::new(&command, wait.args.view());

@@ -173,6 +173,10 @@ impl Engine {
             // It was killed while it waited for its turn.
             return (batch.len(), Stop::Closes);
         }
+        if !Arc::ptr_eq(registry, &self.registry) {
+            // Looked up before the commands changed.
+            return (0, Stop::Stale);
+        }
         self.refresh_clock();
         session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
         self.current = Some(session.id);
@@ -250,6 +254,11 @@ impl Engine {
         asked: Asked<'_>,
         out: &mut Output,
     ) -> Option<Box<Wait>> {
+        if self.config.keyspace.maxmemory.0 > 0 {
+            self.make_room();
+        } else {
+            self.out_of_memory = false;
+        }
         match self.admit(session, asked.command, asked.args) {
             Admission::Run => self.execute(session, registry, asked, out, Caller::Client),
             Admission::Queue => {
@@ -259,7 +268,8 @@ impl Engine {
             Admission::Pause => Some(self.pause(session, registry, asked)),
             Admission::Refuse(error) => {
                 self.stats.refused(asked.command.index);
-                let error = if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
+                let error =
+                    if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
                 self.refuse(session, &error, out)
             }
         }

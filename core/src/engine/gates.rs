@@ -28,6 +28,7 @@ impl Engine {
             .or_else(|| self.protected(session, command))
             .or_else(|| self.authenticated(session, command))
             .or_else(|| in_transaction(session, command))
+            .or_else(|| self.memory(session, command))
             .or_else(|| subscriber_mode(session, command))
             .or_else(|| self.loading(command));
         if let Some(error) = refusal {
@@ -70,6 +71,11 @@ impl Engine {
     #[inline(always)]
     fn authenticated(&self, session: &Session, command: &Command) -> Option<Error> {
         authenticated(session, command).filter(|_| !self.users.default_needs_no_password())
+    }
+
+    #[inline(always)]
+    fn memory(&self, session: &Session, command: &Command) -> Option<Error> {
+        self.lacks_memory(session, command).then_some(error::OOM)
     }
 
     #[inline(always)]

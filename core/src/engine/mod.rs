@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod edit;
 pub mod event;
 pub mod gates;
+mod memory;
 pub mod outbox;
 pub mod random;
 pub mod registry;
@@ -99,6 +100,8 @@ pub struct Engine {
     pub clock24: AccessClock,
     /// Whether a file is being loaded.
     pub loading: bool,
+    /// More memory is used than `maxmemory` allows, and nothing can be evicted.
+    pub(crate) out_of_memory: bool,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// What the rim adds to it: facts about the process that INFO shows.
@@ -171,6 +174,7 @@ impl Engine {
             now_ms: 0,
             clock24: AccessClock::default(),
             loading: false,
+            out_of_memory: false,
             active_expire: true,
             process: Process::default(),
             usage: Default::default(),

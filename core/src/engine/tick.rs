@@ -17,6 +17,7 @@ impl Engine {
             self.expire_actively(period_ms);
             self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
         }
+        self.keep_within_limit();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
             self.sample();

@@ -54,8 +54,8 @@ pub(super) const MEMORY: Section = Section {
         field("used_memory_functions", "Memory of functions.", never),
         field("used_memory_scripts", "Memory of scripts and functions.", never),
         field("used_memory_scripts_human", "The same for people.", |_| human(0)),
-        field("maxmemory", "The limit of memory; zero means none.", never),
-        field("maxmemory_human", "The same for people.", |_| human(0)),
+        field("maxmemory", "The limit of memory; zero means none.", |e| e.config.keyspace.maxmemory.0.into()),
+        field("maxmemory_human", "The same for people.", |e| human(e.config.keyspace.maxmemory.0 as u64)),
         field("maxmemory_policy", "What to evict when memory is short.", |e| {
             e.config.keyspace.maxmemory_policy.name().into()
         }),

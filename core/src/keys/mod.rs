@@ -6,6 +6,7 @@ mod naming;
 mod object;
 pub mod scan;
 
+use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::{config, setting_enum};
 
 use crate::features::Feature;
@@ -42,6 +43,22 @@ setting_enum! {
 }
 
 impl EvictionPolicy {
+    /// Whether only keys with a deadline go.
+    pub fn needs_deadline(self) -> bool {
+        matches!(
+            self,
+            EvictionPolicy::VolatileLru
+                | EvictionPolicy::VolatileLfu
+                | EvictionPolicy::VolatileRandom
+                | EvictionPolicy::VolatileTtl
+        )
+    }
+
+    /// Whether one key is as good as another.
+    pub fn is_random(self) -> bool {
+        matches!(self, EvictionPolicy::AllKeysRandom | EvictionPolicy::VolatileRandom)
+    }
+
     /// Whether entries carry a counter of use in place of the time of their last use.
     pub fn is_lfu(self) -> bool {
         matches!(self, EvictionPolicy::VolatileLfu | EvictionPolicy::AllKeysLfu)
@@ -63,6 +80,10 @@ config! {
         live lazyfree_lazy_user_del: bool = false;
         /// Let FLUSHALL, FLUSHDB, SCRIPT FLUSH and FUNCTION FLUSH be asynchronous unless they say SYNC.
         live lazyfree_lazy_user_flush: bool = false;
+        /// Upper limit of the memory that is used, in bytes. Zero means no limit.
+        live maxmemory: Bytes = Bytes(0), in 0..=i64::MAX;
+        /// How many keys are looked at to find the one to evict.
+        live maxmemory_samples: u32 = 5, in 1..=i32::MAX;
         /// What to evict when memory is short; an LFU policy lets keys count how often they are used.
         live maxmemory_policy: EvictionPolicy = EvictionPolicy::NoEviction;
         /// How slowly the counter of use saturates under an LFU policy.

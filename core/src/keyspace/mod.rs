@@ -6,6 +6,7 @@ pub mod db;
 pub mod dict;
 pub mod door;
 pub mod entry;
+pub mod evict;
 pub mod expire;
 pub mod hash;
 pub mod interest;

@@ -297,8 +297,13 @@ impl Connection {
                 return at;
             }
             if suspends && let Some(engine) = self.shared.acquire_for_run() {
+                if !Arc::ptr_eq(&scratch.registry, &engine.registry) {
+                    scratch.registry = engine.registry.clone();
+                    continue;
+                }
                 self.begin_run(engine, buffer, scratch);
-                return at;
+                used = at;
+                continue;
             }
             let stop = {
                 let Some(mut engine) = self.shared.acquire() else {
@@ -311,8 +316,13 @@ impl Connection {
                 };
                 let (executed, stop) =
                     engine.run(session, &scratch.registry, &scratch.batch, buffer, &mut scratch.out, None);
-                used = if executed == scratch.batch.len() { at } else { scratch.batch.end_of(executed - 1) };
-                if executed < scratch.batch.len() {
+                if executed == scratch.batch.len() {
+                    used = at;
+                } else {
+                    if let Some(last) = executed.checked_sub(1) {
+                        used = scratch.batch.end_of(last);
+                    }
+
                     // What was parsed behind it is parsed again later, from its beginning.
                     self.partial = Partial::default();
                 }

@@ -201,6 +201,11 @@ impl Server {
         self.listeners.lock().unix().map(Path::to_owned)
     }
 
+    /// What its threads share: for whoever runs a server in its own process.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Attaches a reader of the stream of changes.
     pub fn attach(&self, reader: Box<dyn StreamReader>) {
         self.shared.engine.lock().attach(reader);

@@ -184,7 +184,7 @@ fn messages_to_the_running_client_do_not_go_to_one_that_is_served_meanwhile() {
     bench.ask(two, &["HELLO 3", "SUBSCRIBE __keyevent@0__:set"]);
     assert_eq!(bench.ask(two, &["AWAIT k 0"]), "");
     let message = ">3\r\n$7\r\nmessage\r\n$18\r\n__keyevent@0__:set\r\n$1\r\nk\r\n";
-    assert_eq!(bench.ask(one, &["SET k v"]), format!("+OK\r\n{message}"));
+    assert_eq!(bench.ask(one, &["SET k v"]), format!("{message}+OK\r\n"));
     assert_eq!(bench.received(two), format!("{message}$1\r\nk\r\n"));
 }
 

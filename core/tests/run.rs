@@ -1,0 +1,172 @@
+//! Calls that are suspended half way: others are answered meanwhile, and the call goes on or is ended.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use mortise_core::engine::call::{Call, Run};
+use mortise_core::server::{Server, Settings};
+use mortise_sdk::Result;
+use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::flags::{SUSPENDS, WRITE};
+
+/// Takes its time, and gives way as a script does.
+fn dawdle(call: &mut Call<'_>) -> Result {
+    let ms = call.integer(1)?;
+    let end = Instant::now() + Duration::from_millis(ms as u64);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_micros(200));
+        call.give_way();
+    }
+    call.ok()
+}
+
+fn server(threads: usize, threshold_ms: u64) -> Server {
+    let text = format!("bind 127.0.0.1\nio-threads {threads}\nbusy-reply-threshold {threshold_ms}\n");
+    let settings = Settings::parse(&text).expect("the settings are right").on_any_port();
+    let server = Server::start(settings).expect("it starts");
+    let spec = Spec {
+        usage: "DAWDLE milliseconds:int",
+        about: "Takes its time.",
+        flags: &[WRITE, SUSPENDS],
+        ..Spec::group("generic")
+    };
+    server.shared().with_engine(move |engine| {
+        let mut registry = (*engine.registry).clone();
+        registry.install([(spec, Run::Core(dawdle))].into_iter(), None).expect("the name is free");
+        engine.set_registry(registry);
+    });
+    server
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn new(server: &Server) -> Client {
+        let stream = TcpStream::connect(server.address().expect("it listens")).expect("it accepts");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a valid time");
+        let mut client = Client(BufReader::new(stream));
+        // The first batch of a thread may be looked up in commands as they were before the test's was added.
+        assert_eq!(client.ask("PING"), "+PONG");
+        client
+    }
+
+    fn send(&mut self, lines: &str) {
+        self.0.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("the server reads");
+    }
+
+    fn receive(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("the server answers in time");
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        self.send(line);
+        self.receive()
+    }
+
+    /// Asks until the server is free again, and returns how often it was busy.
+    fn ask_until_free(&mut self, line: &str) -> (usize, String) {
+        let mut busy = 0;
+        loop {
+            let reply = self.ask(line);
+            if !reply.starts_with("-BUSY") {
+                return (busy, reply);
+            }
+            busy += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn others_are_answered_while_a_call_is_suspended() {
+    // On the same thread and on another one.
+    for threads in [1, 2] {
+        let server = server(threads, 30);
+        let (mut slow, mut one, mut other) =
+            (Client::new(&server), Client::new(&server), Client::new(&server));
+        assert_eq!(one.ask("SET key value"), "+OK");
+        slow.send("SET before 1\r\nDAWDLE 400\r\nSET after 2");
+        assert_eq!(slow.receive(), "+OK");
+        let start = Instant::now();
+        for client in [&mut one, &mut other] {
+            assert!(client.ask("STRLEN key").starts_with("-BUSY"), "with {threads} threads");
+            assert!(start.elapsed() < Duration::from_millis(350), "it did not wait for the end");
+        }
+        // What needs only the session is obeyed; names and arity are checked as always.
+        assert_eq!(one.ask("MULTI"), "+OK");
+        assert!(one.ask("NOSUCH").starts_with("-ERR unknown command"));
+        assert_eq!(one.ask("DISCARD extra"), "-ERR wrong number of arguments for 'discard' command");
+        assert_eq!(slow.receive(), "+OK");
+        assert_eq!(slow.receive(), "+OK", "the rest of the pipeline follows");
+        assert_eq!(one.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
+        assert_eq!(other.ask_until_free("STRLEN after").1, ":1");
+    }
+}
+
+#[test]
+fn below_the_threshold_others_wait() {
+    let server = server(1, 5_000);
+    let (mut slow, mut other) = (Client::new(&server), Client::new(&server));
+    slow.send("DAWDLE 60");
+    std::thread::sleep(Duration::from_millis(10));
+    assert_eq!(other.ask("INCR n"), ":1");
+    assert_eq!(slow.receive(), "+OK");
+}
+
+#[test]
+fn a_call_is_ended_half_way() {
+    let server = server(1, 20);
+    let (mut slow, mut other) = (Client::new(&server), Client::new(&server));
+    for round in 1..=3 {
+        slow.send("DAWDLE 1000000\r\nINCR rounds");
+        std::thread::sleep(Duration::from_millis(40));
+        assert!(other.ask("INCR n").starts_with("-BUSY"));
+        assert!(server.shared().running.end(), "there is something to end");
+        assert!(slow.receive().starts_with("-ERR"));
+        assert_eq!(slow.receive(), format!(":{round}"), "its connection goes on");
+        assert_eq!(other.ask_until_free("INCR n").1, format!(":{round}"));
+    }
+    assert!(!server.shared().running.end(), "there is nothing to end");
+}
+
+#[test]
+fn a_transaction_is_suspended_as_a_whole() {
+    let server = server(1, 20);
+    let (mut slow, mut other) = (Client::new(&server), Client::new(&server));
+    slow.send("MULTI\r\nSET a 1\r\nDAWDLE 200\r\nSET b 2\r\nEXEC");
+    for expected in ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"] {
+        assert_eq!(slow.receive(), expected);
+    }
+    std::thread::sleep(Duration::from_millis(30));
+    let (busy, reply) = other.ask_until_free("EXISTS a b");
+    assert!(busy > 0 && reply == ":2", "all of it or nothing: busy {busy} times, then {reply}");
+    for expected in ["*3", "+OK", "+OK", "+OK"] {
+        assert_eq!(slow.receive(), expected);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_does_not_take_the_run_along() {
+    let server = server(1, 20);
+    let mut other = Client::new(&server);
+    {
+        let mut slow = Client::new(&server);
+        slow.send("DAWDLE 150\r\nSET left behind");
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    assert!(other.ask("INCR n").starts_with("-BUSY"));
+    assert_eq!(other.ask_until_free("INCR n").1, ":1");
+    // The connection is noticed to be gone, and counts no longer.
+    let start = Instant::now();
+    while connected(&server) > 1 {
+        assert!(start.elapsed() < Duration::from_secs(5), "the client that left is still counted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn connected(server: &Server) -> usize {
+    server.shared().acquire().map_or(usize::MAX, |engine| engine.clients.connected())
+}
