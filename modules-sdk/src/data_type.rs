@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 ///
 /// Everything the server does with values (TYPE, OBJECT, MEMORY, COPY, DUMP, files, DEBUG DIGEST) is done through this.
 /// Values may be freed on another thread than they were made on, hence `Send` and `Sync`.
+#[allow(clippy::len_without_is_empty)] // An emptied value is gone: `is_gone` says so.
 pub trait DataType: Clone + Send + Sync + 'static {
     /// What TYPE says: lower-case letters, digits, `-` and `_`.
     const NAME: &'static str;

@@ -154,7 +154,7 @@ fn populate(call: &mut Call<'_>) -> Result {
     let count = natural(call, 2)?;
     let prefix = call.args().get(3).unwrap_or(b"key");
     let size = if call.argc() == 5 { natural(call, 4)? } else { 0 };
-    if size as u64 > call.engine.config.clients.proto_max_bulk_len.0 as u64 {
+    if size as u64 > call.engine.config.clients.proto_max_bulk_len.0 {
         return Err(error::STRING_TOO_LONG);
     }
     for index in 0..count {
@@ -180,6 +180,7 @@ fn protocol(call: &mut Call<'_>) -> Result {
     match &kind[..] {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.integer(12345),
+        #[allow(clippy::approx_constant)] // Redis's answer, which is no attempt at pi.
         b"double" => out.double(3.141),
         b"bignum" => {
             encode::big_number(&mut encoded, out.version(), b"1234567999999999999999999999999999999");

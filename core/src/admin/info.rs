@@ -204,7 +204,8 @@ mod tests {
         let mut names: Vec<_> =
             FEATURES.iter().flat_map(|feature| feature.info).map(|section| section.name).collect();
         let mut places: Vec<_> = ORDER.iter().map(|(name, _)| *name).collect();
-        (names.sort_unstable(), places.sort_unstable());
+        names.sort_unstable();
+        places.sort_unstable();
         assert_eq!(names, places);
     }
 

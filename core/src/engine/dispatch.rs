@@ -112,7 +112,7 @@ impl Batch {
     pub fn pop(&mut self) {
         if let Some(request) = self.requests.pop() {
             self.spans.truncate(request.first_span);
-            if !self.requests.last().is_some_and(|last| last.lookup == request.lookup) {
+            if self.requests.last().is_none_or(|last| last.lookup != request.lookup) {
                 self.lookups.pop();
             }
         }

@@ -22,7 +22,7 @@ impl Engine {
     #[cold]
     pub(super) fn make_room(&mut self) {
         self.out_of_memory = false;
-        let limit = self.config.keyspace.maxmemory.0 as u64;
+        let limit = self.config.keyspace.maxmemory.0;
         self.memory.sample();
         let mut evicted = 0;
         while self.memory.allocated > limit {

@@ -55,7 +55,7 @@ pub(super) const MEMORY: Section = Section {
         field("used_memory_scripts", "Memory of scripts and functions.", never),
         field("used_memory_scripts_human", "The same for people.", |_| human(0)),
         field("maxmemory", "The limit of memory; zero means none.", |e| e.config.keyspace.maxmemory.0.into()),
-        field("maxmemory_human", "The same for people.", |e| human(e.config.keyspace.maxmemory.0 as u64)),
+        field("maxmemory_human", "The same for people.", |e| human(e.config.keyspace.maxmemory.0)),
         field("maxmemory_policy", "What to evict when memory is short.", |e| {
             e.config.keyspace.maxmemory_policy.name().into()
         }),
@@ -97,7 +97,8 @@ pub(super) const MEMORY: Section = Section {
 pub(super) const KEYSPACE: Section = Section {
     name: "keyspace",
     fields: &[field("db*", "Keys of a database, and how many of them expire.", |e| {
-        let dbs = e.keyspace.iter().filter(|(space, _, db)| *space == SpaceId::FIRST && db.dict().len() > 0);
+        let dbs =
+            e.keyspace.iter().filter(|(space, _, db)| *space == SpaceId::FIRST && !db.dict().is_empty());
         let line = |(_, index, db): (SpaceId, u32, &crate::keyspace::Db)| {
             let value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
             (format!("db{index}"), value)

@@ -243,7 +243,7 @@ impl Condition {
     fn allows(&self, current: Option<i64>, new: i64) -> bool {
         match current {
             None => !self.xx && !self.gt,
-            Some(current) => !self.nx && !(self.gt && new <= current) && !(self.lt && new >= current),
+            Some(current) => !(self.nx || self.gt && new <= current || self.lt && new >= current),
         }
     }
 }

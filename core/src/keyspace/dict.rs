@@ -12,31 +12,25 @@
 
 #![allow(unsafe_code)]
 
+mod bucket;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+
+use bucket::{Bucket, SLOTS, matches, tag};
 
 use super::entry::Entry;
 use super::hash::hash;
 
 /// Buckets of a full-grown segment: with the header, 8 KiB.
 const BUCKETS_MAX: usize = 127;
-const SLOTS: usize = 7;
 const FILL_PERCENT_MAX: usize = 86;
 /// Two neighbours are merged when together they fill less than this.
 const FILL_PERCENT_MERGE: usize = 40;
 const NO_DEADLINE: i64 = i64::MAX;
 /// The cursor of SCAN has 48 bits, so that it fits into clients' doubles.
 const CURSOR_SHIFT: u32 = 16;
-
-#[repr(C, align(64))]
-struct Bucket {
-    /// 0: the slot is free. Otherwise the hash's low byte with the top bit set.
-    tags: [u8; SLOTS],
-    /// How many entries were pushed past this bucket; saturates at 255 and then stays.
-    overflow: u8,
-    entries: [Option<Entry>; SLOTS],
-}
 
 #[repr(C, align(64))]
 struct Header {
@@ -53,39 +47,6 @@ struct Header {
 struct Segment(NonNull<Header>);
 
 const _: () = assert!(size_of::<Bucket>() == 64 && size_of::<Header>() == 64);
-
-#[inline(always)]
-fn tag(hash: u64) -> u8 {
-    hash as u8 | 0x80
-}
-
-/// Slots of a bucket whose tag may be `tag`: the top bit of each byte. A false match is possible next to a true one,
-/// which costs a comparison of keys.
-#[inline(always)]
-fn matches(bucket: &Bucket, tag: u8) -> u64 {
-    const LOW: u64 = 0x0001_0101_0101_0101;
-    const HIGH: u64 = 0x0080_8080_8080_8080;
-    let x = bucket.tag_word() ^ (LOW * u64::from(tag));
-    x.wrapping_sub(LOW) & !x & HIGH
-}
-
-impl Bucket {
-    #[inline(always)]
-    fn tag_word(&self) -> u64 {
-        let t = &self.tags;
-        u64::from_le_bytes([t[0], t[1], t[2], t[3], t[4], t[5], t[6], 0])
-    }
-
-    #[inline(always)]
-    fn free_slot(&self) -> Option<usize> {
-        let free = !self.tag_word() & 0x0080_8080_8080_8080;
-        (free != 0).then(|| free.trailing_zeros() as usize / 8)
-    }
-
-    fn occupied(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().flatten()
-    }
-}
 
 impl Segment {
     fn layout(buckets: usize) -> Layout {
@@ -510,7 +471,7 @@ impl Dict {
         let segment_first = if depth == 0 { 0 } else { lower & !(u64::MAX >> depth) };
         let segment_end = u128::from(segment_first) + (1u128 << (64 - depth));
         // The first 32-bit fraction whose home is beyond this bucket, turned back into a hash.
-        let fraction = (((home as u128 + 1) << 32) + buckets as u128 - 1) / buckets as u128;
+        let fraction = ((home as u128 + 1) << 32).div_ceil(buckets as u128);
         let bucket_end = u128::from(segment_first) + ((fraction << 32) >> depth);
         let granule = (1u128 << CURSOR_SHIFT) - 1;
         let upper = (bucket_end.min(segment_end) + granule) & !granule;

@@ -249,7 +249,7 @@ impl Shared {
     pub fn apply_config(&self, config: &Config) {
         self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
-        self.query_len_max.store(config.clients.client_query_buffer_limit.0 as u64, Ordering::Relaxed);
+        self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);
         self.tcp_keepalive_s.store(config.clients.tcp_keepalive, Ordering::Relaxed);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
     }

@@ -353,7 +353,7 @@ fn msetnx(call: &mut Call<'_>) -> Result {
 
 /// A key without a value is told as a wrong number of arguments.
 fn check_pairs(call: &Call<'_>) -> Result {
-    if call.argc() % 2 == 0 {
+    if call.argc().is_multiple_of(2) {
         return Err(Error::text(format!(
             "ERR wrong number of arguments for '{}' command",
             call.command.name

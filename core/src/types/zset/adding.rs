@@ -99,7 +99,7 @@ fn zadd(call: &mut Call<'_>) -> Result {
     if absent && present {
         return Err(Error::new("ERR XX and NX options at the same time are not compatible"));
     }
-    if greater && absent || less && absent || greater && less {
+    if absent && (greater || less) || greater && less {
         return Err(Error::new("ERR GT, LT, and/or NX options at the same time are not compatible"));
     }
     if increment && options.left() > 2 {
