@@ -408,7 +408,9 @@ pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output,
     };
 }
 
+/// The beginning of what a client said, as an error shows it: like Redis's, it ends at a NUL.
 fn excerpt(bytes: &[u8], len_max: usize) -> String {
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(&bytes[..bytes.len().min(len_max)]).into_owned()
 }
 
