@@ -358,6 +358,27 @@ pub trait Entry: 'static {
     fn definition() -> &'static Definition<Self::Config>;
 }
 
+/// The library's memory and the two symbols that the server reads: the part of `module!` that belongs to the border.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export {
+    ($name:literal, $Entry:ty) => {
+        #[global_allocator]
+        static __ALLOCATOR: $crate::abi::Allocator = $crate::abi::Allocator::new();
+
+        #[unsafe(no_mangle)]
+        static MORTISE_MODULE: $crate::abi::Declaration = $crate::abi::Declaration::new(
+            $name,
+            env!("CARGO_PKG_VERSION"),
+            cfg!(panic = "unwind"),
+            &__ALLOCATOR,
+        );
+
+        #[unsafe(no_mangle)]
+        static MORTISE_ROOT: $crate::abi::Root = $crate::abi::Root::of::<$crate::border::Border<$Entry>>();
+    };
+}
+
 /// The module's table.
 pub struct Border<E>(PhantomData<E>);
 
