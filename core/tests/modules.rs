@@ -322,7 +322,7 @@ fn modules_are_loaded_at_start() {
     let load = format!("loadmodule {} one\n", library("hello").display());
     let mut server = start(&format!("hello.greeting \"Good day\"\n{load}")).ok().unwrap();
     assert_eq!(server.ask("HELLO.GREET Ann"), "$14 Good day, Ann!");
-    drop(server); // The tests of modules take turns.
+    drop(server); // the next one's turn
     let refused = |text: &str| start(text).err().unwrap_or_default();
     assert!(refused("loadmodule /nowhere/x.so").contains("There is no file '/nowhere/x.so'"));
     assert!(refused("hello.greeting x").contains("no such module is loaded"));

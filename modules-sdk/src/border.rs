@@ -30,6 +30,7 @@ use crate::resp::encode::Version;
 // ---- values
 
 /// A data type's functions, for values of which only the handle is known.
+#[derive(Debug)]
 pub struct TypeRow {
     /// Its name.
     pub name: &'static str,
@@ -46,12 +47,6 @@ pub struct TypeRow {
     is_gone: unsafe fn(Handle) -> bool,
     save: unsafe fn(Handle, &mut Saver),
     load: fn(&mut Loader<'_>, u32) -> Result<Handle>,
-}
-
-impl std::fmt::Debug for TypeRow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} (version {})", self.name, self.version)
-    }
 }
 
 fn into_handle<T>(value: Box<T>) -> Handle {
@@ -358,6 +353,27 @@ pub trait Entry: 'static {
     fn definition() -> &'static Definition<Self::Config>;
 }
 
+/// The library's memory and the two symbols that the server reads: the part of `module!` that belongs to the border.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export {
+    ($name:literal, $Entry:ty) => {
+        #[global_allocator]
+        static __ALLOCATOR: $crate::abi::Allocator = $crate::abi::Allocator::new();
+
+        #[unsafe(no_mangle)]
+        static MORTISE_MODULE: $crate::abi::Declaration = $crate::abi::Declaration::new(
+            $name,
+            env!("CARGO_PKG_VERSION"),
+            cfg!(panic = "unwind"),
+            &__ALLOCATOR,
+        );
+
+        #[unsafe(no_mangle)]
+        static MORTISE_ROOT: $crate::abi::Root = $crate::abi::Root::of::<$crate::border::Border<$Entry>>();
+    };
+}
+
 /// The module's table.
 pub struct Border<E>(PhantomData<E>);
 
@@ -650,20 +666,15 @@ unsafe extern "C" fn free(index: u32, handle: Handle) {
     guarded_or((), || unsafe { (row(index).free)(handle) });
 }
 
-unsafe extern "C" fn memory(index: u32, handle: Handle) -> usize {
-    // SAFETY: see above.
-    guarded_or(0, || unsafe { (row(index).memory)(handle) })
+macro_rules! measures {
+    ($($name:ident)*) => { $(
+        unsafe extern "C" fn $name(index: u32, handle: Handle) -> usize {
+            // SAFETY: see above.
+            guarded_or(0, || unsafe { (row(index).$name)(handle) })
+        }
+    )* };
 }
-
-unsafe extern "C" fn len(index: u32, handle: Handle) -> usize {
-    // SAFETY: see above.
-    guarded_or(0, || unsafe { (row(index).len)(handle) })
-}
-
-unsafe extern "C" fn free_effort(index: u32, handle: Handle) -> usize {
-    // SAFETY: see above.
-    guarded_or(0, || unsafe { (row(index).free_effort)(handle) })
-}
+measures!(memory len free_effort);
 
 unsafe extern "C" fn is_gone(index: u32, handle: Handle) -> bool {
     // SAFETY: see above.

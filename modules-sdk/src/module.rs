@@ -98,20 +98,7 @@ macro_rules! module {
                 }
             }
 
-            #[global_allocator]
-            static __ALLOCATOR: $crate::abi::Allocator = $crate::abi::Allocator::new();
-
-            #[unsafe(no_mangle)]
-            static MORTISE_MODULE: $crate::abi::Declaration = $crate::abi::Declaration::new(
-                $name,
-                env!("CARGO_PKG_VERSION"),
-                cfg!(panic = "unwind"),
-                &__ALLOCATOR,
-            );
-
-            #[unsafe(no_mangle)]
-            static MORTISE_ROOT: $crate::abi::Root =
-                $crate::abi::Root::of::<$crate::border::Border<__Entry>>();
+            $crate::export!($name, __Entry);
         };
     };
 }
