@@ -5,54 +5,20 @@
 //! Times are the thread's own; they are to be read beside the time of a dependent read, printed first. The system's
 //! allocator now and then gives back much memory at once: the longest operation when shrinking is then its own.
 
-// A counting allocator cannot be written without; it only passes on and counts.
-#![allow(unsafe_code)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use mortise_core::keyspace::hash::hash;
 use mortise_core::types::ranked::Ranked;
 use mortise_core::types::table::Table;
 
-/// Counts live bytes, each request rounded to jemalloc's size class.
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(size_class(layout.size()), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(size_class(layout.size()), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LIVE.fetch_add(size_class(size), Ordering::Relaxed);
-        LIVE.fetch_sub(size_class(layout.size()), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn size_class(size: usize) -> usize {
-    match size {
-        0..=8 => 8,
-        9..=128 => size.next_multiple_of(16),
-        _ => size.next_multiple_of(1 << ((size - 1).ilog2() - 2)),
-    }
+/// Live bytes on the heap, each request rounded to the allocator's size class.
+fn live() -> usize {
+    tikv_jemalloc_ctl::epoch::advance().expect("the allocator counts");
+    tikv_jemalloc_ctl::stats::allocated::read().expect("the allocator counts")
 }
 
 fn main() {
@@ -76,10 +42,10 @@ fn table(n: usize, value_len: usize) {
     println!("\nTable of {n}, keys of 12 bytes, values of {value_len}");
     let value = &[b'v'; 16][..value_len];
     let order = Shuffled::new(n);
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = live();
     let mut table = Table::new();
     per_op("set, new", n, |i| black_box(table.set(&key(i), value)));
-    let live = LIVE.load(Ordering::Relaxed) - before;
+    let live = live() - before;
     println!("  bytes/item {:.1} (by its own books {:.1})", each(live, n), each(table.memory(), n));
     per_op("get", n, |i| black_box(table.get(&key(order.at(i))).is_some()));
     per_op("get, absent", n, |i| black_box(table.get(&key(order.at(i) + n)).is_some()));
@@ -134,10 +100,10 @@ fn ranked(n: usize) {
     println!("\nRanked of {n}, members of 12 bytes, random scores");
     let order = Shuffled::new(n);
     let score = |i: usize| (hash(&i.to_le_bytes()) >> 11) as f64;
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = live();
     let mut ranked = Ranked::new();
     per_op("insert", n, |i| ranked.insert(score(i), &key(i)));
-    let live = LIVE.load(Ordering::Relaxed) - before;
+    let live = live() - before;
     println!("  bytes/item {:.1} (by its own books {:.1})", each(live, n), each(ranked.memory(), n));
     per_op("rank", n, |i| black_box(ranked.rank(score(order.at(i)), &key(order.at(i)))));
     per_op("at", n, |i| black_box(ranked.at(order.at(i)).is_some()));

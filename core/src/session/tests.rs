@@ -1,3 +1,5 @@
+//! The connection group, driven in process: what others see of a session and do to it, pauses, waits, limits.
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::engine::call::Key;
