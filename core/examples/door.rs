@@ -14,6 +14,9 @@ use mortise_core::keyspace::Entry;
 use mortise_core::server::clock::SystemClock;
 use mortise_core::types::AnyRef;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const MEMBERS: u64 = 1_000_000;
 const EDITS: u64 = 200_000;
 
