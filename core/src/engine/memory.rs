@@ -9,12 +9,11 @@ use super::gates::is_exec;
 use super::registry::Command;
 use super::session::Session;
 use crate::keys::EvictionPolicy;
+use crate::keyspace::entry::Payload;
 use crate::keyspace::evict;
 
 /// Keys that one command evicts at most; the next goes on. It keeps a lowered limit from holding the engine for long.
 const EVICTED_MAX: usize = 64;
-/// Keys between two questions to the allocator, whose answer costs about as much as a command.
-const EVICTED_AT_A_TIME: usize = 8;
 
 impl Engine {
     /// Before a command, if there is a limit: evicts until memory is within it again. What is then true of memory is what
@@ -24,29 +23,28 @@ impl Engine {
         self.out_of_memory = false;
         let limit = self.config.keyspace.maxmemory.0;
         self.memory.sample();
-        let mut evicted = 0;
-        while self.memory.allocated > limit {
+        // What is large is freed on the worker, so the allocator would not show at once what has been gained.
+        let (mut evicted, mut gained) = (0, 0);
+        while self.memory.allocated.saturating_sub(gained) > limit {
             if evicted >= EVICTED_MAX {
                 // More will go with the next command: this one is let through, as long as there is something to evict.
                 return;
             }
-            for _ in 0..EVICTED_AT_A_TIME {
-                if !self.evict_one() {
-                    self.out_of_memory = true;
-                    return;
-                }
-                evicted += 1;
-            }
-            self.settle();
-            self.memory.sample();
+            let Some(bytes) = self.evict_one() else {
+                self.out_of_memory = true;
+                return;
+            };
+            evicted += 1;
+            gained += bytes as u64;
         }
+        self.settle();
     }
 
-    /// Evicts the key that will be missed least; false if the policy admits none.
-    fn evict_one(&mut self) -> bool {
+    /// Evicts the key that will be missed least; says how many bytes it held, nothing if the policy admits none.
+    fn evict_one(&mut self) -> Option<usize> {
         let policy = self.config.keyspace.maxmemory_policy;
         if policy == EvictionPolicy::NoEviction {
-            return false;
+            return None;
         }
         let (samples, clock) = (self.config.keyspace.maxmemory_samples as usize, self.clock24);
         let mut best: Option<(u64, _, u32, Box<[u8]>)> = None;
@@ -60,14 +58,21 @@ impl Engine {
                 best = Some((score, space, index, entry.key().into()));
             }
         }
-        let Some((_, space, index, key)) = best else { return false };
+        let (_, space, index, key) = best?;
+        let bytes = self.keyspace.db(space, index).0.find(Key::new(&key).hash, &key).map_or(0, |entry| {
+            let object = match entry.payload() {
+                Payload::Object(object) => object.memory(),
+                _ => 0,
+            };
+            entry.memory() + object
+        });
         let dirty = self.unit.dirty;
         self.remove_key(space, index, Key::new(&key), "evicted", event::EVICTED);
         self.stats.evicted_keys += 1;
         self.unit.say_words(space, index, &[b"DEL", &key]);
         // Said above; the command that follows has changed nothing by that.
         self.unit.dirty = dirty;
-        true
+        Some(bytes)
     }
 
     /// Whether memory is short for a command: one that may use more, or that would be kept for EXEC.
