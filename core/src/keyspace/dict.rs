@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 mod bucket;
+mod sample;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -542,43 +543,6 @@ impl Dict {
             segment.header_mut().deadline_min = deadline_min;
         }
         Dict::following(segment, hash)
-    }
-
-    /// An entry chosen by a random number, nearly uniformly. `None` if the table is empty.
-    pub fn sample(&self, mut random: impl FnMut() -> u64) -> Option<&Entry> {
-        if self.is_empty() {
-            return None;
-        }
-        loop {
-            let hash = random();
-            let segment = self.segment(hash);
-            let bucket = segment.bucket(segment.home(hash));
-            // Rejecting free slots makes a full bucket as likely per entry as a sparse one.
-            if let Some(entry) = &bucket.entries[(random() % SLOTS as u64) as usize] {
-                return Some(entry);
-            }
-        }
-    }
-
-    /// An entry with a deadline chosen by random numbers: from the first segment that has any, from a random one on.
-    /// `None` if there is none.
-    pub fn sample_expiring(&self, mut random: impl FnMut() -> u64) -> Option<&Entry> {
-        if self.expiring == 0 {
-            return None;
-        }
-        let mut hash = random();
-        let segment = loop {
-            let segment = self.segment(hash);
-            if segment.header().expiring > 0 {
-                break segment;
-            }
-            hash = Dict::following(segment, hash).unwrap_or(0);
-        };
-        let buckets = segment.header().buckets as usize;
-        let first = (random() % buckets as u64) as usize;
-        let buckets = (first..buckets).chain(0..first).map(|i| segment.bucket(i));
-        let mut expiring = buckets.flat_map(Bucket::occupied).filter(|entry| entry.has_deadline());
-        expiring.next()
     }
 
     /// Every entry, in hash order of the segments.
