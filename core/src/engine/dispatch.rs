@@ -1,6 +1,5 @@
 //! The life of a request, top to bottom.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -19,6 +18,7 @@ use crate::keyspace::Db;
 use crate::keyspace::entry::Payload;
 use crate::keyspace::hash::hash;
 use crate::resp::output::Output;
+use crate::types::table::Approach;
 
 /// How many requests are looked up, hashed and fetched into the cache together.
 pub const BATCH_LEN_MAX: usize = 32;
@@ -237,12 +237,16 @@ impl Engine {
         let hashes = || batch.requests.iter().filter(|request| request.hashed != usize::MAX);
         hashes().for_each(|request| db.dict().prefetch_bucket(request.hash));
         hashes().for_each(|request| db.dict().prefetch_entry(request.hash));
+        let mut approaches = [None; BATCH_LEN_MAX];
+        let mut len = 0;
         for request in hashes() {
             if let Some(member) = request.member {
-                let (start, end) = batch.spans[member];
-                warm(db, buffer, batch.spans[request.first_span + request.hashed], request.hash, start..end);
+                let key = batch.spans[request.first_span + request.hashed];
+                approaches[len] = approach(db, buffer, key, request.hash, batch.spans[member]);
+                len += 1;
             }
         }
+        approaches[..len].iter().flatten().for_each(|approach| approach.arrive());
     }
 
     /// Asks the gates, then executes, queues, or lets wait.
@@ -382,16 +386,13 @@ impl Engine {
     }
 }
 
-/// Fetches what a look-up of a field or member will need, if the key's value is a large one: a hint, which costs little
-/// where it is of no use.
+/// Asks for what a look-up of a field or member will need, if the key's value is a large one: a hint, which costs
+/// little where it is of no use.
 #[inline(always)]
-fn warm(db: &Db, buffer: &[u8], key: Span, key_hash: u64, member: Range<u32>) {
-    let key = &buffer[key.0 as usize..key.1 as usize];
-    if let Some(entry) = db.find(key_hash, key)
-        && let Payload::Object(object) = entry.payload()
-    {
-        object.warm(hash(&buffer[member.start as usize..member.end as usize]));
-    }
+fn approach<'a>(db: &'a Db, buffer: &[u8], key: Span, key_hash: u64, member: Span) -> Option<Approach<'a>> {
+    let bytes = |(start, end): Span| &buffer[start as usize..end as usize];
+    let Payload::Object(object) = db.find(key_hash, bytes(key))?.payload() else { return None };
+    Some(object.table()?.approach(hash(bytes(member))))
 }
 
 /// CLIENT REPLY: takes back what was written if no reply was wanted before the command nor is after it, and passes on to

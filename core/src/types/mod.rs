@@ -19,6 +19,7 @@ use foreign::Foreign;
 use hash::value::HashRef;
 use string::long::LongText;
 use string::value::StrRef;
+use table::Table;
 use zset::value::{ZsetRef, ZsetTable};
 
 /// A value that is too large or too unlike bytes to stand inside its entry.
@@ -54,13 +55,13 @@ impl Object {
         })
     }
 
-    /// Brings what a look-up of this hash of a field or member needs into the cache.
+    /// The table in which its fields or members are looked up.
     #[inline]
-    pub fn warm(&self, hash: u64) {
+    pub fn table(&self) -> Option<&Table> {
         match self {
-            Object::Hash(table) => table.warm(hash),
-            Object::Zset(zset) => zset.scores().warm(hash),
-            Object::LongText(_) | Object::Foreign(_) => {}
+            Object::Hash(table) => Some(table),
+            Object::Zset(zset) => Some(zset.scores()),
+            Object::LongText(_) | Object::Foreign(_) => None,
         }
     }
 

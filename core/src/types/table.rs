@@ -167,16 +167,32 @@ impl Table {
         self.iter().nth((next() % self.len.min(64) as u64) as usize)
     }
 
-    /// Brings what a look-up of this hash needs into the cache. Called for the keys of a batch one after the other,
-    /// before any is looked up, the waits for memory overlap. (These are plain reads, whose results nothing waits
-    /// for; prefetch instructions would need `unsafe`.)
+    /// Begins to bring what a look-up of this hash needs into the cache. The keys of a batch approach one after the
+    /// other before any is looked up, so that the waits for memory overlap.
     #[inline]
-    pub fn warm(&self, hash: u64) {
-        self.root.place(hash).leaf.touch(tag(hash));
+    pub fn approach(&self, hash: u64) -> Approach<'_> {
+        let leaf = self.root.place(hash).leaf;
+        leaf.prefetch();
+        Approach { leaf, tag: tag(hash) }
     }
 
     fn write<T>(&mut self, change: impl FnOnce(&mut Node, &mut usize) -> T) -> T {
         change(Arc::make_mut(&mut self.root), &mut self.memory)
+    }
+}
+
+/// A look-up on its way into the cache: its leaf comes first, then the item.
+#[derive(Clone, Copy)]
+pub struct Approach<'a> {
+    leaf: &'a Leaf,
+    tag: u8,
+}
+
+impl Approach<'_> {
+    /// Asks for the item, once the leaf has come.
+    #[inline]
+    pub fn arrive(self) {
+        self.leaf.prefetch_item(self.tag);
     }
 }
 

@@ -6,13 +6,17 @@
 
 use std::iter;
 use std::mem::size_of;
+use std::ptr;
 
 use triomphe::Arc;
 
 use super::{key_hash, size_class};
+use crate::keyspace::dict::prefetch;
 
 /// The most items that a leaf holds. With 28 its shell is 128 bytes, two cache lines that are fetched together.
 pub(super) const SLOTS: usize = 28;
+
+const CACHE_LINE: usize = 64;
 
 /// Items whose key and value together are longer than this are kept out of line. It bounds what copying a shared
 /// leaf costs: `SLOTS * (INLINE_MAX + 2)` bytes.
@@ -192,12 +196,24 @@ impl Leaf {
         }
     }
 
-    /// Reads what a look-up of this tag will read, without waiting for it.
+    /// Asks for the leaf's shell.
     #[inline]
-    pub(super) fn touch(&self, tag: u8) {
+    pub(super) fn prefetch(&self) {
+        let address = ptr::from_ref(self).cast::<u8>();
+        prefetch(address);
+        prefetch(address.wrapping_add(CACHE_LINE));
+    }
+
+    /// Asks for the item that a look-up of this tag will probably read.
+    #[inline]
+    pub(super) fn prefetch_item(&self, tag: u8) {
         let slot = self.tags.equal_to(tag).trailing_zeros() as usize;
-        let offset = self.offsets.0[slot.min(SLOTS - 1)];
-        std::hint::black_box(self.data.get(usize::from(offset)).copied());
+        if let Some(offset) = self.offsets.0.get(slot)
+            && let Some(record) = self.data.get(usize::from(*offset)..)
+        {
+            prefetch(record.as_ptr());
+            prefetch(record.as_ptr().wrapping_add(CACHE_LINE));
+        }
     }
 
     // Below, only the leaf's own slots: without its overflow.
