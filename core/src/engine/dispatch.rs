@@ -246,7 +246,11 @@ impl Engine {
                 len += 1;
             }
         }
-        approaches[..len].iter().flatten().for_each(|approach| approach.arrive());
+        let mut leaves = [None; BATCH_LEN_MAX];
+        for (leaf, approach) in leaves.iter_mut().zip(&approaches[..len]) {
+            *leaf = approach.map(Approach::leaf);
+        }
+        leaves[..len].iter().flatten().for_each(|leaf| leaf.item());
     }
 
     /// Asks the gates, then executes, queues, or lets wait.

@@ -167,13 +167,13 @@ impl Table {
         self.iter().nth((next() % self.len.min(64) as u64) as usize)
     }
 
-    /// Begins to bring what a look-up of this hash needs into the cache. The keys of a batch approach one after the
-    /// other before any is looked up, so that the waits for memory overlap.
+    /// Begins to bring what a look-up of this hash needs into the cache. Before any key of a batch is looked up, all of
+    /// them take the same step, then all the next, so that the waits for memory overlap.
     #[inline]
     pub fn approach(&self, hash: u64) -> Approach<'_> {
-        let leaf = self.root.place(hash).leaf;
-        leaf.prefetch();
-        Approach { leaf, tag: tag(hash) }
+        let (node, depth) = self.root.below(hash);
+        node.prefetch(hash, depth);
+        Approach { node, depth, hash }
     }
 
     fn write<T>(&mut self, change: impl FnOnce(&mut Node, &mut usize) -> T) -> T {
@@ -181,17 +181,35 @@ impl Table {
     }
 }
 
-/// A look-up on its way into the cache: its leaf comes first, then the item.
+/// A look-up on its way into the cache: it knows the node that leads to its leaf.
 #[derive(Clone, Copy)]
 pub struct Approach<'a> {
+    node: &'a Node,
+    depth: u32,
+    hash: u64,
+}
+
+impl<'a> Approach<'a> {
+    /// Asks for the leaf, once the node has come.
+    #[inline]
+    pub fn leaf(self) -> ApproachLeaf<'a> {
+        let leaf = self.node.place_from(self.hash, self.depth).leaf;
+        leaf.prefetch();
+        ApproachLeaf { leaf, tag: tag(self.hash) }
+    }
+}
+
+/// A look-up that knows its leaf.
+#[derive(Clone, Copy)]
+pub struct ApproachLeaf<'a> {
     leaf: &'a Leaf,
     tag: u8,
 }
 
-impl Approach<'_> {
+impl ApproachLeaf<'_> {
     /// Asks for the item, once the leaf has come.
     #[inline]
-    pub fn arrive(self) {
+    pub fn item(self) {
         self.leaf.prefetch_item(self.tag);
     }
 }

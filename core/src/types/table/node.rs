@@ -4,11 +4,13 @@
 //! the first holds it; so leaves split and merge one bit at a time while the tree stays shallow.
 
 use std::mem::size_of;
+use std::ptr;
 
 use triomphe::Arc;
 
 use super::leaf::{Leaf, SLOTS, Set, tag};
 use super::size_class;
+use crate::keyspace::dict::prefetch;
 
 /// The most bits that a node spends: a write to a shared table copies one node of each level, 256 slots.
 pub(super) const BITS: u32 = 8;
@@ -63,7 +65,29 @@ impl Node {
     /// The leaf in which a key of this hash stands, or would.
     #[inline]
     pub(super) fn place(&self, hash: u64) -> Place<'_> {
-        let (mut node, mut depth) = (self, 0);
+        self.place_from(hash, 0)
+    }
+
+    /// The node below this one on the way to a hash, and how many bits of the hash lead to it; this one if there is
+    /// none.
+    #[inline]
+    pub(super) fn below(&self, hash: u64) -> (&Node, u32) {
+        match &self.slots[self.slot_of(hash, 0)] {
+            Slot::Node { node, .. } => (node, BITS),
+            Slot::Leaf { .. } | Slot::Of { .. } => (self, 0),
+        }
+    }
+
+    /// Asks for the slot that leads on to a hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64, depth: u32) {
+        prefetch(ptr::from_ref(&self.slots[self.slot_index(hash, depth)]).cast());
+    }
+
+    /// The leaf of a hash, from a node on to which `depth` bits have led.
+    #[inline]
+    pub(super) fn place_from(&self, hash: u64, depth: u32) -> Place<'_> {
+        let (mut node, mut depth) = (self, depth);
         loop {
             match &node.slots[node.slot_of(hash, depth)] {
                 Slot::Leaf { bits, leaf, .. } => return Place { leaf, depth: depth + u32::from(*bits) },
@@ -139,9 +163,13 @@ impl Node {
     /// The slot that holds what this hash leads to, of which `depth` bits are spent.
     #[inline]
     fn slot_of(&self, hash: u64, depth: u32) -> usize {
+        self.slots[self.slot_index(hash, depth)].first()
+    }
+
+    #[inline]
+    fn slot_index(&self, hash: u64, depth: u32) -> usize {
         // In two steps, for a node of no bits.
-        let index = ((hash << depth) >> 1 >> (63 - self.bits)) as usize;
-        self.slots[index].first()
+        ((hash << depth) >> 1 >> (63 - self.bits)) as usize
     }
 
     /// Makes one step towards room for the full leaf at `index`: the node gets another bit, or the leaf a node of its
