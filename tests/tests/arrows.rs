@@ -39,6 +39,7 @@ const ARROWS: &[Arrow] = &[
             "libloading",
             "nix",
             "parking_lot",
+            "quanta",
             "sha1",
             "socket2",
             "tikv-jemalloc-ctl",

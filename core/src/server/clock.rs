@@ -1,18 +1,21 @@
 //! The system's clock, as the engine is handed it.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::engine::event::Clock;
 
-/// The system's clock.
+/// The system's clock. It is read after each command, so its monotonic time is the processor's own counter where that is
+/// steady: a third of what asking the system costs.
 pub struct SystemClock {
-    start: Instant,
+    counter: quanta::Clock,
+    start: u64,
 }
 
 impl SystemClock {
     /// A clock whose monotonic time begins now.
     pub fn new() -> SystemClock {
-        SystemClock { start: Instant::now() }
+        let counter = quanta::Clock::new();
+        SystemClock { start: counter.raw(), counter }
     }
 }
 
@@ -24,7 +27,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn monotonic_ns(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        self.counter.delta_as_nanos(self.start, self.counter.raw())
     }
 
     fn unix_us(&self) -> i64 {
