@@ -13,6 +13,9 @@ use super::session::Session;
 /// Frames longer than this are shared between their receivers instead of being copied to each.
 const SHARED_LEN_MIN: usize = 2048;
 
+/// Room that is made for small frames before they come.
+const ROOM_LEN_MAX: usize = 16 << 10;
+
 /// Size of a read buffer from the first request on.
 const INPUT_SIZE_MIN: u64 = 20 << 10;
 /// A large read buffer grows by no more than this beyond what it has to hold.
@@ -41,6 +44,8 @@ impl Piece {
 #[derive(Default)]
 struct Inbox {
     pieces: Vec<Piece>,
+    /// Bytes that were last taken at once: room for as many is made when the next ones come.
+    last_len: usize,
     resumed: Option<Box<Session>>,
     waker: Option<Waker>,
 }
@@ -100,7 +105,8 @@ impl Outbox {
             inbox.pieces.push(Piece::Shared(frame.clone()));
         } else {
             if !matches!(inbox.pieces.last(), Some(Piece::Own(_))) {
-                inbox.pieces.push(Piece::Own(Vec::with_capacity(frame.len().max(256))));
+                let room = frame.len().max(inbox.last_len.min(ROOM_LEN_MAX));
+                inbox.pieces.push(Piece::Own(Vec::with_capacity(room)));
             }
             if let Some(Piece::Own(bytes)) = inbox.pieces.last_mut() {
                 bytes.extend_from_slice(frame);
@@ -164,12 +170,14 @@ impl Outbox {
         self.full.load(Ordering::Acquire)
     }
 
-    /// Takes what is there.
-    pub fn take(&self) -> (Vec<Piece>, Option<Box<Session>>) {
+    /// Takes what is there: the pieces go where the caller says, which must be empty.
+    pub fn take(&self, pieces: &mut Vec<Piece>) -> Option<Box<Session>> {
+        debug_assert!(pieces.is_empty());
         let mut inbox = self.inbox.lock();
         self.full.store(self.is_closing(), Ordering::Release);
-        self.queued.store(0, Ordering::Relaxed);
-        (std::mem::take(&mut inbox.pieces), inbox.resumed.take())
+        inbox.last_len = self.queued.swap(0, Ordering::Relaxed) as usize;
+        std::mem::swap(&mut inbox.pieces, pieces);
+        inbox.resumed.take()
     }
 
     /// The connection has read, and holds so many bytes of requests.

@@ -135,7 +135,8 @@ impl Bench {
     /// What a client has received since: messages, and the replies of calls that have waited.
     pub(crate) fn received(&mut self, client: usize) -> String {
         let client = &mut self.clients[client];
-        let (pieces, session) = client.outbox.take();
+        let mut pieces = Vec::new();
+        let session = client.outbox.take(&mut pieces);
         if session.is_some() {
             client.session = session;
         }

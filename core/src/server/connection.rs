@@ -481,10 +481,10 @@ impl Connection {
 
     /// Fetches what others have sent.
     fn fetch(&mut self, scratch: &mut Scratch) {
-        let (pieces, resumed) = self.outbox.take();
-        for piece in pieces {
-            self.keep(piece);
-        }
+        let mut pieces = std::mem::take(&mut scratch.pieces);
+        let resumed = self.outbox.take(&mut pieces);
+        pieces.drain(..).for_each(|piece| self.keep(piece));
+        scratch.pieces = pieces;
         if let Some(session) = resumed {
             self.closing |= session.closing;
             self.session = Some(session);

@@ -12,6 +12,7 @@ use super::Shared;
 use super::connection::{Connection, Stream};
 use crate::engine::client::Origin;
 use crate::engine::dispatch::Batch;
+use crate::engine::outbox::Piece;
 use crate::engine::registry::Registry;
 use crate::resp::output::Output;
 
@@ -29,6 +30,8 @@ pub struct Scratch {
     pub read: Vec<u8>,
     /// Where replies go.
     pub out: Output,
+    /// What others have sent to a client, on its way to the socket.
+    pub pieces: Vec<Piece>,
     /// The batch that is being parsed or run.
     pub batch: Batch,
     /// The commands.
@@ -85,6 +88,7 @@ pub fn serve(
     let scratch = Rc::new(RefCell::new(Scratch {
         read: vec![0; READ_LEN],
         out: Output::default(),
+        pieces: Vec::new(),
         batch: Batch::default(),
         registry,
         thread,
