@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use mortise_core::keyspace::hash::hash;
 use mortise_core::types::ranked::Ranked;
-use mortise_core::types::table::Table;
+use mortise_core::types::table::{Approach, ApproachLeaf, Table};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -54,7 +54,9 @@ fn table(n: usize, value_len: usize) {
     per_op("get, 16 warmed", n, |i| {
         if i % batch == 0 {
             hashes.iter_mut().enumerate().for_each(|(j, h)| *h = hash(&key(order.at(i + j))));
-            hashes.iter().for_each(|&hash| table.warm(hash));
+            let nodes: Vec<_> = hashes.iter().map(|&hash| table.approach(hash)).collect();
+            let leaves: Vec<_> = nodes.into_iter().map(Approach::leaf).collect();
+            leaves.into_iter().for_each(ApproachLeaf::item);
         }
         black_box(table.get_hashed(hashes[i % batch], &key(order.at(i))).is_some())
     });

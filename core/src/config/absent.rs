@@ -1,8 +1,9 @@
 //! Directives of Redis 7.0 and 7.2 that Mortise does not have yet.
 //!
 //! At start they are ignored with a warning, so that an existing redis.conf can be used, unless durability or
-//! safety hangs on the value: then the server does not start. CONFIG SET refuses them, and CONFIG GET does
-//! not show them. A directive leaves this table when a feature declares it.
+//! safety hangs on the value: then the server does not start. Where one value says what the server does without the
+//! directive (`save ""`, `appendonly no`), CONFIG GET shows it and CONFIG SET takes it; all else is refused. A directive
+//! leaves this table when a feature declares it.
 
 use mortise_sdk::declare::config::Bytes;
 
@@ -28,6 +29,8 @@ pub struct Absent {
 enum Ignored {
     /// All.
     Always,
+    /// All, and this one is in force.
+    For(&'static str),
     /// None.
     Never,
     /// These words, in any case.
@@ -41,7 +44,7 @@ impl Absent {
     pub fn stops(&self, words: &[Vec<u8>]) -> bool {
         let is = |word: &[u8], expected: &str| word.eq_ignore_ascii_case(expected.as_bytes());
         let harmless = match &self.ignored {
-            Ignored::Always => true,
+            Ignored::Always | Ignored::For(_) => true,
             Ignored::Never => false,
             Ignored::If(expected) => {
                 words.len() == expected.len()
@@ -53,6 +56,26 @@ impl Absent {
             },
         };
         !harmless
+    }
+
+    /// The value that says what the server does without the directive, as CONFIG GET shows it. `None` where no value
+    /// does, since there is nothing that it could describe.
+    pub fn in_force(&self) -> Option<&'static str> {
+        match self.ignored {
+            Ignored::Always | Ignored::Never => None,
+            Ignored::For(value) => Some(value),
+            Ignored::If([value]) => Some(value),
+            Ignored::If(_) => Some(""),
+            Ignored::IfZero => Some("0"),
+        }
+    }
+
+    /// The names and values that CONFIG GET shows.
+    pub fn shown() -> impl Iterator<Item = (&'static str, &'static str)> {
+        ALL.iter().flat_map(|row| {
+            let names = [row.name, row.alias].into_iter().filter(|name| !name.is_empty());
+            row.in_force().into_iter().flat_map(move |value| names.clone().map(move |name| (name, value)))
+        })
     }
 }
 
@@ -86,7 +109,7 @@ pub const ALL: &[Absent] = &[
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
     Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },
     // Snapshots.
-    ignored("save"),
+    unless("save", Ignored::For("")),
     ignored("dbfilename"),
     ignored("rdbcompression"),
     ignored("rdbchecksum"),
@@ -113,8 +136,8 @@ pub const ALL: &[Absent] = &[
     ignored("aof-rewrite-incremental-fsync"),
     ignored("aof-disable-auto-gc"),
     // Replication.
-    ignored("masterauth"),
-    ignored("masteruser"),
+    unless("masterauth", Ignored::For("")),
+    unless("masteruser", Ignored::For("")),
     renamed("replica-serve-stale-data", "slave-serve-stale-data"),
     renamed("replica-read-only", "slave-read-only"),
     renamed("replica-priority", "slave-priority"),
@@ -180,7 +203,7 @@ pub const ALL: &[Absent] = &[
     // Memory.
     ignored("maxmemory-eviction-tenacity"),
     ignored("lazyfree-lazy-eviction"),
-    ignored("activedefrag"),
+    unless("activedefrag", Ignored::For("no")),
     ignored("active-defrag-cycle-min"),
     ignored("active-defrag-cycle-max"),
     ignored("active-defrag-threshold-lower"),
@@ -207,7 +230,7 @@ pub const ALL: &[Absent] = &[
     ignored("always-show-logo"),
     ignored("set-proc-title"),
     ignored("proc-title-template"),
-    ignored("syslog-enabled"),
+    unless("syslog-enabled", Ignored::For("no")),
     ignored("syslog-ident"),
     ignored("syslog-facility"),
     ignored("crash-log-enabled"),
@@ -224,8 +247,8 @@ pub const ALL: &[Absent] = &[
     ignored("bind-source-addr"),
     ignored("socket-mark-id"),
     ignored("locale-collate"),
-    ignored("watchdog-period"),
-    ignored("latency-monitor-threshold"),
+    unless("watchdog-period", Ignored::For("0")),
+    unless("latency-monitor-threshold", Ignored::For("0")),
     ignored("dynamic-hz"),
 ];
 
@@ -273,6 +296,15 @@ mod tests {
         ] {
             assert!(stops(name, words), "{name} {words:?}");
         }
+    }
+
+    #[test]
+    fn what_is_in_force_does_not_stop_the_start() {
+        for row in ALL.iter().filter(|row| row.alias.is_empty()) {
+            assert!(row.in_force().is_none_or(|value| !stops(row.name, &[value])), "{}", row.name);
+        }
+        assert_eq!(find("slaveof").and_then(Absent::in_force), Some(""));
+        assert_eq!(find("dbfilename").and_then(Absent::in_force), None);
     }
 
     #[test]

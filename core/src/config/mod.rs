@@ -11,6 +11,8 @@ use std::sync::Arc;
 use mortise_sdk::declare::config::{Access, Directive, quote};
 use mortise_sdk::{Error, glob};
 
+use absent::Absent;
+
 pub mod absent;
 pub mod docs;
 pub mod file;
@@ -184,10 +186,12 @@ impl<C: Clone> Directives<C> {
         for pattern in patterns {
             let pattern = String::from_utf8_lossy(pattern);
             if !pattern.contains(['*', '?', '[']) {
-                if let Some(i) =
-                    self.position(&pattern).filter(|_| found.iter().all(|(name, _)| *name != pattern))
-                {
-                    found.push((pattern.into_owned(), self.rows[i].get(config)));
+                let value = match self.position(&pattern) {
+                    Some(i) => Some(self.rows[i].get(config)),
+                    None => absent::find(&pattern).and_then(Absent::in_force).map(str::to_owned),
+                };
+                if let Some(value) = value.filter(|_| found.iter().all(|(name, _)| *name != pattern)) {
+                    found.push((pattern.into_owned(), value));
                 }
                 continue;
             }
@@ -198,6 +202,12 @@ impl<C: Clone> Directives<C> {
                     if matches && found.iter().all(|(known, _)| known != name) {
                         found.push((name.to_owned(), row.get(config)));
                     }
+                }
+            }
+            for (name, value) in Absent::shown() {
+                let matches = glob::matches(pattern.as_bytes(), name.as_bytes());
+                if matches && found.iter().all(|(known, _)| known != name) {
+                    found.push((name.to_owned(), value.to_owned()));
                 }
             }
         }
@@ -217,10 +227,11 @@ impl<C: Clone> Directives<C> {
         for (name, value) in pairs {
             let name = String::from_utf8_lossy(name).into_owned();
             let Some(i) = self.position(&name) else {
-                return Err(match absent::find(&name) {
-                    Some(_) => refused(&name, absent::NOT_YET),
-                    None => unknown(&name),
-                });
+                match absent::find(&name) {
+                    Some(row) if row.in_force().is_some_and(|known| known.as_bytes() == *value) => continue,
+                    Some(_) => return Err(refused(&name, absent::NOT_YET)),
+                    None => return Err(unknown(&name)),
+                }
             };
             match self.rows[i].access() {
                 Access::Fixed => return Err(refused(&name, "can't set immutable config")),
@@ -467,7 +478,7 @@ pub(crate) mod tests {
             "two directives and their aliases, not the hidden one"
         );
         assert_eq!(get(&config, &["hash-seed"]), ["hash-seed=0"]);
-        assert_eq!(get(&config, &["appendonly"]), [""; 0]);
+        assert_eq!(get(&config, &["appendonly"]), ["appendonly=no"], "not there yet, but its value is known");
     }
 
     #[test]
