@@ -51,6 +51,20 @@ impl Client {
         client
     }
 
+    /// A client whose first request is answered with what begins so, within a second.
+    fn greeted_by(server: &Server, line: &str, expected: &str) -> Client {
+        let stream = TcpStream::connect(server.address().expect("it listens")).expect("it accepts");
+        stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a valid time");
+        let mut client = Client(BufReader::new(stream));
+        let reply = client.ask(line);
+        assert!(reply.starts_with(expected), "{reply}");
+        client
+    }
+
+    fn id(&mut self) -> u64 {
+        self.ask("CLIENT ID")[1..].parse().expect("a number")
+    }
+
     fn send(&mut self, lines: &str) {
         self.0.get_mut().write_all(format!("{lines}\r\n").as_bytes()).expect("the server reads");
     }
@@ -169,4 +183,101 @@ fn a_client_that_leaves_does_not_take_the_run_along() {
 
 fn connected(server: &Server) -> usize {
     server.shared().acquire().map_or(usize::MAX, |engine| engine.clients.connected())
+}
+
+#[test]
+fn connections_are_taken_while_a_call_is_suspended() {
+    let server = server(1, 30);
+    let mut slow = Client::new(&server);
+    slow.send("DAWDLE 300");
+    std::thread::sleep(Duration::from_millis(5));
+    let mut late = Client::greeted_by(&server, "GET key", "-BUSY");
+    assert_eq!(late.ask("CLIENT SETNAME x").split(' ').next(), Some("-BUSY"));
+    late.send("HELLO 3 SETNAME late");
+    // The map that HELLO answers with ends with the modules.
+    while late.receive() != "*0" {}
+    Client::greeted_by(&server, "PING", "-BUSY");
+    assert_eq!(slow.receive(), "+OK");
+    assert!(late.ask_until_free("PING").1 == "+PONG");
+    assert_eq!(late.ask("CLIENT GETNAME"), "$4");
+    assert_eq!(late.receive(), "late");
+    let ids = (slow.id(), late.id());
+    assert!(ids.0 < ids.1, "numbers rise: {ids:?}");
+    let start = Instant::now();
+    while connected(&server) != 2 {
+        assert!(start.elapsed() < Duration::from_secs(5), "{} clients are counted", connected(&server));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_was_obeyed_while_a_call_was_suspended_holds_afterwards() {
+    let server = server(1, 20);
+    let (mut slow, mut one, mut other) = (Client::new(&server), Client::new(&server), Client::new(&server));
+    for line in ["SUBSCRIBE news", "*3", "$9", "subscribe", "$4", "news", ":1"].iter().enumerate() {
+        match line {
+            (0, request) => one.send(request),
+            (_, reply) => assert_eq!(one.receive(), **reply),
+        }
+    }
+    slow.send("DAWDLE 200");
+    std::thread::sleep(Duration::from_millis(40));
+    assert!(other.ask("GET watched").starts_with("-BUSY"));
+    assert_eq!(one.ask("RESET"), "+RESET");
+    assert_eq!(other.ask("AUTH secret").split(' ').nth(1), Some("AUTH"), "no password is configured");
+    assert_eq!(other.ask("WATCH watched"), "+OK");
+    assert_eq!(other.ask("MULTI"), "+OK");
+    assert_eq!(other.ask("WATCH more"), "-ERR WATCH inside MULTI is not allowed");
+    assert_eq!(slow.receive(), "+OK");
+    // RESET has ended the subscription, and WATCH is in force.
+    assert_eq!(one.ask_until_free("PUBLISH news none").1, ":0");
+    assert_eq!(one.ask("SET watched 1"), "+OK");
+    assert_eq!(other.ask_until_free("EXEC").1, "*-1");
+    // All of it is counted as calls.
+    one.send("INFO commandstats");
+    let mut seen = Vec::new();
+    while !seen.last().is_some_and(|line: &String| line.is_empty() && seen.len() > 2) {
+        seen.push(one.receive());
+    }
+    let line = |name: &str| seen.iter().find(|line| line.starts_with(name)).cloned().unwrap_or_default();
+    assert!(line("cmdstat_reset:").contains("calls=1,"), "{seen:?}");
+    assert!(line("cmdstat_watch:").contains("calls=2,"), "{seen:?}");
+    assert!(line("cmdstat_watch:").contains("failed_calls=1"), "{seen:?}");
+    assert!(line("cmdstat_get:").contains("rejected_calls=1"), "{seen:?}");
+}
+
+#[test]
+fn a_password_is_asked_for_while_a_call_is_suspended() {
+    let server = server(1, 20);
+    let mut slow = Client::new(&server);
+    assert_eq!(slow.ask("CONFIG SET requirepass secret"), "+OK");
+    slow.send("DAWDLE 200");
+    std::thread::sleep(Duration::from_millis(40));
+    let mut late = Client::greeted_by(&server, "GET key", "-NOAUTH");
+    assert!(late.ask("AUTH wrong").starts_with("-WRONGPASS"));
+    assert!(late.ask("HELLO 2 AUTH default wrong").starts_with("-WRONGPASS"));
+    assert_eq!(late.ask("AUTH default secret"), "+OK");
+    assert!(late.ask("GET key").starts_with("-BUSY"));
+    assert_eq!(late.ask("QUIT"), "+OK");
+    assert_eq!(slow.receive(), "+OK");
+    let mut wrong = Client::greeted_by(&server, "GET key", "-NOAUTH");
+    assert_eq!(wrong.ask("AUTH secret"), "+OK");
+    assert_eq!(wrong.ask("GET key"), "$-1");
+}
+
+#[test]
+fn there_is_no_more_room_for_those_who_come_while_a_call_is_suspended() {
+    let server = server(1, 20);
+    let mut slow = Client::new(&server);
+    assert_eq!(slow.ask("CONFIG SET maxclients 2"), "+OK");
+    slow.send("DAWDLE 150");
+    std::thread::sleep(Duration::from_millis(30));
+    let mut first = Client::greeted_by(&server, "GET key", "-BUSY");
+    let mut second = Client::greeted_by(&server, "GET key", "-BUSY");
+    assert_eq!(slow.receive(), "+OK");
+    let mut last = String::new();
+    for client in [&mut first, &mut second] {
+        last = format!("{last} {}", client.ask_until_free("PING").1);
+    }
+    assert!(last.contains("+PONG") && last.contains("-ERR max number of clients reached"), "{last}");
 }

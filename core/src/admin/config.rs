@@ -138,7 +138,7 @@ impl Engine {
         });
         let Some((failed, error)) = failure else {
             self.apply_config();
-            self.rim.config_changed(&self.config);
+            self.rim.config_changed(&self.config, &self.users);
             return Ok(());
         };
         let done: Vec<_> = changed.effects[..failed].iter().map(|effect| effect.name).collect();
@@ -230,7 +230,7 @@ mod tests {
             Ok(())
         }
 
-        fn config_changed(&mut self, config: &Config) {
+        fn config_changed(&mut self, config: &Config, _: &mortise_acl::Users) {
             self.note(format!("changed {}", config.server.port));
         }
 

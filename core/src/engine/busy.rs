@@ -1,76 +1,111 @@
 //! While a run holds the engine: what is answered from the session alone.
 //!
 //! The same look-up and the same order of gates as always, but only with what the session itself knows. A command that
-//! Redis allows then and that needs no more than the session is obeyed; everything else is refused with BUSY.
+//! Redis allows then is obeyed if it needs no more than the session ([`Alone`]); everything else is refused with BUSY.
 
+use mortise_acl::Users;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
+use super::alone::{self, Alone, Answered};
 use super::args::Args;
 use super::gates;
-use super::registry::{Command, Lookup};
-use super::session::{Queued, Session, Transaction};
+use super::registry::{Command, CommandRef, Lookup};
+use super::session::{Queued, Session};
 use crate::resp::output::Output;
+use crate::session::login;
+use crate::transactions::{self, watch};
+
+/// The commands that are obeyed.
+const OBEYED: &[(&str, alone::Run)] = &[
+    ("auth", login::auth),
+    ("discard", transactions::discard),
+    ("hello", login::hello),
+    ("multi", transactions::multi),
+    ("quit", login::quit),
+    ("reset", login::reset),
+    ("unwatch", watch::unwatch),
+    ("watch", watch::watch),
+];
+
+/// What is known of the engine while it is held.
+#[derive(Default)]
+pub struct Known {
+    /// Who may log in.
+    pub users: Users,
+    /// `protected-mode`.
+    pub protected_mode: bool,
+}
+
+impl Known {
+    /// Whether connections from elsewhere are turned away.
+    pub fn admits_only_local(&self) -> bool {
+        self.protected_mode && self.users.default_needs_no_password()
+    }
+}
 
 /// Answers one request without the engine.
-pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, out: &mut Output) {
+pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, known: &Known, out: &mut Output) {
     out.set_version(session.version);
     let (mark, replies) = (out.mark(), session.replies);
-    reply(session, lookup, args, out);
+    session.owes.anything = true;
+    let error = match lookup {
+        Lookup::Found(command) => reply(session, command, args, known, out),
+        Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
+            break_transaction(session);
+            Some(super::dispatch::unknown(lookup, args))
+        }
+    };
+    if let Some(error) = error {
+        out.rollback(mark);
+        out.error(error.as_str());
+        *session.owes.errors.entry(error.code().to_owned()).or_default() += 1;
+    }
     super::dispatch::suppress(session, replies, out, mark);
 }
 
-fn reply(session: &mut Session, lookup: &Lookup, args: Args<'_>, out: &mut Output) {
-    let refusal = match lookup {
-        Lookup::Found(command) => match gates::without_engine(session, command, args) {
-            None if session.transaction.is_some() && !command.flags.has(flags::NOT_QUEUED) => {
-                return queue(session, lookup, args, out);
-            }
-            None => match obey(session, command, args, out) {
-                true => return,
-                false => error::BUSY_SCRIPT,
-            },
-            Some(error) => error,
-        },
-        Lookup::Unknown | Lookup::UnknownSubcommand(_) => super::dispatch::unknown(lookup, args),
-    };
-    refuse(session, &refusal, out);
+fn reply(
+    session: &mut Session,
+    command: &CommandRef,
+    args: Args<'_>,
+    known: &Known,
+    out: &mut Output,
+) -> Option<Error> {
+    let queues = session.transaction.is_some() && !command.flags.has(flags::NOT_QUEUED);
+    let refusal = gates::without_engine(session, command, args, &known.users)
+        // Redis queues what it may not run, too, unless it is not allowed while busy.
+        .or_else(|| {
+            (obeyed(command).is_none() && !(queues && allowed(command))).then_some(error::BUSY_SCRIPT)
+        });
+    if let Some(error) = refusal {
+        note(session, command, Answered::Refused);
+        break_transaction(session);
+        return Some(error);
+    }
+    if queues && let Some(transaction) = &mut session.transaction {
+        transaction.queue.push(Queued { command: command.clone(), args: args.to_owned() });
+        out.simple("QUEUED");
+        return None;
+    }
+    let result = obeyed(command)?(&mut Alone { session, users: &known.users, args, out });
+    note(session, command, if result.is_err() { Answered::Failed } else { Answered::Done });
+    result.err()
 }
 
-fn refuse(session: &mut Session, error: &Error, out: &mut Output) {
+fn allowed(command: &Command) -> bool {
+    command.flags.has(flags::ALLOW_BUSY)
+}
+
+fn obeyed(command: &Command) -> Option<alone::Run> {
+    OBEYED.iter().find(|(name, _)| *name == &*command.name).map(|(_, run)| *run)
+}
+
+fn break_transaction(session: &mut Session) {
     if let Some(transaction) = &mut session.transaction {
         transaction.broken = true;
     }
-    out.error(error.as_str());
 }
 
-/// Redis queues what it may not run, too, and refuses it at once if it is not allowed while busy.
-fn queue(session: &mut Session, lookup: &Lookup, args: Args<'_>, out: &mut Output) {
-    let Lookup::Found(command) = lookup else { return };
-    if !command.flags.has(flags::ALLOW_BUSY) {
-        return refuse(session, &error::BUSY_SCRIPT, out);
-    }
-    if let Some(transaction) = &mut session.transaction {
-        transaction.queue.push(Queued { command: command.clone(), args: args.to_owned() });
-        out.simple("QUEUED");
-    }
-}
-
-/// Obeys what needs only the session; false for everything else.
-fn obey(session: &mut Session, command: &Command, args: Args<'_>, out: &mut Output) -> bool {
-    match &*command.name {
-        "multi" if session.transaction.is_some() => out.error(error::MULTI_NESTED.as_str()),
-        "multi" => {
-            session.transaction = Some(Transaction::default());
-            out.ok();
-        }
-        "discard" if session.transaction.is_none() => out.error(error::DISCARD_WITHOUT_MULTI.as_str()),
-        "quit" => {
-            session.closing = true;
-            out.ok();
-        }
-        "echo" if args.len() == 2 && command.flags.has(flags::ALLOW_BUSY) => out.bulk(args.at(1)),
-        _ => return false,
-    }
-    true
+fn note(session: &mut Session, command: &Command, answered: Answered) {
+    *session.owes.tally.entry((command.index, answered)).or_default() += 1;
 }

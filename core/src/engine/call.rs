@@ -3,6 +3,7 @@
 use mortise_sdk::args as numbers;
 use mortise_sdk::error::{self, Error, Result};
 
+use super::alone::{self, Alone};
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
 use super::dispatch::Asked;
@@ -67,6 +68,14 @@ pub struct Call<'c> {
 }
 
 impl<'c> Call<'c> {
+    /// Runs a call that needs only the session, and tells the engine at once.
+    pub fn alone(&mut self, run: alone::Run) -> Result {
+        let Call { engine, session, args, out, .. } = self;
+        let result = run(&mut Alone { session, users: &engine.users, args: *args, out });
+        engine.catch_up(session)?;
+        result
+    }
+
     // ---- arguments
 
     /// The argument at an index that the command's arity has shown to exist; 0 is the name.
@@ -89,7 +98,7 @@ impl<'c> Call<'c> {
 
     /// A cursor over the arguments from an index on.
     pub fn options(&self, from: usize) -> Options<'c> {
-        Options { args: self.args, next: from }
+        Options::new(self.args, from)
     }
 
     /// The argument as a 64-bit integer.
@@ -556,6 +565,11 @@ pub struct Options<'c> {
 }
 
 impl<'c> Options<'c> {
+    /// A walk that begins with the argument at `next`.
+    pub fn new(args: Args<'c>, next: usize) -> Options<'c> {
+        Options { args, next }
+    }
+
     /// How many arguments are left.
     pub fn left(&self) -> usize {
         self.args.len().saturating_sub(self.next)

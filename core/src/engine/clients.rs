@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
@@ -50,11 +51,23 @@ impl Pause {
     }
 }
 
+/// Gives each connection a number, also while the engine is held by a run.
+#[derive(Default)]
+pub struct ClientIds(AtomicU64);
+
+impl ClientIds {
+    /// The next number: never one twice, and rising.
+    pub fn next(&self) -> ClientId {
+        self.0.fetch_add(1, Relaxed) + 1
+    }
+}
+
 /// The clients there are.
 #[derive(Default)]
 pub struct Clients {
     by_id: BTreeMap<ClientId, Client>,
-    next_id: ClientId,
+    /// Where their numbers come from.
+    pub ids: Arc<ClientIds>,
     /// CLIENT PAUSE.
     pub pause: Pause,
     /// When some of them were last looked at on the clock, and which is the next.
@@ -92,20 +105,22 @@ impl Clients {
 impl Engine {
     /// A connection was made: its session. `None` if there are as many as `maxclients` allows.
     pub fn connect(&mut self, outbox: Arc<Outbox>, origin: Origin) -> Option<Box<Session>> {
+        let session = Session::arriving(&self.clients.ids, outbox, &origin, &self.users);
+        self.refresh_clock();
+        self.admit_client(&session, origin).then_some(session)
+    }
+
+    /// Enters a connection among the clients; false if there are as many as `maxclients` allows.
+    pub(super) fn admit_client(&mut self, session: &Session, origin: Origin) -> bool {
         if self.clients.connected() >= self.config.clients.maxclients as usize {
             self.stats.rejected_connections += 1;
-            return None;
+            return false;
         }
-        self.refresh_clock();
-        self.clients.next_id += 1;
-        let mut session = Box::new(Session::new(self.clients.next_id, outbox));
-        session.is_local = origin.is_local;
-        session.authenticated = self.users.default_needs_no_password();
         self.stats.connections += 1;
-        let client = Client::new(&session, origin, self.now_ms);
+        let client = Client::new(session, origin, self.now_ms);
         self.clients.by_id.insert(session.id, client);
         self.stats.max_clients = self.stats.max_clients.max(self.clients.connected() as u64);
-        Some(session)
+        true
     }
 
     /// A connection is gone; what it watched, listened to and waited for goes with it.

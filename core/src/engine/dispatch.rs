@@ -12,7 +12,7 @@ use super::call::{Call, Run};
 use super::event::Suspend;
 use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
-use super::session::{Queued, Replies, Session};
+use super::session::{Queued, Replies, Session, queued_memory};
 use super::{Caller, Engine};
 use crate::keyspace::Db;
 use crate::keyspace::entry::Payload;
@@ -181,6 +181,12 @@ impl Engine {
         session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
         self.current = Some(session.id);
         out.set_version(session.version);
+        if session.owes.anything
+            && let Err(error) = self.catch_up(session)
+        {
+            out.error(error.as_str());
+            return (batch.len(), Stop::Closes);
+        }
         self.prefetch(session, batch, buffer);
         let mut executed = 0;
         let mut stop = Stop::Done;
@@ -313,7 +319,7 @@ impl Engine {
         let queued = transaction.queue.len();
         if let Some(client) = self.clients.get_mut(session.id) {
             client.queued = Some(queued);
-            client.queued_len += asked.args.iter().map(|arg| arg.len() + size_of::<Span>()).sum::<usize>();
+            client.queued_len += queued_memory(asked.args);
         }
         out.simple("QUEUED");
     }

@@ -1,5 +1,6 @@
 //! Every reason to refuse a command, in order. One function a reason; `admit` is the order.
 
+use mortise_acl::Users;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
@@ -100,9 +101,14 @@ impl Engine {
 }
 
 /// The gates that need only the session, for when a run holds the engine.
-pub(super) fn without_engine(session: &Session, command: &Command, args: Args<'_>) -> Option<Error> {
+pub(super) fn without_engine(
+    session: &Session,
+    command: &Command,
+    args: Args<'_>,
+    users: &Users,
+) -> Option<Error> {
     arity(command, args)
-        .or_else(|| (!session.authenticated && !command.flags.has(flags::NO_AUTH)).then_some(error::NOAUTH))
+        .or_else(|| authenticated(session, command).filter(|_| !users.default_needs_no_password()))
         .or_else(|| in_transaction(session, command))
         .or_else(|| subscriber_mode(session, command))
 }

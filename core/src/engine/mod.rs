@@ -2,6 +2,7 @@
 //! is handed.
 
 pub mod access;
+pub mod alone;
 pub mod args;
 pub mod blocked;
 pub mod busy;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mortise_acl::Users;
+
 use crate::config::rewrite::Entry;
 use crate::config::{Config, Directives};
 use crate::server::LogLevel;
@@ -23,7 +25,7 @@ pub trait Rim: Send {
     fn max_clients(&mut self, count: u32) -> Result<(), String>;
 
     /// Settings have changed and are in force: for those that the rim keeps in a form of its own.
-    fn config_changed(&mut self, config: &Config);
+    fn config_changed(&mut self, config: &Config, users: &Users);
 
     /// CONFIG REWRITE: brings the file at `path` up to date.
     fn rewrite(
@@ -88,7 +90,7 @@ impl Rim for NoRim {
         Ok(())
     }
 
-    fn config_changed(&mut self, _: &Config) {}
+    fn config_changed(&mut self, _: &Config, _: &Users) {}
 
     fn rewrite(&mut self, _: &Path, _: &[Entry], _: &Directives<Config>) -> Result<(), String> {
         Ok(())

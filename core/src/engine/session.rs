@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use mortise_sdk::resp::encode::Version;
 
-use super::args::OwnedArgs;
+use super::alone::Owes;
+use super::args::{Args, OwnedArgs, Span};
+use super::client::Origin;
+use super::clients::ClientIds;
 use super::outbox::Outbox;
 use super::registry::CommandRef;
 use crate::keyspace::SpaceId;
@@ -40,6 +43,8 @@ pub struct Session {
     pub is_local: bool,
     /// Whether it is to be closed once its replies are written.
     pub closing: bool,
+    /// What the engine is still to be told.
+    pub owes: Owes,
     /// The way to the connection.
     pub outbox: Arc<Outbox>,
 }
@@ -66,6 +71,18 @@ pub struct Transaction {
     pub broken: bool,
 }
 
+impl Transaction {
+    /// Bytes of the arguments of its commands.
+    pub fn memory(&self) -> usize {
+        self.queue.iter().map(|queued| queued_memory(queued.args.view())).sum()
+    }
+}
+
+/// Bytes that the arguments of a queued command take.
+pub fn queued_memory(args: Args<'_>) -> usize {
+    args.iter().map(|arg| arg.len() + size_of::<Span>()).sum()
+}
+
 /// A command that waits for EXEC.
 pub struct Queued {
     /// The command.
@@ -90,8 +107,22 @@ impl Session {
             no_touch: false,
             is_local: true,
             closing: false,
+            owes: Owes::default(),
             outbox,
         }
+    }
+
+    /// The session of a connection that arrives from `origin`.
+    pub fn arriving(
+        ids: &ClientIds,
+        outbox: Arc<Outbox>,
+        origin: &Origin,
+        users: &mortise_acl::Users,
+    ) -> Box<Session> {
+        let mut session = Box::new(Session::new(ids.next(), outbox));
+        session.is_local = origin.is_local;
+        session.authenticated = users.default_needs_no_password();
+        session
     }
 
     /// Switches the protocol, for replies and for messages.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use super::alone::Answered;
 use super::rim::Usage;
 
 /// Latencies are kept from 1 µs … to a second, to two digits; longer ones count as a second.
@@ -103,16 +104,36 @@ impl Stats {
         self.commands[index].rejected += 1;
     }
 
+    /// Calls were answered while the engine was held by another; how long each took is not known.
+    pub fn answered(&mut self, index: usize, answered: Answered, count: u64) {
+        if index >= self.commands.len() {
+            self.commands.resize_with(index + 1, CommandStats::default);
+        }
+        let stats = &mut self.commands[index];
+        match answered {
+            Answered::Refused => stats.rejected += count,
+            Answered::Done | Answered::Failed => {
+                self.commands_processed += count;
+                stats.calls += count;
+                stats.failed += if answered == Answered::Failed { count } else { 0 };
+            }
+        }
+    }
+
     /// An error reply was sent.
     pub fn error(&mut self, text: &str) {
-        self.error_replies += 1;
-        let word = text.split(' ').next().unwrap_or_default();
-        if let Some(count) = self.errors.get_mut(word) {
-            *count += 1;
+        self.errors(text.split(' ').next().unwrap_or_default(), 1);
+    }
+
+    /// Error replies of a kind were sent.
+    pub fn errors(&mut self, kind: &str, count: u64) {
+        self.error_replies += count;
+        if let Some(known) = self.errors.get_mut(kind) {
+            *known += count;
         } else if self.errors.len() < ERROR_KINDS_MAX {
-            self.errors.insert(word.to_owned(), 1);
+            self.errors.insert(kind.to_owned(), count);
         } else {
-            *self.errors.entry("ERRORSTATS_OVERFLOW".to_owned()).or_default() += 1;
+            *self.errors.entry("ERRORSTATS_OVERFLOW".to_owned()).or_default() += count;
         }
     }
 

@@ -15,7 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 use super::Shared;
 use super::io_thread::{Arrival, READ_LEN, Scratch};
 use super::run::{Parts, Run};
-use parking_lot::{ArcMutexGuard, MutexGuard, RawMutex};
+use mortise_sdk::error;
+use parking_lot::{ArcMutexGuard, RawMutex};
 
 use crate::engine::Engine;
 use crate::engine::busy;
@@ -70,11 +71,11 @@ impl Stream {
         }
     }
 
-    async fn refuse(mut self, text: &'static [u8]) {
+    async fn refuse(mut self, text: String) {
         // Whoever is turned away may be gone already.
         let _ = match &mut self {
-            Stream::Tcp(stream) => stream.write_all(text).await,
-            Stream::Unix(stream) => stream.write_all(text).await,
+            Stream::Tcp(stream) => stream.write_all(text.as_bytes()).await,
+            Stream::Unix(stream) => stream.write_all(text.as_bytes()).await,
             Stream::Gone => Ok(()),
         };
     }
@@ -135,11 +136,10 @@ impl Connection {
     /// Takes a connection, or turns it away.
     pub fn accept(
         arrival: Arrival,
-        mut engine: MutexGuard<'_, Engine>,
         shared: &Arc<Shared>,
         scratch: &Rc<RefCell<Scratch>>,
     ) -> Option<Connection> {
-        const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no \
+        const DENIED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no \
             password is set for the default user. In this mode connections are only accepted from the loopback \
             interface. If you want to connect from external computers to Redis you may adopt one of the following \
             solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the \
@@ -152,16 +152,23 @@ impl Connection {
             accepting connections from the outside.\r\n";
         let Arrival { stream, origin } = arrival;
         let outbox = Arc::new(Outbox::new());
-        let session = {
-            let open = engine.users.default_needs_no_password() && engine.config.server.protected_mode;
-            if open && !origin.is_local {
-                engine.stats.rejected_connections += 1;
-                Err(DENIED)
-            } else {
-                engine.connect(outbox.clone(), origin).ok_or(&b"-ERR max number of clients reached\r\n"[..])
+        let known = shared.known();
+        let session = match shared.acquire() {
+            _ if known.admits_only_local() && !origin.is_local => {
+                shared.with_engine(|engine| engine.stats.rejected_connections += 1);
+                Err(DENIED.to_owned())
+            }
+            Some(mut engine) => {
+                engine.connect(outbox.clone(), origin).ok_or_else(|| format!("-{}\r\n", error::MAX_CLIENTS))
+            }
+            None => {
+                // The engine hears of it when it is free.
+                let mut session = Session::arriving(&shared.ids, outbox.clone(), &origin, &known.users);
+                session.owes.anything = true;
+                session.owes.arrival = Some(Box::new(origin));
+                Ok(session)
             }
         };
-        drop(engine);
         let session = match session {
             Ok(session) => session,
             Err(text) => {
@@ -393,20 +400,42 @@ impl Connection {
         let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
         let since_ms = self.shared.running.since_ms();
         if since_ms.is_some_and(|since| unix_ms() - since >= threshold_ms) {
+            let known = self.shared.known();
             for index in 0..scratch.batch.len() {
                 let (lookup, args) = scratch.batch.request(buffer, index);
-                busy::answer(session, lookup, args, &mut scratch.out);
+                busy::answer(session, lookup, args, &known, &mut scratch.out);
+                if session.closing {
+                    self.closing = true;
+                    break;
+                }
             }
             return true;
         }
         self.stalled = true;
         if let Some(waker) = &self.waker {
-            self.shared.running.wait(waker);
-            if self.shared.running.since_ms().is_none() {
-                waker.wake_by_ref();
-            }
+            self.shared.running.wait(self.id, waker);
         }
         false
+    }
+
+    /// Makes good what the session owes the engine: now, or when the run that holds it is over.
+    #[cold]
+    fn catch_up(&mut self, scratch: &mut Scratch) {
+        let Some(session) = &mut self.session else { return };
+        match self.shared.acquire() {
+            Some(mut engine) => {
+                if let Err(error) = engine.catch_up(session) {
+                    scratch.out.error(error.as_str());
+                    self.closing = true;
+                }
+                self.shared.release(engine);
+            }
+            None => {
+                if let Some(waker) = &self.waker {
+                    self.shared.running.wait(self.id, waker);
+                }
+            }
+        }
     }
 
     #[cold]
@@ -500,6 +529,12 @@ impl Connection {
         }
         let shared_scratch = self.scratch.clone();
         let scratch = &mut *shared_scratch.borrow_mut();
+        if self.session.as_ref().is_some_and(|session| session.owes.anything) {
+            self.catch_up(scratch);
+            if !self.write(scratch) {
+                return Poll::Ready(());
+            }
+        }
         for _ in 0..ROUNDS_MAX {
             if self.outbox.is_full() {
                 if self.outbox.is_closing() {
@@ -576,7 +611,13 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (id, session) = (self.id, self.session.take());
-        self.shared.with_engine(move |engine| engine.disconnect(id, session.as_deref()));
+        let (id, mut session) = (self.id, self.session.take());
+        self.shared.with_engine(move |engine| {
+            if let Some(session) = session.as_mut().filter(|session| session.owes.anything) {
+                // If there was no room for it, it leaves as it came.
+                let _ = engine.catch_up(session);
+            }
+            engine.disconnect(id, session.as_deref());
+        });
     }
 }

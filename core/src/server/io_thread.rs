@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -18,8 +17,6 @@ use crate::resp::output::Output;
 
 /// Bytes that one read takes at most.
 pub const READ_LEN: usize = 64 * 1024;
-/// How soon a new connection asks again for an engine that a run holds.
-const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// How many task polls pass before the runtime looks for new events of the system.
 const EVENT_INTERVAL: u32 = 512;
 
@@ -98,15 +95,7 @@ pub fn serve(
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
             while let Some(arrival) = arrivals.recv().await {
-                let connection = loop {
-                    let Some(engine) = shared.acquire() else {
-                        // A run of this thread could never end if it were waited for with the thread.
-                        tokio::time::sleep(BUSY_WAIT).await;
-                        continue;
-                    };
-                    break Connection::accept(arrival, engine, shared, &scratch);
-                };
-                if let Some(connection) = connection {
+                if let Some(connection) = Connection::accept(arrival, shared, &scratch) {
                     tokio::task::spawn_local(connection);
                 }
             }

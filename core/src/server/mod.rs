@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use mortise_acl::Users;
 use mortise_sdk::declare::config::Octal;
 use mortise_sdk::{config, setting_enum};
 use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
@@ -31,6 +32,8 @@ use tokio::sync::watch;
 use crate::config::file::Fatal;
 use crate::config::values::{Addresses, Hertz};
 use crate::config::{Config, Directives};
+use crate::engine::busy::Known;
+use crate::engine::clients::ClientIds;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
@@ -125,6 +128,10 @@ pub struct Shared {
     pub running: Running,
     /// `busy-reply-threshold`, read without the lock.
     pub busy_threshold_ms: AtomicI64,
+    /// What is known of the engine while a run holds it.
+    known: Mutex<Arc<Known>>,
+    /// Where connections get their numbers.
+    pub ids: Arc<ClientIds>,
     /// What is to be done with the engine once it is free.
     later: Mutex<Vec<Later>>,
     /// `proto-max-bulk-len`, read without the lock.
@@ -151,6 +158,8 @@ impl Shared {
     /// What `threads` I/O threads share. Settings take effect with `apply_config`.
     pub fn new(engine: Engine, threads: usize) -> io::Result<Shared> {
         Ok(Shared {
+            known: Mutex::default(),
+            ids: engine.clients.ids.clone(),
             engine: Arc::new(Mutex::new(engine)),
             running: Running::default(),
             busy_threshold_ms: AtomicI64::new(0),
@@ -205,6 +214,11 @@ impl Shared {
         None
     }
 
+    /// What is known of the engine while a run holds it.
+    pub fn known(&self) -> Arc<Known> {
+        self.known.lock().clone()
+    }
+
     /// Does something with the engine: now, or when the run that holds it is over.
     pub fn with_engine(&self, what: impl FnOnce(&mut Engine) + Send + 'static) {
         match self.acquire() {
@@ -246,7 +260,9 @@ impl Shared {
     }
 
     /// Takes over settings that are read without the lock.
-    pub fn apply_config(&self, config: &Config) {
+    pub fn apply_config(&self, config: &Config, users: &Users) {
+        *self.known.lock() =
+            Arc::new(Known { users: users.clone(), protected_mode: config.server.protected_mode });
         self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+use mortise_acl::Users;
 use parking_lot::Mutex;
 
 use super::listener::Listeners;
@@ -60,9 +61,9 @@ impl Rim for ProcessRim {
         }
     }
 
-    fn config_changed(&mut self, config: &Config) {
+    fn config_changed(&mut self, config: &Config, users: &Users) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.apply_config(config);
+            shared.apply_config(config, users);
         }
     }
 

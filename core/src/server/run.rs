@@ -6,6 +6,7 @@
 //! a live coroutine with it. A run that is ended is unwound, so whatever stands on its stack is dropped in order.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -20,7 +21,7 @@ use crate::engine::Engine;
 use crate::engine::dispatch::{Batch, Stop};
 use crate::engine::event::Suspend;
 use crate::engine::registry::Registry;
-use crate::engine::session::Session;
+use crate::engine::session::{ClientId, Session};
 use crate::resp::output::Output;
 
 /// Address space of a run's stack; pages are used as they are touched.
@@ -34,7 +35,7 @@ pub struct Running {
     /// Somebody wants it ended.
     ending: AtomicBool,
     /// Connections that wait for the engine, or for the threshold.
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<HashMap<ClientId, Waker>>,
 }
 
 impl Running {
@@ -55,13 +56,16 @@ impl Running {
     }
 
     /// Wakes a connection when the run is over, or when the threshold passes.
-    pub fn wait(&self, waker: &Waker) {
-        self.waiting.lock().push(waker.clone());
+    pub fn wait(&self, client: ClientId, waker: &Waker) {
+        self.waiting.lock().insert(client, waker.clone());
+        if self.since_ms().is_none() {
+            waker.wake_by_ref();
+        }
     }
 
     fn wake_all(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        waiting.iter().for_each(Waker::wake_by_ref);
+        waiting.values().for_each(Waker::wake_by_ref);
     }
 }
 

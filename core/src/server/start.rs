@@ -130,8 +130,9 @@ impl Server {
         let fatal =
             |error: std::io::Error| Fatal::new(format!("Can't start a thread: {}", error_text(&error)));
         let count = config.server.io_threads as usize;
+        let users = engine.users.clone();
         let shared = Arc::new(Shared::new(engine, count).map_err(fatal)?);
-        shared.apply_config(&config);
+        shared.apply_config(&config, &users);
         let listeners = Arc::new(Mutex::new(listeners));
         shared.engine.lock().rim = Box::new(ProcessRim::new(&shared, listeners.clone(), config.server.port));
         let (alive, ended) = mpsc::channel(1);

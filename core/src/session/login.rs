@@ -7,11 +7,11 @@ use mortise_sdk::resp::encode::Version;
 use mortise_sdk::{Error, Result, error};
 
 use super::REDIS_VERSION;
-use super::client::set_name;
-use crate::engine::call::Call;
+use super::client::client_name;
+use crate::engine::alone::Alone;
+use crate::engine::call::Options;
 use crate::engine::session::Replies;
 use crate::features::Command;
-use crate::transactions::watch;
 
 const CONNECTION: Spec = Spec::group("connection");
 
@@ -26,10 +26,10 @@ const HELLO: Command = Spec {
     history: &[("6.2.0", "May be called without a version.")],
     ..CONNECTION
 }
-.runs(hello);
+.runs(|call| call.alone(hello));
 
-fn hello(call: &mut Call<'_>) -> Result {
-    let mut options = call.options(1);
+pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
+    let mut options = Options::new(call.args, 1);
     let version = match options.next() {
         None => None,
         Some(text) => {
@@ -46,7 +46,7 @@ fn hello(call: &mut Call<'_>) -> Result {
             let (user, password) = (options.required()?, options.required()?);
             log_in(call, Some(user), password)?;
         } else if let Some(name) = options.takes_value("SETNAME") {
-            set_name(call, name)?;
+            call.session.owes.name = Some(client_name(name)?.to_owned());
         } else {
             let option = String::from_utf8_lossy(option);
             return Err(Error::text(format!("ERR Syntax error in HELLO option '{option}'")));
@@ -60,10 +60,10 @@ fn hello(call: &mut Call<'_>) -> Result {
     }
     if let Some(version) = version {
         call.session.set_version(version);
-        call.out().set_version(version);
+        call.out.set_version(version);
     }
     let id = call.session.id as i64;
-    let out = call.out();
+    let out = &mut *call.out;
     out.map(7);
     out.bulk(b"server");
     out.bulk(b"redis");
@@ -83,9 +83,9 @@ fn hello(call: &mut Call<'_>) -> Result {
 }
 
 /// Logs the connection in as a user; without a name, as the default user.
-fn log_in(call: &mut Call<'_>, user: Option<&[u8]>, password: &[u8]) -> Result {
+fn log_in(call: &mut Alone<'_>, user: Option<&[u8]>, password: &[u8]) -> Result {
     use mortise_acl::Denied;
-    match call.engine.users.authenticate(user, password) {
+    match call.users.authenticate(user, password) {
         Ok(()) => {}
         Err(Denied::WrongPassword) => return Err(error::WRONGPASS),
         Err(Denied::NoPasswordSet) => {
@@ -96,10 +96,7 @@ fn log_in(call: &mut Call<'_>, user: Option<&[u8]>, password: &[u8]) -> Result {
         }
     }
     call.session.authenticated = true;
-    let id = call.session.id;
-    if let Some(client) = call.engine.clients.get_mut(id) {
-        client.user = String::from_utf8_lossy(user.unwrap_or(b"default")).into_owned();
-    }
+    call.session.owes.user = Some(String::from_utf8_lossy(user.unwrap_or(b"default")).into_owned());
     Ok(())
 }
 
@@ -112,15 +109,16 @@ const AUTH: Command = Spec {
     ages: &[added("username", "6.0.0")],
     ..CONNECTION
 }
-.runs(auth);
+.runs(|call| call.alone(auth));
 
-fn auth(call: &mut Call<'_>) -> Result {
-    match call.argc() {
-        2 => log_in(call, None, call.arg(1))?,
-        3 => log_in(call, Some(call.arg(1)), call.arg(2))?,
+pub(crate) fn auth(call: &mut Alone<'_>) -> Result {
+    match call.args.len() {
+        2 => log_in(call, None, call.args.at(1))?,
+        3 => log_in(call, Some(call.args.at(1)), call.args.at(2))?,
         _ => return Err(error::SYNTAX),
     }
-    call.ok()
+    call.out.ok();
+    Ok(())
 }
 
 const QUIT: Command = Spec {
@@ -130,11 +128,12 @@ const QUIT: Command = Spec {
     arity: Some(-1),
     ..CONNECTION
 }
-.runs(quit);
+.runs(|call| call.alone(quit));
 
-fn quit(call: &mut Call<'_>) -> Result {
+pub(crate) fn quit(call: &mut Alone<'_>) -> Result {
     call.session.closing = true;
-    call.ok()
+    call.out.ok();
+    Ok(())
 }
 
 const RESET: Command = Spec {
@@ -144,35 +143,24 @@ const RESET: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
     ..CONNECTION
 }
-.runs(reset);
+.runs(|call| call.alone(reset));
 
 /// Everything but what says who is at the other end: library name and version.
-fn reset(call: &mut Call<'_>) -> Result {
-    let id = call.session.id;
-    watch::forget(call);
-    call.engine.unsubscribe_all(id);
-    let authenticated = call.engine.users.default_needs_no_password();
+pub(crate) fn reset(call: &mut Alone<'_>) -> Result {
     let session = &mut *call.session;
+    session.unwatch();
+    session.owes.reset = true;
+    (session.owes.user, session.owes.name) = (None, None);
     session.db = 0;
     session.set_version(Version::Resp2);
-    session.authenticated = authenticated;
+    session.authenticated = call.users.default_needs_no_password();
     session.transaction = None;
     session.subscriptions = 0;
     session.no_touch = false;
     if session.replies != Replies::Skip {
         session.replies = Replies::On;
     }
-    if let Some(client) = call.engine.clients.get_mut(id) {
-        client.db = 0;
-        client.user = "default".to_owned();
-        client.name.clear();
-        client.queued = None;
-        client.queued_len = 0;
-        client.no_evict = false;
-        client.no_touch = false;
-    }
-    let out = call.out();
-    out.set_version(Version::Resp2);
-    out.simple("RESET");
+    call.out.set_version(Version::Resp2);
+    call.out.simple("RESET");
     Ok(())
 }

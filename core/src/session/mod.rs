@@ -3,7 +3,7 @@
 mod basic;
 mod client;
 mod info;
-mod login;
+pub(crate) mod login;
 #[cfg(test)]
 mod tests;
 

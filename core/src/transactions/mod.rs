@@ -7,6 +7,7 @@ use mortise_sdk::declare::flags::*;
 use mortise_sdk::{Result, error};
 
 use crate::engine::Caller;
+use crate::engine::alone::Alone;
 use crate::engine::call::Call;
 use crate::engine::dispatch::Asked;
 use crate::engine::session::Transaction;
@@ -28,15 +29,15 @@ const MULTI: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY, NOT_QUEUED],
     ..TRANSACTIONS
 }
-.runs(multi);
+.runs(|call| call.alone(multi));
 
-fn multi(call: &mut Call<'_>) -> Result {
+pub(crate) fn multi(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.is_some() {
         return Err(error::MULTI_NESTED);
     }
     call.session.transaction = Some(Transaction::default());
-    show_queued(call, Some(0));
-    call.ok()
+    call.out.ok();
+    Ok(())
 }
 
 const EXEC: Command = Spec {
@@ -55,7 +56,10 @@ fn exec(call: &mut Call<'_>) -> Result {
         return Err(error::EXEC_WITHOUT_MULTI);
     };
     let result = run(call, &transaction);
-    show_queued(call, None);
+    let id = call.session.id;
+    if let Some(client) = call.engine.clients.get_mut(id) {
+        (client.queued, client.queued_len) = (None, 0);
+    }
     result
 }
 
@@ -87,22 +91,13 @@ const DISCARD: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY, NOT_QUEUED],
     ..TRANSACTIONS
 }
-.runs(discard);
+.runs(|call| call.alone(discard));
 
-fn discard(call: &mut Call<'_>) -> Result {
+pub(crate) fn discard(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.take().is_none() {
         return Err(error::DISCARD_WITHOUT_MULTI);
     }
-    show_queued(call, None);
-    watch::forget(call);
-    call.ok()
-}
-
-/// How many commands are queued, for those who look at the client.
-fn show_queued(call: &mut Call<'_>, queued: Option<usize>) {
-    let id = call.session.id;
-    if let Some(client) = call.engine.clients.get_mut(id) {
-        client.queued = queued;
-        client.queued_len = 0;
-    }
+    call.session.unwatch();
+    call.out.ok();
+    Ok(())
 }

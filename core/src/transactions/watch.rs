@@ -5,8 +5,9 @@ use mortise_sdk::declare::{RO, Spec, key};
 use mortise_sdk::{Result, error};
 
 use crate::engine::Engine;
+use crate::engine::alone::Alone;
 use crate::engine::call::{Call, Key};
-use crate::engine::session::ClientId;
+use crate::engine::session::{ClientId, Session};
 use crate::features::Command;
 use crate::keyspace::SpaceId;
 use crate::keyspace::interest::Interested;
@@ -25,28 +26,22 @@ const WATCH: Command = Spec {
     keys: &[key("key", &[RO])],
     ..TRANSACTIONS
 }
-.runs(watch);
+.runs(|call| call.alone(watch));
 
-fn watch(call: &mut Call<'_>) -> Result {
+pub(crate) fn watch(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.is_some() {
         return Err(error::WATCH_INSIDE_MULTI);
     }
-    let (id, space, db) = (call.session.id, call.session.space, call.session.db);
-    for index in 1..call.argc() {
-        let key = call.key(index);
-        let known = call.session.watched.iter().any(|watched| watched.db == db && *watched.key == *key.bytes);
-        if known {
-            continue;
+    let session = &mut *call.session;
+    for key in call.args.iter().skip(1) {
+        let db = session.db;
+        if !session.watched.iter().any(|watched| watched.db == db && *watched.key == *key) {
+            session.watched.push(Watched { db, key: key.into() });
+            session.owes.to_watch += 1;
         }
-        let now_ms = call.now_ms();
-        let (database, _) = call.engine.keyspace.db(space, db);
-        let stale = database.is_expired(key.hash, key.bytes, now_ms);
-        database.interest.watch(key.bytes, id, stale);
-        database.listen(key.bytes);
-        call.session.watched.push(Watched { db, key: key.bytes.into() });
     }
-    show_watching(call);
-    call.ok()
+    call.out.ok();
+    Ok(())
 }
 
 const UNWATCH: Command = Spec {
@@ -56,11 +51,12 @@ const UNWATCH: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY],
     ..TRANSACTIONS
 }
-.runs(unwatch);
+.runs(|call| call.alone(unwatch));
 
-fn unwatch(call: &mut Call<'_>) -> Result {
-    forget(call);
-    call.ok()
+pub(crate) fn unwatch(call: &mut Alone<'_>) -> Result {
+    call.session.unwatch();
+    call.out.ok();
+    Ok(())
 }
 
 /// A watched key.
@@ -88,20 +84,23 @@ pub(super) fn is_spoilt(call: &mut Call<'_>) -> bool {
 }
 
 /// Forgets what the session watches.
-pub(crate) fn forget(call: &mut Call<'_>) {
+pub(super) fn forget(call: &mut Call<'_>) {
     let watched = std::mem::take(&mut call.session.watched);
     call.engine.unwatch(call.session.id, call.session.space, &watched);
-    show_watching(call);
-}
-
-fn show_watching(call: &mut Call<'_>) {
-    let (id, watching) = (call.session.id, call.session.watched.len());
-    if let Some(client) = call.engine.clients.get_mut(id) {
-        client.watching = watching;
-    }
 }
 
 impl Engine {
+    /// A client begins to watch the key that stands at `index` in its session.
+    pub(crate) fn watch(&mut self, session: &Session, index: usize) {
+        let Watched { db, key } = &session.watched[index];
+        let key = Key::new(key);
+        let now_ms = self.now_ms;
+        let (database, _) = self.keyspace.db(session.space, *db);
+        let stale = database.is_expired(key.hash, key.bytes, now_ms);
+        database.interest.watch(key.bytes, session.id, stale);
+        database.listen(key.bytes);
+    }
+
     /// A client no longer watches these keys.
     pub(crate) fn unwatch(&mut self, client: ClientId, space: SpaceId, watched: &[Watched]) {
         for Watched { db, key, .. } in watched {
@@ -109,6 +108,7 @@ impl Engine {
         }
         if let Some(client) = self.clients.get_mut(client) {
             client.spoilt = false;
+            client.watching = 0;
         }
     }
 

@@ -64,15 +64,11 @@ fn shown(name: &[u8]) -> Option<&str> {
     std::str::from_utf8(name).ok().filter(|_| printable)
 }
 
-/// Names the connection; the empty name takes its name away.
-pub(super) fn set_name(call: &mut Call<'_>, name: &[u8]) -> Result {
+/// A name that a connection may be given; the empty one takes its name away.
+pub(super) fn client_name(name: &[u8]) -> Result<&str> {
     const REFUSED: Error =
         Error::new("ERR Client names cannot contain spaces, newlines or special characters.");
-    let name = shown(name).ok_or(REFUSED)?;
-    if let Some(client) = own(call) {
-        client.name = name.to_owned();
-    }
-    Ok(())
+    shown(name).ok_or(REFUSED)
 }
 
 const CLIENT_SETNAME: Command = Spec {
@@ -85,7 +81,10 @@ const CLIENT_SETNAME: Command = Spec {
 .runs(client_setname);
 
 fn client_setname(call: &mut Call<'_>) -> Result {
-    set_name(call, call.arg(2))?;
+    let name = client_name(call.arg(2))?;
+    if let Some(client) = own(call) {
+        client.name = name.to_owned();
+    }
     call.ok()
 }
 
