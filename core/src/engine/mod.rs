@@ -200,6 +200,7 @@ impl Engine {
         engine.apply_password();
         engine.refresh_clock();
         engine.memory.sample();
+        engine.unit.leaving = engine.memory.leaving.clone();
         engine
     }
 

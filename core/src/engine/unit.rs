@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::args::{Args, OwnedArgs};
 use super::event::EventClass;
 use crate::keyspace::SpaceId;
+use crate::keyspace::memory::Leaving;
 use crate::types::Object;
 
 /// Objects that take more steps than this to free are freed on a worker.
@@ -55,6 +56,8 @@ pub struct Unit {
     keys: Vec<u8>,
     said: Vec<Propagated>,
     garbage: Vec<Box<dyn Send>>,
+    /// Where the bytes of what a worker is to free are counted.
+    pub leaving: Leaving,
 }
 
 impl Unit {
@@ -145,7 +148,8 @@ impl Unit {
     #[cold]
     fn discard_object(&mut self, object: Box<Object>) {
         if object.free_effort() > FREE_EFFORT_INLINE_MAX {
-            self.garbage.push(Box::new(object));
+            let bytes = object.memory() as u64;
+            self.garbage.push(Box::new(self.leaving.begin(object, bytes)));
         }
     }
 

@@ -1,9 +1,34 @@
 //! What the allocator says: how much memory is used, and how much of it lies idle.
 
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 use tikv_jemalloc_ctl::{epoch, stats};
 
+/// How old a sample may be that the limit of memory goes by. Asking costs microseconds.
+const SAMPLE_AGE_NS: u64 = 1_000_000;
+
+thread_local! {
+    static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> = counters();
+    /// The sample that this thread's balance was last added to, and the balance.
+    static FOLLOWED: Cell<(u64, i64)> = const { Cell::new((0, 0)) };
+}
+
+fn counters() -> Option<(ThreadLocal<u64>, ThreadLocal<u64>)> {
+    Some((allocatedp::read().ok()?, deallocatedp::read().ok()?))
+}
+
+/// Bytes that this thread has allocated, less those that it has freed.
+fn balance() -> i64 {
+    COUNTERS.with(|counters| {
+        counters.as_ref().map_or(0, |(allocated, freed)| allocated.get().wrapping_sub(freed.get()) as i64)
+    })
+}
+
 /// Memory in bytes, as last sampled.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     /// What was asked for and not given back, rounded up to the allocator's sizes.
     pub allocated: u64,
@@ -15,11 +40,47 @@ pub struct Memory {
     pub peak: u64,
     /// What was allocated before there was any data.
     pub startup: u64,
+    /// Bytes on their way to the worker that will free them.
+    pub leaving: Leaving,
+    samples: u64,
+    sampled_ns: u64,
+}
+
+/// Bytes that are no longer data, but not free yet.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving(Arc<AtomicU64>);
+
+impl Leaving {
+    /// Something leaves; its bytes count until what is returned is dropped.
+    pub fn begin<T>(&self, thing: T, bytes: u64) -> Departure<T> {
+        self.0.fetch_add(bytes, Relaxed);
+        Departure { thing: Some(thing), bytes, leaving: self.0.clone() }
+    }
+
+    /// How many there are.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Something that is to be freed, and counts until it is.
+pub struct Departure<T> {
+    thing: Option<T>,
+    bytes: u64,
+    leaving: Arc<AtomicU64>,
+}
+
+impl<T> Drop for Departure<T> {
+    fn drop(&mut self) {
+        drop(self.thing.take());
+        self.leaving.fetch_sub(self.bytes, Relaxed);
+    }
 }
 
 impl Memory {
     /// Asks the allocator.
     pub fn sample(&mut self) {
+        self.samples += 1;
         // The allocator adds up its counters when its epoch advances. It refuses only if it was built without counters:
         // then they stay zero.
         if epoch::advance().is_err() {
@@ -33,6 +94,21 @@ impl Memory {
         if self.startup == 0 {
             self.startup = self.allocated;
         }
+    }
+
+    /// What the data takes: as last sampled, and what this thread has allocated and freed since, less what is on its way
+    /// out. A sample that is too old at `now_ns` is renewed, so what other threads do shows within a millisecond.
+    pub fn in_use(&mut self, now_ns: u64) -> u64 {
+        if now_ns.saturating_sub(self.sampled_ns) >= SAMPLE_AGE_NS {
+            self.sample();
+            self.sampled_ns = now_ns;
+        }
+        let balance = balance();
+        let (sample, before) = FOLLOWED.replace((self.samples, balance));
+        if sample == self.samples {
+            self.allocated = self.allocated.saturating_add_signed(balance - before);
+        }
+        self.allocated.saturating_sub(self.leaving.bytes())
     }
 }
 
@@ -48,11 +124,28 @@ mod tests {
     fn what_is_allocated_is_counted() {
         let mut memory = Memory::default();
         memory.sample();
-        let before = memory;
+        let before = memory.clone();
         let block = vec![1u8; 64 << 20];
         memory.sample();
         assert!(memory.allocated >= before.allocated + (32 << 20), "{memory:?} after {before:?}");
         assert!(memory.peak >= memory.allocated && memory.startup == before.startup);
         drop(block);
+    }
+
+    #[test]
+    fn what_this_thread_does_shows_at_once_and_what_leaves_does_not_count() {
+        let mut memory = Memory::default();
+        let before = memory.in_use(SAMPLE_AGE_NS);
+        let block = vec![1u8; 64 << 20];
+        // No time has passed, so the allocator is not asked.
+        let during = memory.in_use(SAMPLE_AGE_NS);
+        assert!(during >= before + (60 << 20), "{during} after {before}");
+        let departure = memory.leaving.begin(block, 64 << 20);
+        let leaving = memory.in_use(SAMPLE_AGE_NS);
+        assert!(leaving <= during - (60 << 20), "{leaving} after {during}");
+        drop(departure);
+        let after = memory.in_use(SAMPLE_AGE_NS);
+        assert!(after <= during - (60 << 20), "{after} after {during}");
+        assert_eq!(memory.leaving.bytes(), 0);
     }
 }
