@@ -180,23 +180,31 @@ pub fn mortise_binary() -> Result<PathBuf, String> {
     BINARY
         .get_or_init(|| match env::var_os("MORTISE_SERVER") {
             Some(path) => Ok(PathBuf::from(path)),
-            None => build(),
+            None => {
+                Ok(build(&["--package", "mortise-core", "--bin", "mortise-server"])?.join("mortise-server"))
+            }
         })
         .clone()
 }
 
-fn build() -> Result<PathBuf, String> {
+/// The library of a module of this workspace, as fresh as its sources.
+pub fn module_library(name: &str) -> Result<PathBuf, String> {
+    let folder = build(&["--package", &format!("mortise-{name}"), "--lib"])?;
+    Ok(folder.join(format!("libmortise_{name}.so")))
+}
+
+/// Builds a part of the workspace; returns the folder in which it lies then.
+fn build(what: &[&str]) -> Result<PathBuf, String> {
     // Tests are built into <target>/<profile>/deps; `cargo test` builds no binary of another package.
     let test = env::current_exe().map_err(|error| error.to_string())?;
     let profile = test.ancestors().nth(2).ok_or("the test runs outside a target directory")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(source::workspace_root());
-    cargo.args(["build", "--quiet", "--package", "mortise-core", "--bin", "mortise-server"]);
+    cargo.current_dir(source::workspace_root()).args(["build", "--quiet"]).args(what);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     match cargo.status() {
-        Ok(status) if status.success() => Ok(profile.join("mortise-server")),
+        Ok(status) if status.success() => Ok(profile.to_path_buf()),
         Ok(status) => Err(format!("cargo build ended with {status}")),
         Err(error) => Err(format!("cargo build: {error}")),
     }

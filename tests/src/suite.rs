@@ -145,7 +145,9 @@ fn run_file(
     }) {
         return Err(format!("line {}: differences.md has no row {}", unknown.0, unknown.1));
     }
-    let directives: Vec<&str> = script.header.server.iter().map(String::as_str).collect();
+    let directives =
+        script.header.server.iter().map(|line| with_library(line)).collect::<Result<Vec<_>, _>>()?;
+    let directives: Vec<&str> = directives.iter().map(String::as_str).collect();
     let own = if directives.is_empty() { None } else { target.start(&directives)? };
     if own.is_none() && !directives.is_empty() {
         return Ok((0, Vec::new()));
@@ -184,6 +186,14 @@ fn run_file(
     }
     failures.extend(outcomes.iter().flat_map(|(_, outcome)| &outcome.failures).map(ToString::to_string));
     Ok((count, failures))
+}
+
+/// A directive in which `$name` after `loadmodule` is the library of that module.
+fn with_library(directive: &str) -> Result<String, String> {
+    match directive.strip_prefix("loadmodule $") {
+        Some(name) => Ok(format!("loadmodule {}", server::module_library(name)?.display())),
+        None => Ok(directive.to_owned()),
+    }
 }
 
 /// The expectations to be rewritten, and their new text.

@@ -1,0 +1,72 @@
+//! Modules over a socket: who may load them, and what clients see of it.
+
+use std::fs;
+
+use mortise_tests::server::module_library;
+use mortise_tests::{Client, Reply, Server};
+
+fn say(client: &mut Client, command: &[&str]) -> String {
+    match client.call(command).expect("the server answers") {
+        Reply::Simple(text) | Reply::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
+        Reply::Error(text) => format!("-{}", String::from_utf8_lossy(&text)),
+        Reply::Integer(number) => number.to_string(),
+        Reply::Array(items) => format!("{} items", items.len()),
+        other => panic!("{command:?}: {other:?}"),
+    }
+}
+
+fn hello() -> String {
+    module_library("hello").expect("hello builds").display().to_string()
+}
+
+#[test]
+fn nobody_loads_modules_unless_the_configuration_says_so() {
+    let hello = hello();
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    assert!(
+        say(&mut client, &["MODULE", "LOAD", &hello]).starts_with("-ERR MODULE command not allowed."),
+        "it is refused without enable-module-command"
+    );
+    assert!(say(&mut client, &["HELLO.GREET", "Ann"]).starts_with("-ERR unknown command"));
+}
+
+#[test]
+fn a_module_comes_and_goes_while_others_are_served() {
+    let hello = hello();
+    let server = Server::start(&["enable-module-command local"]);
+    let (mut one, mut other) = (server.connect(), server.connect());
+    assert_eq!(say(&mut other, &["PING"]), "PONG");
+    for _ in 0..3 {
+        assert_eq!(say(&mut one, &["MODULE", "LOADEX", &hello, "CONFIG", "hello.greeting", "Hi"]), "OK");
+        assert_eq!(say(&mut other, &["HELLO.GREET", "Ann"]), "Hi, Ann!");
+        assert_eq!(say(&mut other, &["MODULE", "LIST"]), "1 items");
+        assert!(say(&mut one, &["MODULE", "LOAD", &hello]).starts_with("-ERR"), "it is there already");
+        assert_eq!(say(&mut one, &["MODULE", "UNLOAD", "hello"]), "OK");
+        assert!(say(&mut other, &["HELLO.GREET", "Ann"]).starts_with("-ERR unknown command"));
+        assert_eq!(say(&mut other, &["CONFIG", "GET", "hello.*"]), "0 items");
+    }
+    assert!(say(&mut one, &["MODULE", "UNLOAD", "hello"]).starts_with("-ERR"));
+}
+
+#[test]
+fn what_is_no_module_is_refused_and_the_server_goes_on() {
+    let server = Server::start(&["enable-module-command yes"]);
+    let mut client = server.connect();
+    let text = server.dir().join("text.so");
+    fs::write(&text, "no library").expect("the folder can be written");
+    for path in [text.to_string_lossy().as_ref(), "/nowhere/at/all.so", "/etc/passwd", ""] {
+        let refusal = say(&mut client, &["MODULE", "LOAD", path]);
+        assert!(refusal.starts_with("-ERR Error loading the extension"), "{path:?}: {refusal}");
+    }
+    assert_eq!(say(&mut client, &["PING"]), "PONG");
+    assert!(server.log().contains("text.so"), "the log names the file: {}", server.log());
+}
+
+#[test]
+fn a_module_that_is_missing_stops_the_start() {
+    let binary = mortise_tests::server::mortise_binary().expect("the server builds");
+    let error =
+        Server::start_binary(&binary, &["loadmodule /nowhere/at/all.so"]).err().expect("it does not start");
+    assert!(error.contains("/nowhere/at/all.so"), "{error}");
+}
