@@ -67,6 +67,6 @@ fn what_is_no_module_is_refused_and_the_server_goes_on() {
 fn a_module_that_is_missing_stops_the_start() {
     let binary = mortise_tests::server::mortise_binary().expect("the server builds");
     let error =
-        Server::start_binary(&binary, &["loadmodule /nowhere/at/all.so"]).err().expect("it does not start");
+        Server::start_binary(&binary, &["loadmodule /nowhere/at/all.so"]).expect_err("it does not start");
     assert!(error.contains("/nowhere/at/all.so"), "{error}");
 }
