@@ -15,9 +15,14 @@ run:
 test: prepare lint
 	cargo test --workspace
 
-# What takes longer: the request parser under random input, for ten minutes.
+# What takes longer: parsers under random input, and under input that libFuzzer finds by coverage.
+FUZZ_SECONDS ?= 300
 test-long: test
-	FUZZ_SECONDS=600 FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests -- --nocapture
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests -- --nocapture
+	cargo fuzz --version || cargo install --locked cargo-fuzz
+	cd fuzz && for target in request config glob; do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 || exit 1; \
+	done
 
 lint:
 	cargo fmt --all --check
