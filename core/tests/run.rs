@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use mortise_core::engine::call::{Call, Run};
 use mortise_core::server::{Server, Settings};
+use mortise_core::types::hash::value::Hash;
 use mortise_sdk::Result;
-use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::{SUSPENDS, WRITE};
+use mortise_sdk::declare::{RW, Spec, UPDATE, key};
 
 /// Takes its time, and gives way as a script does.
 fn dawdle(call: &mut Call<'_>) -> Result {
@@ -21,6 +22,13 @@ fn dawdle(call: &mut Call<'_>) -> Result {
     call.ok()
 }
 
+/// Changes something, and does not come to its end.
+fn stumble(call: &mut Call<'_>) -> Result {
+    let mut hash = call.create::<Hash>(call.key(1))?;
+    hash.set(b"field", b"value");
+    panic!("the test wants it so");
+}
+
 fn server(threads: usize, threshold_ms: u64) -> Server {
     let text = format!("bind 127.0.0.1\nio-threads {threads}\nbusy-reply-threshold {threshold_ms}\n");
     let settings = Settings::parse(&text).expect("the settings are right").on_any_port();
@@ -31,9 +39,19 @@ fn server(threads: usize, threshold_ms: u64) -> Server {
         flags: &[WRITE, SUSPENDS],
         ..Spec::group("generic")
     };
+    let stumbles = Spec {
+        usage: "STUMBLE key",
+        about: "Panics.",
+        flags: &[WRITE],
+        keys: const { &[key("key", &[RW, UPDATE])] },
+        ..Spec::group("generic")
+    };
+    let suspended = Spec { usage: "STUMBLE.SUSPENDED key", flags: &[WRITE, SUSPENDS], ..stumbles };
     server.shared().with_engine(move |engine| {
         let mut registry = (*engine.registry).clone();
-        registry.install([(spec, Run::Core(dawdle))].into_iter(), None).expect("the name is free");
+        let rows =
+            [(spec, Run::Core(dawdle)), (stumbles, Run::Core(stumble)), (suspended, Run::Core(stumble))];
+        registry.install(rows.into_iter(), None).expect("the names are free");
         engine.set_registry(registry);
     });
     server
@@ -280,4 +298,29 @@ fn there_is_no_more_room_for_those_who_come_while_a_call_is_suspended() {
         last = format!("{last} {}", client.ask_until_free("PING").1);
     }
     assert!(last.contains("+PONG") && last.contains("-ERR max number of clients reached"), "{last}");
+}
+
+#[test]
+fn a_panic_costs_a_connection_and_not_the_server() {
+    let server = server(1, 20);
+    for (round, request) in ["STUMBLE key", "STUMBLE.SUSPENDED key"].into_iter().enumerate() {
+        let (mut one, mut other) = (Client::new(&server), Client::new(&server));
+        one.send(request);
+        let mut line = String::new();
+        let read = one.0.read_line(&mut line);
+        // On a coroutine what was lent comes back; else the connection goes with its task.
+        match round {
+            0 => assert!(matches!(read, Ok(0) | Err(_)), "{line}"),
+            _ => assert_eq!(line, "-ERR the call was ended half way\r\n"),
+        }
+        assert_eq!(other.ask(&format!("SET n{round} 1")), "+OK");
+        assert_eq!(other.ask("HLEN key"), ":1", "what was done by then stays");
+        assert_eq!(other.ask("DEL key"), ":1");
+        drop((one, other));
+    }
+    let start = Instant::now();
+    while connected(&server) > 0 {
+        assert!(start.elapsed() < Duration::from_secs(5), "a client that is gone is still counted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -177,6 +177,10 @@ impl Engine {
             // Looked up before the commands changed.
             return (0, Stop::Stale);
         }
+        if self.current.is_some() {
+            // The batch before this one did not come to its end: a command has panicked.
+            self.abandon();
+        }
         self.refresh_clock();
         session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
         self.current = Some(session.id);
@@ -459,9 +463,15 @@ fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
 }
 
 impl Engine {
-    /// After a run was ended half way: what it had done by then is settled, and the engine is free for the next batch.
+    /// After a call was ended half way, or has panicked: what it had done by then is settled, and the engine is free for
+    /// the next batch.
+    #[cold]
     pub(crate) fn abandon(&mut self) {
-        self.settle();
         self.current = None;
+        self.retried = None;
+        self.pushes.clear();
+        self.retried_pushes.clear();
+        self.unit.invoked = 0;
+        self.settle();
     }
 }

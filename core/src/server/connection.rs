@@ -529,6 +529,7 @@ impl Connection {
         }
         let shared_scratch = self.scratch.clone();
         let scratch = &mut *shared_scratch.borrow_mut();
+        scratch.renew();
         if self.session.as_ref().is_some_and(|session| session.owes.anything) {
             self.catch_up(scratch);
             if !self.write(scratch) {

@@ -37,6 +37,18 @@ pub struct Scratch {
     pub thread: usize,
 }
 
+impl Scratch {
+    /// Makes the buffers good again after the connection before has panicked, so that nothing of it goes to the next.
+    #[inline(always)]
+    pub fn renew(&mut self) {
+        if self.read.is_empty() || !self.out.is_empty() {
+            self.read = vec![0; READ_LEN];
+            self.out = Output::default();
+            self.pieces.clear();
+        }
+    }
+}
+
 /// A connection on its way to its thread.
 pub struct Arrival {
     /// The socket.

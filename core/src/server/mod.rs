@@ -360,6 +360,15 @@ fn prepare(mut settings: Settings, stdin: &[u8]) -> Result<Option<Settings>, Fat
     Ok(Some(settings))
 }
 
+/// Lets a panic be seen in the log, with where it happened. The client that met it is disconnected, and the server goes on.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        tracing::error!("=== MORTISE BUG REPORT START: please report it ===\n{panic}\n{backtrace}");
+        tracing::error!("=== MORTISE BUG REPORT END ===");
+    }));
+}
+
 /// Starts, serves and stops. False if the end was not an orderly one.
 fn serve(settings: Settings, without_arguments: bool) -> Result<bool, Fatal> {
     tracing::warn!("oO0OoO0OoO0Oo Mortise is starting oO0OoO0OoO0Oo");
@@ -377,6 +386,7 @@ fn serve(settings: Settings, without_arguments: bool) -> Result<bool, Fatal> {
     } else {
         tracing::warn!("Configuration loaded");
     }
+    log_panics();
     let mut signals = Signals::take()
         .map_err(|error| Fatal::new(format!("Can't wait for signals: {}", error_text(&error))))?;
     Ok(Server::start(settings)?.run_until(&mut signals))

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -160,7 +161,11 @@ impl Run {
     /// Runs on until the run gives way or is over; true when it is over.
     pub fn resume(&mut self) -> bool {
         let Some(coroutine) = &mut self.coroutine else { return true };
-        let over = matches!(coroutine.resume(()), CoroutineResult::Return(()));
+        // A panic has unwound the stack by the time it arrives here, so all that was lent is back.
+        let over = !matches!(
+            catch_unwind(AssertUnwindSafe(|| coroutine.resume(()))),
+            Ok(CoroutineResult::Yield(()))
+        );
         if over {
             self.close();
         }
@@ -169,7 +174,11 @@ impl Run {
 
     /// What the connection had lent. Nothing if the call waits, with the session, for something else.
     pub fn parts(&mut self) -> Option<Parts> {
-        self.back.borrow_mut().take()
+        let mut parts = self.back.borrow_mut().take()?;
+        if parts.stop.is_none() {
+            parts.out.error("ERR the call was ended half way");
+        }
+        Some(parts)
     }
 
     /// Drives a run that has given way until it is over or ended; then hands the session back to its connection.
@@ -193,11 +202,7 @@ impl Run {
             }
         }
         if let Some(Parts { mut session, mut out, stop }) = self.parts() {
-            match stop {
-                None => out.error("ERR the call was ended half way"),
-                Some(Stop::Closes) => session.closing = true,
-                Some(_) => {}
-            }
+            session.closing |= matches!(stop, Some(Stop::Closes));
             let outbox = session.outbox.clone();
             outbox.resume(out.take(), session);
             outbox.wake();
