@@ -153,11 +153,12 @@ impl Connection {
         let Arrival { stream, origin } = arrival;
         let outbox = Arc::new(Outbox::new());
         let known = shared.known();
+        if known.admits_only_local() && !origin.is_local {
+            shared.with_engine(|engine| engine.stats.rejected_connections += 1);
+            tokio::task::spawn_local(stream.refuse(DENIED.to_owned()));
+            return None;
+        }
         let session = match shared.acquire() {
-            _ if known.admits_only_local() && !origin.is_local => {
-                shared.with_engine(|engine| engine.stats.rejected_connections += 1);
-                Err(DENIED.to_owned())
-            }
             Some(mut engine) => {
                 engine.connect(outbox.clone(), origin).ok_or_else(|| format!("-{}\r\n", error::MAX_CLIENTS))
             }

@@ -5,13 +5,17 @@ use mortise_core::resp::request::{INLINE_LEN_MAX, Parsed, Partial, RequestLimits
 
 /// What the parser makes of a stream: its requests, and how it ends.
 #[derive(PartialEq, Debug)]
-pub struct Understood {
+pub(crate) struct Understood {
     requests: Vec<Vec<Vec<u8>>>,
     broken: Option<String>,
 }
 
 /// Parses a stream that arrives in pieces of the given lengths, as a connection does.
-pub fn understand(stream: &[u8], limits: RequestLimits, mut next_len: impl FnMut() -> usize) -> Understood {
+pub(crate) fn understand(
+    stream: &[u8],
+    limits: RequestLimits,
+    mut next_len: impl FnMut() -> usize,
+) -> Understood {
     let (mut requests, mut broken) = (Vec::new(), None);
     let (mut buffer, mut partial, mut arrived) = (Vec::new(), Partial::default(), 0);
     while arrived < stream.len() && broken.is_none() {
