@@ -348,8 +348,17 @@ fn panics_are_errors() {
     assert_eq!(server.ask("PANICKING.ARM bomb"), "+OK");
     assert_eq!(server.ask("PANICKING.EDIT bomb"), panicked("PANICKING.EDIT"));
     server.engine.keyspace.begin_undo();
-    assert_eq!(server.ask("PANICKING.EDIT bomb"), panicked("PANICKING.EDIT"));
+    let irrevocable = "-ERR a value of a module that cannot be copied cannot be changed in an atomic call";
+    for command in ["PANICKING.EDIT bomb", "DEL bomb", "SET bomb x", "RENAME bomb b", "MSET a 1 bomb 2"] {
+        assert_eq!(server.ask(command), irrevocable, "{command}");
+    }
+    // What came into being within the trial can go again.
+    assert_eq!(server.ask("PANICKING.ARM another"), "+OK");
+    assert_eq!(server.ask("PANICKING.EDIT another"), panicked("PANICKING.EDIT"));
+    assert_eq!(server.ask("SET x 1"), "+OK");
     server.engine.keyspace.abort();
+    assert_eq!(server.ask("TYPE bomb"), "+bomb");
+    assert_eq!(server.ask("EXISTS x another a b"), ":0");
     assert_eq!(server.ask("PANICKING.ARM bomb"), "+OK");
     assert_eq!(server.ask("SET bomb x"), "+OK");
     assert_eq!(server.ask("PANICKING.WELL"), "+OK");

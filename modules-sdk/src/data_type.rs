@@ -29,6 +29,10 @@ pub trait DataType: Clone + Send + Sync + 'static {
         false
     }
     /// A copy, if there can be one: for COPY, and for what puts a value back or saves it while it changes.
+    ///
+    /// A value that cannot be copied is not changed by atomic calls, which are refused, and a snapshot that is under way
+    /// when it changes goes on without it. A panic in the middle of a change leaves what was done by then, except in an
+    /// atomic call, which puts the copy back.
     fn copy(&self) -> Option<Self> {
         Some(self.clone())
     }

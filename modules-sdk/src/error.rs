@@ -78,6 +78,7 @@ errors! {
     STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     OFFSET_OUT_OF_RANGE = "ERR offset is out of range";
     MAX_CLIENTS = "ERR max number of clients reached";
+    IRREVOCABLE = "ERR a value of a module that cannot be copied cannot be changed in an atomic call";
     BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
     LOADING = "LOADING Redis is loading the dataset in memory";
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";

@@ -1,6 +1,7 @@
 //! What a command function is given: arguments, keys, reply.
 
 use mortise_sdk::args as numbers;
+use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error, Result};
 
 use super::alone::{self, Alone};
@@ -74,6 +75,21 @@ impl<'c> Call<'c> {
         let result = run(&mut Alone { session, users: &engine.users, args: *args, out });
         engine.catch_up(session)?;
         result
+    }
+
+    /// Whether it would change a value that could not be put back.
+    #[cold]
+    pub(super) fn changes_irrevocably(&mut self) -> bool {
+        if !self.command.flags.has(flags::WRITE) {
+            return false;
+        }
+        let args = self.args;
+        let keys = self.command.facts.keys_of(args.len(), &|index| args.at(index)).unwrap_or_default();
+        let (space, db) = (self.session.space, self.session.db);
+        keys.iter().any(|key| {
+            let key = Key::new(args.at(key.index));
+            self.engine.keyspace.is_irrevocable(space, db, key.hash, key.bytes)
+        })
     }
 
     // ---- arguments

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
-use mortise_sdk::error::Error;
+use mortise_sdk::error::{self, Error};
 
 use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
@@ -373,9 +373,13 @@ impl Engine {
             rewritten: false,
             wait: None,
         };
-        let result = match &command.run {
-            Run::Core(run) => run(&mut call),
-            Run::Module(run) => run(&mut call),
+        let result = if call.engine.keyspace.may_abort() && call.changes_irrevocably() {
+            Err(error::IRREVOCABLE)
+        } else {
+            match &command.run {
+                Run::Core(run) => run(&mut call),
+                Run::Module(run) => run(&mut call),
+            }
         };
         let (rewritten, wait) = (call.rewritten, call.wait.take());
         if let Err(error) = &result {

@@ -176,6 +176,16 @@ impl Door {
         }
     }
 
+    #[inline(always)]
+    pub(super) fn may_abort(&self) -> bool {
+        self.undo.is_some()
+    }
+
+    /// Whether undo already knows what stood here.
+    pub(super) fn keeps(&self, space: SpaceId, db: u32, key: &[u8]) -> bool {
+        self.undo.as_ref().is_some_and(|undo| undo.kept.contains(&(space, db, key.into())))
+    }
+
     pub(super) fn begin_undo(&mut self) {
         self.undo = Some(Undo::default());
         self.rearm();

@@ -96,6 +96,19 @@ impl Keyspace {
         self.door.begin_undo();
     }
 
+    /// Whether what changes now may be put back.
+    #[inline(always)]
+    pub fn may_abort(&self) -> bool {
+        self.door.may_abort()
+    }
+
+    /// Whether a key's value could not be put back: it is of a module's type that cannot be copied, and no change of this
+    /// trial has met it yet.
+    pub fn is_irrevocable(&mut self, space: SpaceId, db: u32, hash: u64, key: &[u8]) -> bool {
+        let (database, door) = self.db(space, db);
+        !door.keeps(space, db, key) && database.find(hash, key).is_some_and(|entry| entry.share().is_none())
+    }
+
     /// Ends the trial and keeps the changes.
     pub fn commit_undo(&mut self) {
         for record in self.door.take_undo() {
