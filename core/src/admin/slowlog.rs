@@ -11,6 +11,7 @@ use crate::config::Directives;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::features::{Command, container};
+use crate::keyspace::SpaceId;
 
 const SERVER: Spec = Spec::group("server");
 
@@ -95,10 +96,10 @@ fn slowlog_get(call: &mut Call<'_>) -> Result {
         Some(Some(count)) if count >= 0 => count as usize,
         _ => return Err(Error::new("ERR count should be greater than or equal to -1")),
     };
+    let space = call.session.space;
     let (engine, out) = call.engine_and_out();
-    let calls = engine.slowlog.calls();
-    out.array(count.min(calls.len()));
-    for slow in calls.take(count) {
+    out.array(count.min(engine.slowlog.calls(space).count()));
+    for slow in engine.slowlog.calls(space).take(count) {
         out.array(6);
         out.integer(slow.id as i64);
         out.integer(slow.at_s);
@@ -112,12 +113,12 @@ fn slowlog_get(call: &mut Call<'_>) -> Result {
 }
 
 fn slowlog_len(call: &mut Call<'_>) -> Result {
-    let len = call.engine.slowlog.calls().len();
+    let len = call.engine.slowlog.calls(call.session.space).count();
     call.reply(len)
 }
 
 fn slowlog_reset(call: &mut Call<'_>) -> Result {
-    call.engine.slowlog.reset();
+    call.engine.slowlog.reset(call.session.space);
     call.ok()
 }
 
@@ -130,6 +131,8 @@ const ARG_LEN_MAX: usize = 128;
 pub struct SlowCall {
     /// Its number since the start.
     pub id: u64,
+    /// In which space: nobody else sees it.
+    pub space: SpaceId,
     /// When: Unix seconds.
     pub at_s: i64,
     /// How long: microseconds.
@@ -154,6 +157,7 @@ impl Slowlog {
     /// Notes a call. `hidden` says which of its arguments nobody is to read.
     pub fn add(
         &mut self,
+        space: SpaceId,
         at_s: i64,
         us: u64,
         args: Args<'_>,
@@ -163,7 +167,7 @@ impl Slowlog {
     ) {
         let id = self.next_id;
         self.next_id += 1;
-        self.calls.push_front(SlowCall { id, at_s, us, args: shortened(args, hidden), address, name });
+        self.calls.push_front(SlowCall { id, space, at_s, us, args: shortened(args, hidden), address, name });
         self.calls.truncate(self.len_max);
     }
 
@@ -173,14 +177,14 @@ impl Slowlog {
         self.calls.truncate(len_max);
     }
 
-    /// The calls, the newest first.
-    pub fn calls(&self) -> impl ExactSizeIterator<Item = &SlowCall> {
-        self.calls.iter()
+    /// The calls in a space, the newest first.
+    pub fn calls(&self, space: SpaceId) -> impl Iterator<Item = &SlowCall> {
+        self.calls.iter().filter(move |call| call.space == space)
     }
 
-    /// Forgets them.
-    pub fn reset(&mut self) {
-        self.calls.clear();
+    /// Forgets those in a space.
+    pub fn reset(&mut self, space: SpaceId) {
+        self.calls.retain(|call| call.space != space);
     }
 }
 

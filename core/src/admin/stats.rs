@@ -57,8 +57,12 @@ pub(super) const STATS: Section = Section {
         field("current_eviction_exceeded_time", "Milliseconds over maxmemory this time.", never),
         field("keyspace_hits", "Look-ups that found a key.", |e| e.stats.keyspace_hits.into()),
         field("keyspace_misses", "Look-ups that found none.", |e| e.stats.keyspace_misses.into()),
-        field("pubsub_channels", "Channels that someone listens to.", |e| e.pubsub.channels.len().into()),
-        field("pubsub_patterns", "Patterns that someone listens to.", |e| e.pubsub.patterns.len().into()),
+        field("pubsub_channels", "Channels that someone listens to.", |e| {
+            e.pubsub.iter().map(|space| space.channels.len()).sum::<usize>().into()
+        }),
+        field("pubsub_patterns", "Patterns that someone listens to.", |e| {
+            e.pubsub.iter().map(|space| space.patterns.len()).sum::<usize>().into()
+        }),
         field("pubsubshard_channels", "Sharded channels that someone listens to.", never),
         field("latest_fork_usec", "How long the last fork took; there are none.", never),
         field("total_forks", "Forks; there are none.", never),

@@ -45,7 +45,7 @@ use self::stats::Stats;
 use self::unit::Unit;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
-use crate::pubsub::PubSub;
+use crate::pubsub::PubSubs;
 
 /// For whom a call runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +74,7 @@ pub struct Engine {
     /// Waiting calls.
     pub blocked: Blocked,
     /// Channels and who listens.
-    pub pubsub: PubSub,
+    pub pubsub: PubSubs,
     /// Users and passwords.
     pub users: mortise_acl::Users,
     /// Settings.
@@ -161,7 +161,7 @@ impl Engine {
             keyspace: Keyspace::default(),
             clients: Clients::default(),
             blocked: Blocked::default(),
-            pubsub: PubSub::default(),
+            pubsub: PubSubs::default(),
             users: mortise_acl::Users::default(),
             config,
             directives: Arc::default(),
@@ -312,6 +312,6 @@ impl Engine {
         let client = self.clients.get(session.id);
         let (address, name) = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
         let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
-        self.slowlog.add(self.now_ms / 1000, ns / 1000, args, &hidden, address, name);
+        self.slowlog.add(session.space, self.now_ms / 1000, ns / 1000, args, &hidden, address, name);
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
                 self.spoil_watchers(space, db, key);
             }
             if self.unit.mask.any(change.class) {
-                self.notify(db, key, change.event, change.class);
+                self.notify(space, db, key, change.event, change.class);
             }
             if change.mutates {
                 self.note_ready(space, db, key);
@@ -82,17 +82,17 @@ impl Engine {
     }
 
     /// Keyspace notifications.
-    fn notify(&mut self, db: u32, key: &[u8], event: &str, class: EventClass) {
+    fn notify(&mut self, space: SpaceId, db: u32, key: &[u8], event: &str, class: EventClass) {
         let wanted = self.config.notifications.notify_keyspace_events;
         if !wanted.any(class) {
             return;
         }
         if wanted.any(event::KEYSPACE) {
             let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-            self.publish(&channel, event.as_bytes());
+            self.publish(space, &channel, event.as_bytes());
         }
         if wanted.any(event::KEYEVENT) {
-            self.publish(format!("__keyevent@{db}__:{event}").as_bytes(), key);
+            self.publish(space, format!("__keyevent@{db}__:{event}").as_bytes(), key);
         }
     }
 

@@ -45,6 +45,12 @@ impl Default for Keyspace {
 }
 
 impl Keyspace {
+    /// Makes another space.
+    pub fn add_space(&mut self) -> SpaceId {
+        self.spaces.push(Space::default());
+        SpaceId(self.spaces.len() as u32 - 1)
+    }
+
     /// A database together with the door that its changes pass.
     #[inline(always)]
     pub fn db(&mut self, space: SpaceId, index: u32) -> (&mut Db, &mut Door) {

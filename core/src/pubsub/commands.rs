@@ -39,7 +39,7 @@ const PUBLISH: Command = Spec {
 
 fn publish(call: &mut Call<'_>) -> Result {
     let (channel, message) = (call.arg(1), call.arg(2));
-    let receivers = call.engine.publish(channel, message);
+    let receivers = call.engine.publish(call.session.space, channel, message);
     if call.is_propagated() {
         let args: Vec<&[u8]> = call.args().iter().collect();
         call.propagates(&args);
@@ -62,7 +62,7 @@ fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
         let name = call.arg(index);
         let Some(client) = call.engine.clients.get_mut(id) else { break };
         names(client, kind).insert(name.into());
-        let pubsub = &mut call.engine.pubsub;
+        let pubsub = call.engine.pubsub.of(call.session.space);
         match kind {
             Kind::Channel => pubsub.channels.add(name, id, outbox.clone()),
             Kind::Pattern => pubsub.patterns.add(name, id, outbox.clone()),
@@ -88,9 +88,10 @@ fn unsubscribe_from(call: &mut Call<'_>, kind: Kind) -> Result {
         if let Some(client) = call.engine.clients.get_mut(id) {
             names(client, kind).remove(&name);
         }
+        let pubsub = call.engine.pubsub.of(call.session.space);
         match kind {
-            Kind::Channel => call.engine.pubsub.channels.remove(&name, id),
-            Kind::Pattern => call.engine.pubsub.patterns.remove(&name, id),
+            Kind::Channel => pubsub.channels.remove(&name, id),
+            Kind::Pattern => pubsub.patterns.remove(&name, id),
         }
         confirm(call, word, Some(&name));
     }
@@ -200,7 +201,7 @@ const PUBSUB_CHANNELS: Command = Spec {
 fn pubsub_channels(call: &mut Call<'_>) -> Result {
     call.at_most(3)?;
     let pattern = call.args().get(2);
-    let pubsub = &call.engine.pubsub;
+    let pubsub = call.engine.pubsub.of(call.session.space);
     let wanted = |name: &&[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
     let found: Vec<Vec<u8>> =
         pubsub.channels.iter().map(|(name, _)| name).filter(wanted).map(<[u8]>::to_vec).collect();
@@ -220,7 +221,7 @@ const PUBSUB_NUMPAT: Command = Spec {
 .runs(pubsub_numpat);
 
 fn pubsub_numpat(call: &mut Call<'_>) -> Result {
-    let patterns = call.engine.pubsub.patterns.len();
+    let patterns = call.engine.pubsub.of(call.session.space).patterns.len();
     call.reply(patterns)
 }
 
@@ -238,7 +239,8 @@ fn pubsub_numsub(call: &mut Call<'_>) -> Result {
     let names = call.args().iter().skip(2);
     call.out().array(names.len() * 2);
     for name in names {
-        let listeners = call.engine.pubsub.channels.get(name).map_or(0, |listeners| listeners.len());
+        let listeners =
+            call.engine.pubsub.of(call.session.space).channels.get(name).map_or(0, |found| found.len());
         call.out().bulk(name);
         call.out().count(listeners);
     }

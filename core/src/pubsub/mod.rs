@@ -5,6 +5,8 @@
 pub mod channels;
 mod commands;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use mortise_sdk::config;
 use mortise_sdk::resp::encode::{self, Version};
@@ -13,6 +15,7 @@ use crate::config::values::EventClasses;
 use crate::engine::Engine;
 use crate::engine::session::ClientId;
 use crate::features::Feature;
+use crate::keyspace::SpaceId;
 use channels::Channels;
 
 /// Publish and subscribe.
@@ -33,13 +36,29 @@ config! {
     }
 }
 
-/// Channels and patterns with their listeners.
+/// Channels and patterns of a space, with their listeners.
 #[derive(Default)]
 pub struct PubSub {
     /// Channels by name.
     pub channels: Channels,
     /// Patterns.
     pub patterns: Channels,
+}
+
+/// The channels of all spaces: a message stays in the space in which it was published.
+#[derive(Default)]
+pub struct PubSubs(BTreeMap<SpaceId, PubSub>);
+
+impl PubSubs {
+    /// Those of a space.
+    pub fn of(&mut self, space: SpaceId) -> &mut PubSub {
+        self.0.entry(space).or_default()
+    }
+
+    /// Those of each space.
+    pub fn iter(&self) -> impl Iterator<Item = &PubSub> {
+        self.0.values()
+    }
 }
 
 /// A message as it goes over the wire, encoded when the first listener of a protocol needs it.
@@ -65,9 +84,10 @@ impl<'a> Frame<'a> {
 }
 
 impl Engine {
-    /// Sends a message to everyone who listens to a channel, by its name or by a pattern; says how many that were.
-    pub fn publish(&mut self, channel: &[u8], message: &[u8]) -> usize {
-        let pubsub = std::mem::take(&mut self.pubsub);
+    /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many that
+    /// were.
+    pub fn publish(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
+        let pubsub = std::mem::take(self.pubsub.of(space));
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {
             let parts: [&[u8]; 3] = [b"message", channel, message];
@@ -85,18 +105,19 @@ impl Engine {
                 receivers += 1;
             }
         }
-        self.pubsub = pubsub;
+        *self.pubsub.of(space) = pubsub;
         receivers
     }
 
     /// A client listens to nothing any more.
     pub(crate) fn unsubscribe_all(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
+        let pubsub = self.pubsub.of(client.space);
         for channel in std::mem::take(&mut client.channels) {
-            self.pubsub.channels.remove(&channel, id);
+            pubsub.channels.remove(&channel, id);
         }
         for pattern in std::mem::take(&mut client.patterns) {
-            self.pubsub.patterns.remove(&pattern, id);
+            pubsub.patterns.remove(&pattern, id);
         }
     }
 }
