@@ -154,7 +154,7 @@ pub struct Slowlog {
 }
 
 impl Slowlog {
-    /// Notes a call. `hidden` says which of its arguments nobody is to read.
+    /// Notes a call of a client with an address and a name. `hidden` says which of its arguments nobody is to read.
     pub fn add(
         &mut self,
         space: SpaceId,
@@ -162,8 +162,7 @@ impl Slowlog {
         us: u64,
         args: Args<'_>,
         hidden: &[usize],
-        address: String,
-        name: String,
+        (address, name): (String, String),
     ) {
         let id = self.next_id;
         self.next_id += 1;
@@ -241,8 +240,8 @@ mod tests {
         let hidden = secrets(command, args.view(), &server::directives().unwrap());
         let mut log = Slowlog::default();
         log.set_len_max(1);
-        log.add(1, 2, args.view(), &hidden, String::new(), String::new());
-        let call = log.calls().next().unwrap();
+        log.add(SpaceId::FIRST, 1, 2, args.view(), &hidden, Default::default());
+        let call = log.calls(SpaceId::FIRST).next().unwrap();
         call.args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
     }
 
@@ -276,13 +275,13 @@ mod tests {
         let mut log = Slowlog::default();
         log.set_len_max(2);
         for at_s in 0..3 {
-            log.add(at_s, 1, args.view(), &[], String::new(), String::new());
+            log.add(SpaceId::FIRST, at_s, 1, args.view(), &[], Default::default());
         }
-        assert_eq!(log.calls().map(|call| call.id).collect::<Vec<_>>(), [2, 1]);
-        log.reset();
-        log.add(9, 1, args.view(), &[], String::new(), String::new());
-        assert_eq!(log.calls().map(|call| call.id).collect::<Vec<_>>(), [3]);
+        assert_eq!(log.calls(SpaceId::FIRST).map(|call| call.id).collect::<Vec<_>>(), [2, 1]);
+        log.reset(SpaceId::FIRST);
+        log.add(SpaceId::FIRST, 9, 1, args.view(), &[], Default::default());
+        assert_eq!(log.calls(SpaceId::FIRST).map(|call| call.id).collect::<Vec<_>>(), [3]);
         log.set_len_max(0);
-        assert_eq!(log.calls().len(), 0);
+        assert_eq!(log.calls(SpaceId::FIRST).count(), 0);
     }
 }

@@ -310,8 +310,8 @@ impl Engine {
             return;
         }
         let client = self.clients.get(session.id);
-        let (address, name) = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
+        let who = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
         let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
-        self.slowlog.add(session.space, self.now_ms / 1000, ns / 1000, args, &hidden, address, name);
+        self.slowlog.add(session.space, self.now_ms / 1000, ns / 1000, args, &hidden, who);
     }
 }
