@@ -18,6 +18,18 @@ pub enum Protocol {
 /// How long a reply may take before the test fails instead of hanging.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A request as it stands on the wire.
+pub fn request<A: AsRef<[u8]>>(arguments: &[A]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        let argument = argument.as_ref();
+        request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        request.extend_from_slice(argument);
+        request.extend_from_slice(b"\r\n");
+    }
+    request
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
@@ -41,14 +53,7 @@ impl Client {
 
     /// Sends a request without waiting for its reply.
     pub fn send<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> io::Result<()> {
-        let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
-        for argument in arguments {
-            let argument = argument.as_ref();
-            request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            request.extend_from_slice(argument);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.send_raw(&request)
+        self.send_raw(&request(arguments))
     }
 
     /// Sends bytes as they are.

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use mortise_tests::client::request;
 use mortise_tests::suite::Target;
 use mortise_tests::{Client, Reply, Server};
 
@@ -48,6 +49,20 @@ fn lines_without_an_end_are_refused() {
         assert_eq!(refused(server.address(), &bytes), error);
     }
     assert_alive(server.address());
+}
+
+#[test]
+fn the_password_counts_for_what_is_sent_right_behind_it() {
+    let Some(server) = start(&["requirepass secret"]) else { return };
+    let mut client = connect(server.address());
+    let long = "x".repeat(20_000);
+    let words = ["MSET", "a", &long, "b", "1", "c", "1", "d", "1", "e", "1", "f", "1"];
+    client
+        .send_raw(&[request(&["AUTH", "secret"]), request(&words), request(&["STRLEN", "a"])].concat())
+        .unwrap();
+    assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec()));
+    assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec()));
+    assert_eq!(client.receive().unwrap(), Reply::Integer(20_000));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The life of a request, top to bottom.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -14,20 +15,20 @@ use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Replies, Session, queued_memory};
 use super::{Caller, Engine};
-use crate::keyspace::Db;
 use crate::keyspace::entry::Payload;
 use crate::keyspace::hash::hash;
+use crate::keyspace::{Db, SpaceId};
 use crate::resp::output::Output;
 use crate::types::table::Approach;
 
 /// How many requests are looked up, hashed and fetched into the cache together.
 pub const BATCH_LEN_MAX: usize = 32;
 
-/// Requests of one connection that run under one lock. What can be known without the engine is known: the command, the
-/// place of the first key, its hash.
+/// Requests that run under one lock. What can be known without the engine is known: the command, the place of the first
+/// key, its hash.
 #[derive(Default)]
 pub struct Batch {
-    /// Arguments of all requests, in the connection's read buffer.
+    /// Arguments of all requests, in the buffer into which they were read.
     pub spans: Vec<Span>,
     requests: Vec<Request>,
     lookups: Vec<Lookup>,
@@ -39,6 +40,8 @@ struct Request {
     /// Where the next request begins in the read buffer.
     end: usize,
     lookup: usize,
+    /// Where its keys are, unless a request before it chooses another database: for hints only.
+    place: (SpaceId, u32),
     hash: u64,
     hashed: usize,
     /// Which argument names a field or member of the key's value.
@@ -68,9 +71,16 @@ impl Batch {
         self.requests[index].end
     }
 
-    /// Adds the request whose spans were appended from `first_span` on; finds its command and hashes its key.
+    /// Adds the request of a session whose spans were appended from `first_span` on; finds its command and hashes its key.
     #[inline]
-    pub fn add(&mut self, registry: &Registry, buffer: &[u8], first_span: usize, end: usize) {
+    pub fn add(
+        &mut self,
+        registry: &Registry,
+        session: &Session,
+        buffer: &[u8],
+        first_span: usize,
+        end: usize,
+    ) {
         let args = Args::new(buffer, &self.spans[first_span..]);
         if !self.repeats(buffer, args) {
             self.lookups.push(registry.find(args));
@@ -84,7 +94,17 @@ impl Batch {
             member = command.member.filter(|member| *member < args.len()).map(|member| first_span + member);
         }
         let (last_span, lookup) = (self.spans.len(), self.lookups.len() - 1);
-        self.requests.push(Request { first_span, last_span, end, lookup, hash: key_hash, hashed, member });
+        let place = (session.space, session.db);
+        self.requests.push(Request {
+            first_span,
+            last_span,
+            end,
+            lookup,
+            place,
+            hash: key_hash,
+            hashed,
+            member,
+        });
     }
 
     /// Whether the request names the same command as the one before: the usual case in a pipeline.
@@ -106,6 +126,14 @@ impl Batch {
                 && session.transaction.as_ref().is_some_and(|transaction| {
                     transaction.queue.iter().any(|queued| queued.command.flags.has(SUSPENDS))
                 })
+    }
+
+    /// Takes all but the first requests back: they will be parsed again.
+    #[cold]
+    pub fn truncate(&mut self, len: usize) {
+        while self.requests.len() > len {
+            self.pop();
+        }
     }
 
     /// Takes the last request back: it will be parsed again.
@@ -159,19 +187,20 @@ pub enum Stop {
 }
 
 impl Engine {
-    /// Runs the requests of a batch one after another; says how many were executed, and why no more.
+    /// Runs those requests of a batch that are the session's, one after another; says how many were executed, and why no
+    /// more.
     pub fn run(
         &mut self,
         session: &mut Session,
         registry: &Arc<Registry>,
-        batch: &Batch,
+        (batch, range): (&Batch, Range<usize>),
         buffer: &[u8],
         out: &mut Output,
         suspend: Option<&dyn Suspend>,
     ) -> (usize, Stop) {
         if session.outbox.is_closing() {
             // It was killed while it waited for its turn.
-            return (batch.len(), Stop::Closes);
+            return (range.len(), Stop::Closes);
         }
         if !Arc::ptr_eq(registry, &self.registry) {
             // Looked up before the commands changed.
@@ -189,12 +218,11 @@ impl Engine {
             && let Err(error) = self.catch_up(session)
         {
             out.error(error.as_str());
-            return (batch.len(), Stop::Closes);
+            return (range.len(), Stop::Closes);
         }
-        self.prefetch(session, batch, buffer);
         let mut executed = 0;
         let mut stop = Stop::Done;
-        for request in &batch.requests {
+        for request in &batch.requests[range] {
             let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
             let (mark, replies) = (out.mark(), session.replies);
             executed += 1;
@@ -239,17 +267,20 @@ impl Engine {
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
     #[inline(always)]
-    fn prefetch(&mut self, session: &Session, batch: &Batch, buffer: &[u8]) {
+    pub fn prefetch(&self, batch: &Batch, buffer: &[u8]) {
         if batch.len() < 2 {
             return;
         }
-        let (db, _) = self.keyspace.db(session.space, session.db);
-        let hashes = || batch.requests.iter().filter(|request| request.hashed != usize::MAX);
-        hashes().for_each(|request| db.dict().prefetch_bucket(request.hash));
-        hashes().for_each(|request| db.dict().prefetch_entry(request.hash));
+        let db = |request: &Request| self.keyspace.existing(request.place.0, request.place.1);
+        let hashes = || {
+            let hashed = batch.requests.iter().filter(|request| request.hashed != usize::MAX);
+            hashed.filter_map(move |request| Some((request, db(request)?)))
+        };
+        hashes().for_each(|(request, db)| db.dict().prefetch_bucket(request.hash));
+        hashes().for_each(|(request, db)| db.dict().prefetch_entry(request.hash));
         let mut approaches = [None; BATCH_LEN_MAX];
         let mut len = 0;
-        for request in hashes() {
+        for (request, db) in hashes().take(BATCH_LEN_MAX) {
             if let Some(member) = request.member {
                 let key = batch.spans[request.first_span + request.hashed];
                 approaches[len] = approach(db, buffer, key, request.hash, batch.spans[member]);

@@ -82,9 +82,9 @@ impl Engine {
             batch.spans.push((start, buffer.len() as u32));
         }
         let registry = self.registry.clone();
-        batch.add(&registry, &buffer, 0, buffer.len());
+        batch.add(&registry, &session, &buffer, 0, buffer.len());
         let mut out = Output::new(session.version);
-        match self.run(&mut session, &registry, &batch, &buffer, &mut out, None).1 {
+        match self.run(&mut session, &registry, (&batch, 0..1), &buffer, &mut out, None).1 {
             super::dispatch::Stop::Waits(wait) => {
                 self.park(session, wait);
                 (None, out.take())

@@ -115,11 +115,12 @@ impl Bench {
                 buffer.extend_from_slice(word.as_bytes());
                 batch.spans.push((start, buffer.len() as u32));
             }
-            batch.add(&registry, &buffer, first, buffer.len());
+            batch.add(&registry, &session, &buffer, first, buffer.len());
         }
         outbox.note_input(buffer.len() as u64);
         let mut out = Output::default();
-        let (_, stop) = self.engine.run(&mut session, &registry, &batch, &buffer, &mut out, None);
+        let (_, stop) =
+            self.engine.run(&mut session, &registry, (&batch, 0..batch.len()), &buffer, &mut out, None);
         outbox.unread.store(0, Ordering::Relaxed);
         match stop {
             Stop::Waits(wait) => self.engine.park(session, wait),

@@ -8,23 +8,31 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::Shared;
-use super::connection::{Connection, Stream};
+use super::connection;
+use super::stream::Stream;
+use super::turn::{self, Turn};
+use crate::engine::Engine;
 use crate::engine::client::Origin;
 use crate::engine::dispatch::Batch;
 use crate::engine::outbox::Piece;
 use crate::engine::registry::Registry;
 use crate::resp::output::Output;
 
-/// Bytes that one read takes at most.
-pub const READ_LEN: usize = 64 * 1024;
 /// How many task polls pass before the runtime looks for new events of the system.
 const EVENT_INTERVAL: u32 = 512;
 
-/// What the connections of a thread share: buffers that only the one that runs uses, and the thread's snapshot of the
-/// commands.
+/// What the connections of a thread share.
+pub struct IoThread {
+    /// What the one that runs uses.
+    pub scratch: RefCell<Scratch>,
+    /// What they have said.
+    pub turn: RefCell<Turn>,
+}
+
+/// Buffers that only the connection that runs uses, and the thread's snapshot of the commands.
 pub struct Scratch {
-    /// Where reads go.
-    pub read: Vec<u8>,
+    /// What all threads share.
+    pub shared: Arc<Shared>,
     /// Where replies go.
     pub out: Output,
     /// What others have sent to a client, on its way to the socket.
@@ -41,12 +49,21 @@ impl Scratch {
     /// Makes the buffers good again after the connection before has panicked, so that nothing of it goes to the next.
     #[inline(always)]
     pub fn renew(&mut self) {
-        if self.read.is_empty() || !self.out.is_empty() {
-            self.read = vec![0; READ_LEN];
+        if !self.out.is_empty() {
             self.out = Output::default();
             self.pieces.clear();
         }
     }
+}
+
+/// Takes over the commands as the engine has them now; false if they are the same.
+#[inline(always)]
+pub fn follow(registry: &mut Arc<Registry>, engine: &Engine) -> bool {
+    let changed = !Arc::ptr_eq(registry, &engine.registry);
+    if changed {
+        *registry = engine.registry.clone();
+    }
+    changed
 }
 
 /// A connection on its way to its thread.
@@ -94,20 +111,22 @@ pub fn serve(
     beside: impl Future<Output = ()>,
 ) {
     let registry = shared.engine.lock().registry.clone();
-    let scratch = Rc::new(RefCell::new(Scratch {
-        read: vec![0; READ_LEN],
+    let scratch = Scratch {
+        shared: shared.clone(),
         out: Output::default(),
         pieces: Vec::new(),
         batch: Batch::default(),
         registry,
         thread,
-    }));
+    };
+    let thread = Rc::new(IoThread { scratch: RefCell::new(scratch), turn: RefCell::new(Turn::default()) });
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async {
+        tokio::task::spawn_local(turn::end_each(thread.clone()));
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
             while let Some(arrival) = arrivals.recv().await {
-                if let Some(connection) = Connection::accept(arrival, shared, &scratch) {
+                if let Some(connection) = connection::Task::accept(arrival, &thread) {
                     tokio::task::spawn_local(connection);
                 }
             }
@@ -118,4 +137,5 @@ pub fn serve(
             _ = stop.wait_for(|stop| *stop) => {}
         }
     });
+    thread.turn.borrow_mut().abandon();
 }

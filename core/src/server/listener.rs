@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
-use super::connection::Stream;
 use super::io_thread::{Arrival, IoThreads};
+use super::stream::Stream;
 use super::{Shared, error_text};
 use crate::engine::client::Origin;
 

@@ -12,9 +12,11 @@ pub mod rim;
 pub mod run;
 pub mod signals;
 pub mod start;
+pub mod stream;
 pub mod supervisor;
 pub mod ticker;
 pub mod traffic;
+pub mod turn;
 pub mod worker;
 
 use std::io::{self, Read as _};

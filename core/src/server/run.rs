@@ -153,7 +153,8 @@ impl Run {
                     return;
                 };
                 let yields = Yields(yielder);
-                *stop = Some(engine.run(session, &registry, &batch, &buffer, out, Some(&yields)).1);
+                let all = (&batch, 0..batch.len());
+                *stop = Some(engine.run(session, &registry, all, &buffer, out, Some(&yields)).1);
             });
         Ok(Run { coroutine: Some(coroutine), back, shared: shared.clone() })
     }

@@ -1,0 +1,384 @@
+//! What becomes of requests that were read: parsed into batches, and executed.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use parking_lot::{ArcMutexGuard, RawMutex};
+
+use super::{AHEAD_LEN_MAX, Connection};
+use crate::engine::Engine;
+use crate::engine::busy;
+use crate::engine::dispatch::{BATCH_LEN_MAX, Batch, Stop};
+use crate::engine::registry::Registry;
+use crate::engine::session::Session;
+use crate::resp::output::Output;
+use crate::resp::request::{self, Parsed, Partial, RequestLimits};
+use crate::server::Shared;
+use crate::server::io_thread::{Scratch, follow};
+use crate::server::run::{Parts, Run};
+use crate::server::turn::{SAID_LEN_MAX, Said, Turn};
+
+/// A buffer that was once large is given back when it is empty.
+const KEEP_LEN_MAX: usize = 64 * 1024;
+
+/// How far a batch was executed.
+enum Executed {
+    /// Every request.
+    All,
+    /// Those before this place in the buffer.
+    UpTo(usize),
+    /// None.
+    Nothing,
+}
+
+impl Connection {
+    /// Makes what was read a part of the thread's turn, if it begins with requests that can be one.
+    #[inline(always)]
+    pub(super) fn join(
+        &mut self,
+        this: &Rc<RefCell<Connection>>,
+        turn: &mut Turn,
+        bytes: Range<usize>,
+        registry: &Registry,
+    ) -> bool {
+        if bytes.len() > SAID_LEN_MAX || !self.input.is_empty() || self.closing {
+            return false;
+        }
+        let Some(session) = &self.session else { return false };
+        let first = turn.batch.len();
+        let buffer = &turn.input[..bytes.end];
+        let taken =
+            take(buffer, bytes.start, session, &self.shared, &mut self.partial, &mut turn.batch, registry);
+        let requests = first..turn.batch.len();
+        if taken.alone || requests.is_empty() {
+            turn.batch.truncate(first);
+            self.partial = Partial::default();
+            return false;
+        }
+        if taken.broken.is_some() {
+            // It will be found again, behind what stands before it.
+            self.partial = Partial::default();
+        }
+        self.in_turn = true;
+        let said = Said { executed: bytes.start, parsed: taken.end, requests, bytes };
+        turn.add(this.clone(), said);
+        true
+    }
+
+    /// Executes its part of the thread's turn.
+    #[inline(always)]
+    pub fn execute_said(
+        &mut self,
+        engine: &mut Engine,
+        registry: &Arc<Registry>,
+        said: &mut Said,
+        batch: &Batch,
+        input: &[u8],
+        replies: &mut Output,
+    ) {
+        let requests = said.requests.clone();
+        let end = self.execute_batch(engine, registry, (batch, requests), input, replies);
+        said.executed = match end {
+            _ if self.closing => said.bytes.end,
+            Executed::All => said.parsed,
+            Executed::UpTo(end) => end,
+            Executed::Nothing => said.bytes.start,
+        };
+    }
+
+    /// Writes the replies to its part of the thread's turn, and goes on with the rest of what it had said.
+    #[inline(always)]
+    pub fn answer(&mut self, replies: &[u8], rest: &[u8], scratch: &mut Scratch) {
+        self.in_turn = false;
+        let there = if rest.is_empty() {
+            self.outbox.unread.store(0, Relaxed);
+            self.write(replies, scratch.thread)
+        } else {
+            scratch.out.raw(replies);
+            self.hear(rest, scratch);
+            self.write_out(scratch)
+        };
+        self.over |= !there;
+        let busy = self.over
+            || self.closing
+            || self.stalled
+            || !self.unwritten.is_empty()
+            || self.input.len() > AHEAD_LEN_MAX;
+        if busy && let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Executes what is complete of what was read, and keeps the rest.
+    pub(super) fn hear(&mut self, said: &[u8], scratch: &mut Scratch) {
+        if self.input.is_empty() {
+            let used = self.execute(said, scratch);
+            self.input = std::mem::take(&mut self.replacement);
+            let replaced = !self.input.is_empty();
+            self.input.extend_from_slice(&said[used..]);
+            if replaced {
+                self.execute_input(scratch);
+            }
+        } else {
+            self.input.extend_from_slice(said);
+            if !self.stalled {
+                self.execute_input(scratch);
+            }
+        }
+        self.outbox.unread.store(self.input.len() as u64, Relaxed);
+    }
+
+    /// Executes what is complete of what was read before.
+    pub(super) fn execute_input(&mut self, scratch: &mut Scratch) {
+        if self.input.is_empty() || self.input.len() < self.partial.needed() {
+            return;
+        }
+        loop {
+            let mut input = std::mem::take(&mut self.input);
+            let used = self.execute(&input, scratch);
+            if used == input.len() && input.capacity() > KEEP_LEN_MAX && self.replacement.is_empty() {
+                return;
+            }
+            let replaced = !self.replacement.is_empty();
+            input.splice(..used, self.replacement.drain(..));
+            self.input = input;
+            if !replaced {
+                return;
+            }
+        }
+    }
+
+    /// Parses requests and runs them, batch by batch, until one is not complete or has to wait; says how many bytes are
+    /// done with.
+    fn execute(&mut self, buffer: &[u8], scratch: &mut Scratch) -> usize {
+        let mut used = 0;
+        while let Some(session) = &self.session
+            && !self.closing
+        {
+            scratch.batch.clear();
+            let authenticated = session.authenticated;
+            let Scratch { batch, registry, .. } = scratch;
+            let taken = take(buffer, used, session, &self.shared, &mut self.partial, batch, registry);
+            if let Some(request) = taken.quoted {
+                self.replacement = request;
+                return taken.end;
+            }
+            if scratch.batch.is_empty() {
+                if let Some(text) = taken.broken {
+                    self.protocol_error(&text, scratch);
+                    return buffer.len();
+                }
+                return taken.end;
+            }
+            if taken.alone
+                && let Some(engine) = self.shared.acquire_for_run()
+            {
+                if follow(&mut scratch.registry, &engine) {
+                    continue;
+                }
+                self.begin_run(engine, buffer, scratch);
+                used = taken.end;
+                continue;
+            }
+            let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
+            let Some(mut engine) = shared.acquire() else {
+                if self.answer_busy(buffer, scratch) {
+                    used = taken.end;
+                    continue;
+                }
+                self.partial = Partial::default();
+                return used;
+            };
+            engine.prefetch(batch, buffer);
+            let all = (&*batch, 0..batch.len());
+            let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
+            follow(registry, &engine);
+            shared.release(engine);
+            match executed {
+                _ if self.closing => break,
+                Executed::All => used = taken.end,
+                Executed::UpTo(end) => {
+                    used = end;
+                    continue;
+                }
+                Executed::Nothing => continue,
+            }
+            if let Some(text) = taken.broken {
+                let Some(session) = &self.session else { return used };
+                if session.authenticated != authenticated {
+                    // What it may send has changed.
+                    self.partial = Partial::default();
+                    continue;
+                }
+                self.protocol_error(&text, scratch);
+                break;
+            }
+        }
+        if self.closing { buffer.len() } else { used }
+    }
+
+    /// Executes requests of a batch under the engine's lock.
+    #[inline(always)]
+    fn execute_batch(
+        &mut self,
+        engine: &mut Engine,
+        registry: &Arc<Registry>,
+        (batch, requests): (&Batch, Range<usize>),
+        buffer: &[u8],
+        out: &mut Output,
+    ) -> Executed {
+        if self.outbox.is_full() {
+            self.fetch_before(engine);
+        }
+        let Some(session) = &mut self.session else { return Executed::Nothing };
+        let (executed, stop) = engine.run(session, registry, (batch, requests.clone()), buffer, out, None);
+        match stop {
+            Stop::Done | Stop::Stale => {}
+            Stop::Waits(wait) => {
+                if let Some(session) = self.session.take() {
+                    engine.park(session, wait);
+                    self.shared.ticker.hurry(engine);
+                }
+            }
+            Stop::Closes => self.closing = true,
+        }
+        if executed == requests.len() {
+            return Executed::All;
+        }
+        // What was parsed behind it is parsed again later, from its beginning.
+        self.partial = Partial::default();
+        match executed.checked_sub(1) {
+            Some(last) => Executed::UpTo(batch.end_of(requests.start + last)),
+            None => Executed::Nothing,
+        }
+    }
+
+    /// Runs the one request of the batch on a coroutine; if it gives way, a task of its own drives it from here.
+    #[cold]
+    fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
+        let Some(session) = self.session.take() else { return };
+        let batch = std::mem::take(&mut scratch.batch);
+        let begun =
+            Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
+        let Ok(mut run) = begun else {
+            tracing::warn!("No memory for the stack of a suspendable call");
+            self.closing = true;
+            return;
+        };
+        if !run.resume() {
+            let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
+            tokio::task::spawn_local(run.drive(threshold_ms, unix_ms));
+            return;
+        }
+        if let Some(Parts { session, out, stop }) = run.parts() {
+            scratch.out.raw(out.bytes());
+            self.closing |= matches!(stop, Some(Stop::Closes));
+            self.session = Some(session);
+        }
+    }
+
+    /// A run holds the engine. Once it has for longer than the threshold, every request is answered with that; false if
+    /// it has not yet.
+    #[cold]
+    fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> bool {
+        let Some(session) = &mut self.session else { return true };
+        let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
+        let since_ms = self.shared.running.since_ms();
+        if since_ms.is_some_and(|since| unix_ms() - since >= threshold_ms) {
+            let known = self.shared.known();
+            for index in 0..scratch.batch.len() {
+                let (lookup, args) = scratch.batch.request(buffer, index);
+                busy::answer(session, lookup, args, &known, &mut scratch.out);
+                if session.closing {
+                    self.closing = true;
+                    break;
+                }
+            }
+            return true;
+        }
+        self.stalled = true;
+        if let Some(waker) = &self.waker {
+            self.shared.running.wait(self.id, waker);
+        }
+        false
+    }
+
+    #[cold]
+    fn protocol_error(&mut self, text: &str, scratch: &mut Scratch) {
+        scratch.out.error(&format!("ERR {text}"));
+        self.shared.with_engine(|engine| engine.stats.error("ERR"));
+        self.closing = true;
+    }
+}
+
+/// What was taken from a buffer into a batch.
+struct Taken {
+    /// The end of its requests.
+    end: usize,
+    /// The batch is one request that may be suspended: it runs on a coroutine.
+    alone: bool,
+    /// What stands at `end` is not the protocol.
+    broken: Option<String>,
+    /// The batch is empty, and this is what the request that ends at `end` says without its quotes.
+    quoted: Option<Vec<u8>>,
+}
+
+/// Takes requests from a buffer into a batch until it is full, or one is not complete or has to run alone.
+#[inline(always)]
+fn take(
+    buffer: &[u8],
+    start: usize,
+    session: &Session,
+    shared: &Shared,
+    partial: &mut Partial,
+    batch: &mut Batch,
+    registry: &Registry,
+) -> Taken {
+    let limits = RequestLimits {
+        bulk_len_max: shared.bulk_len_max.load(Relaxed),
+        authenticated: session.authenticated,
+    };
+    let first = batch.len();
+    let mut taken = Taken { end: start, alone: false, broken: None, quoted: None };
+    while batch.len() < BATCH_LEN_MAX {
+        let first_span = batch.spans.len();
+        match request::parse(buffer, taken.end, partial, &mut batch.spans, limits) {
+            Parsed::Request(end) => {
+                if batch.spans.len() > first_span {
+                    batch.add(registry, session, buffer, first_span, end);
+                    if batch.suspends(session) {
+                        // It runs alone, after what stands before it.
+                        taken.alone = batch.len() == first + 1;
+                        if taken.alone {
+                            taken.end = end;
+                        } else {
+                            batch.pop();
+                        }
+                        break;
+                    }
+                }
+                taken.end = end;
+            }
+            Parsed::Quoted(end, request) if batch.len() == first => {
+                (taken.end, taken.quoted) = (end, Some(request));
+                break;
+            }
+            Parsed::Quoted(..) | Parsed::Incomplete => break,
+            Parsed::Broken(text) => {
+                taken.broken = Some(text);
+                break;
+            }
+        }
+    }
+    taken
+}
+
+/// The time of day, for comparisons with when a run began: read without the engine, which the run holds.
+fn unix_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}

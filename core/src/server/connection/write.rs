@@ -1,0 +1,114 @@
+//! What goes to the client: replies, and what others have sent.
+
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use super::Connection;
+use crate::engine::Engine;
+use crate::engine::outbox::Piece;
+use crate::server::io_thread::Scratch;
+
+impl Connection {
+    /// Writes the replies; what does not fit is kept. False if the client is gone.
+    #[inline(always)]
+    pub(super) fn write_out(&mut self, scratch: &mut Scratch) -> bool {
+        let there = self.write(scratch.out.bytes(), scratch.thread);
+        scratch.out.clear();
+        there
+    }
+
+    #[inline(always)]
+    pub(super) fn write(&mut self, replies: &[u8], thread: usize) -> bool {
+        let mut written = 0;
+        if self.unwritten.is_empty() && !replies.is_empty() {
+            match self.stream.try_write(replies) {
+                Ok(len) => written = len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+            self.outbox.bytes_out.fetch_add(written as u64, Relaxed);
+            self.shared.traffic[thread].wrote(written);
+        }
+        if written < replies.len() {
+            let backlog = self.keep(Piece::Own(replies[written..].to_vec()));
+            self.check_backlog(backlog);
+        }
+        true
+    }
+
+    /// Keeps bytes until they can be written; says how many are kept.
+    fn keep(&mut self, piece: Piece) -> u64 {
+        let len = piece.bytes().len() as u64;
+        self.unwritten.push_back(piece);
+        self.outbox.unwritten.fetch_add(len, Relaxed) + len
+    }
+
+    fn check_backlog(&self, backlog: u64) {
+        if backlog > self.shared.output_limit_min.load(Relaxed) {
+            let id = self.id;
+            self.shared.with_engine(move |engine| engine.check_output_limit(id, backlog));
+        }
+    }
+
+    /// Writes what was kept. `None` if the client is gone, otherwise whether everything is written.
+    pub(super) fn write_kept(&mut self, cx: &mut Context<'_>, thread: usize) -> Option<bool> {
+        while let Some(piece) = self.unwritten.front() {
+            match self.stream.try_write(&piece.bytes()[self.written..]) {
+                Ok(len) => {
+                    self.written += len;
+                    self.outbox.unwritten.fetch_sub(len as u64, Relaxed);
+                    self.outbox.bytes_out.fetch_add(len as u64, Relaxed);
+                    self.shared.traffic[thread].wrote(len);
+                    if self.written == piece.bytes().len() {
+                        self.unwritten.pop_front();
+                        self.written = 0;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx)
+                {
+                    Poll::Pending => return Some(false),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return None,
+                },
+                Err(_) => return None,
+            }
+        }
+        Some(true)
+    }
+
+    /// Fetches what others have sent.
+    pub(super) fn fetch(&mut self, scratch: &mut Scratch) {
+        let mut pieces = std::mem::take(&mut scratch.pieces);
+        let resumed = self.outbox.take(&mut pieces);
+        for piece in pieces.drain(..) {
+            let backlog = self.keep(piece);
+            self.check_backlog(backlog);
+        }
+        scratch.pieces = pieces;
+        if let Some(session) = resumed {
+            self.closing |= session.closing;
+            self.session = Some(session);
+            self.execute_input(scratch);
+            self.outbox.unread.store(self.input.len() as u64, Relaxed);
+        }
+    }
+
+    /// Fetches what others have sent before its requests are executed, so that it comes before the replies: a message
+    /// must not be seen after the reply to UNSUBSCRIBE.
+    #[cold]
+    pub(super) fn fetch_before(&mut self, engine: &mut Engine) {
+        if self.session.is_none() || self.outbox.is_closing() {
+            return;
+        }
+        let mut pieces = Vec::new();
+        let resumed = self.outbox.take(&mut pieces);
+        debug_assert!(resumed.is_none(), "the session is here");
+        for piece in pieces {
+            let backlog = self.keep(piece);
+            if backlog > engine.output_limits_min {
+                engine.check_output_limit(self.id, backlog);
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A socket, TCP or Unix: reading, writing, and taking leave.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How long a client is listened to that the server has taken leave of.
+const LINGER_MAX: Duration = Duration::from_millis(500);
+
+/// A socket.
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+    /// It is closed, or someone else's by now.
+    Gone,
+}
+
+impl Stream {
+    /// Reads what is there.
+    #[inline(always)]
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Writes what there is room for.
+    #[inline(always)]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Gone => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Waits for room.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Gone => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    /// Turns a client away.
+    pub async fn refuse(mut self, text: String) {
+        // Whoever is turned away may be gone already.
+        let _ = match &mut self {
+            Stream::Tcp(stream) => stream.write_all(text.as_bytes()).await,
+            Stream::Unix(stream) => stream.write_all(text.as_bytes()).await,
+            Stream::Gone => Ok(()),
+        };
+    }
+
+    /// Closes a socket whose last reply is written. If it were closed while requests are still unread, the system would
+    /// tell the client that the connection is broken, and the reply might be lost: so the client is told that nothing more
+    /// comes, and is listened to for a moment longer.
+    pub async fn linger(self) {
+        async fn drain(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+            stream.shutdown().await?;
+            let mut buffer = [0; 4096];
+            while stream.read(&mut buffer).await? > 0 {}
+            Ok(())
+        }
+        // Whatever happens, the socket is closed now.
+        let _ = match self {
+            Stream::Tcp(stream) => tokio::time::timeout(LINGER_MAX, drain(stream)).await,
+            Stream::Unix(stream) => tokio::time::timeout(LINGER_MAX, drain(stream)).await,
+            Stream::Gone => return,
+        };
+    }
+}
