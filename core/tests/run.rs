@@ -324,3 +324,30 @@ fn a_panic_costs_a_connection_and_not_the_server() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Each line is one client, which says it over and over; all of them must be answered every time.
+fn hammer(server: &Server, lines: &[&str], times: usize) {
+    std::thread::scope(|scope| {
+        for line in lines {
+            scope.spawn(move || {
+                let mut client = Client::new(server);
+                for time in 0..times {
+                    let reply = client.ask(line);
+                    assert!(!reply.starts_with('-'), "{line}, time {time}: {reply}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn everybody_is_answered_while_short_runs_take_turns() {
+    let server = server(2, 5000);
+    hammer(&server, &["DAWDLE 0", "INCR n", "DAWDLE 0", "INCR n"], 2000);
+}
+
+#[test]
+fn everybody_is_answered_while_suspended_runs_take_turns() {
+    let server = server(2, 5000);
+    hammer(&server, &["DAWDLE 1", "INCR n", "DAWDLE 1", "INCR n"], 300);
+}

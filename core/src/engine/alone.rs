@@ -47,10 +47,8 @@ pub struct Owes {
     pub name: Option<String>,
     /// It has given up watching.
     pub unwatch: bool,
-    /// These keys.
-    pub unwatched: Vec<Watched>,
-    /// How many of the keys that it watches, counted from the last, the engine does not know of.
-    pub to_watch: usize,
+    /// Keys that it watches since.
+    pub to_watch: Vec<Watched>,
     /// What was answered without the engine.
     pub tally: BTreeMap<(usize, Answered), u64>,
     /// Kinds of errors among the answers.
@@ -71,9 +69,8 @@ pub enum Answered {
 impl Session {
     /// Gives up watching.
     pub fn unwatch(&mut self) {
-        let known = self.watched.len() - self.owes.to_watch;
-        self.owes.unwatched.extend(self.watched.drain(..).take(known));
-        self.owes.to_watch = 0;
+        self.watched.clear();
+        self.owes.to_watch.clear();
         self.owes.unwatch = true;
     }
 }
@@ -99,10 +96,10 @@ impl Engine {
             self.unsubscribe_all(session.id);
         }
         if owes.unwatch {
-            self.unwatch(session.id, session.space, &owes.unwatched);
+            self.unwatch(session.id);
         }
-        for index in session.watched.len() - owes.to_watch..session.watched.len() {
-            self.watch(session, index);
+        for watched in owes.to_watch {
+            self.watch(session, watched);
         }
         let Some(client) = self.clients.get_mut(session.id) else { return Ok(()) };
         if owes.reset {
@@ -118,7 +115,6 @@ impl Engine {
             client.name = name;
         }
         client.db = session.db;
-        client.watching = session.watched.len();
         client.queued = session.transaction.as_ref().map(|transaction| transaction.queue.len());
         client.queued_len = session.transaction.as_ref().map_or(0, |transaction| transaction.memory());
         Ok(())

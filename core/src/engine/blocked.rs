@@ -50,7 +50,11 @@ pub struct Wait {
     pub command: Option<(CommandRef, Arc<Registry>)>,
     /// When it gives up: Unix milliseconds.
     pub deadline_ms: Option<i64>,
-    /// What it answers then.
+    /// When it is to be tried again, whatever happens to its keys: Unix milliseconds.
+    pub retry_ms: Option<i64>,
+    /// Whether it is to be tried again when a key is gone, too.
+    pub when_gone: bool,
+    /// What it answers when its time is over.
     pub then: OnTimeout,
     /// The connection's session.
     pub session: Option<Box<Session>>,
@@ -63,6 +67,9 @@ pub struct Wait {
 pub struct Blocked {
     waits: BTreeMap<WaitId, Wait>,
     deadlines: BTreeSet<(i64, WaitId)>,
+    retries: BTreeSet<(i64, WaitId)>,
+    /// How many are to be tried again when a key is gone.
+    when_gone: usize,
     next_id: WaitId,
     /// Keys that changed and for which calls wait.
     pub(super) ready: VecDeque<(SpaceId, u32, Box<[u8]>)>,
@@ -84,9 +91,15 @@ impl Blocked {
         self.waits.is_empty()
     }
 
-    /// When the next call gives up.
-    pub fn next_deadline_ms(&self) -> Option<i64> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+    /// When the next call gives up, or is to be tried again.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        let times = [self.deadlines.first(), self.retries.first()];
+        times.into_iter().flatten().map(|(time, _)| *time).min()
+    }
+
+    /// Whether some calls wait for the end of a key.
+    pub fn some_wait_for_ends(&self) -> bool {
+        self.when_gone > 0
     }
 
     /// A waiting call.
@@ -104,6 +117,10 @@ impl Engine {
         if let Some(deadline) = wait.deadline_ms {
             self.blocked.deadlines.insert((deadline, id));
         }
+        if let Some(retry) = wait.retry_ms {
+            self.blocked.retries.insert((retry, id));
+        }
+        self.blocked.when_gone += usize::from(wait.when_gone);
         self.listen(id, &wait);
         if let Some(client) = self.clients.get_mut(wait.client) {
             client.waits = Some(id);
@@ -125,6 +142,10 @@ impl Engine {
         if let Some(deadline) = wait.deadline_ms {
             self.blocked.deadlines.remove(&(deadline, id));
         }
+        if let Some(retry) = wait.retry_ms {
+            self.blocked.retries.remove(&(retry, id));
+        }
+        self.blocked.when_gone -= usize::from(wait.when_gone);
         let (db, _) = self.keyspace.db(wait.space, wait.db);
         for key in &wait.keys {
             db.interest.unwait(key, id);
@@ -178,17 +199,38 @@ impl Engine {
         }
     }
 
+    /// Tries the calls again that have named a time for it which has come.
+    pub(super) fn retry_due(&mut self) {
+        while let Some((time, id)) = self.blocked.retries.first().copied()
+            && time <= self.now_ms
+        {
+            self.blocked.retries.pop_first();
+            if let Some(wait) = self.blocked.waits.get_mut(&id) {
+                wait.retry_ms = None;
+            }
+            self.retry(id);
+        }
+    }
+
     /// Tries the calls again that wait for keys that have changed, in the order of their arrival, until none is ready.
     pub(super) fn serve_waiting(&mut self) {
         while let Some((space, db, key)) = self.blocked.ready.pop_front() {
-            let waiters = match self.keyspace.db(space, db).0.interest.of(&key) {
-                Some(interested) => interested.waiters.clone(),
-                None => continue,
-            };
-            for id in waiters {
-                let hash = crate::keyspace::hash::hash(&key);
+            let hash = crate::keyspace::hash::hash(&key);
+            if let Some(of) = self.keyspace.db(space, db).0.interest.of_mut(&key) {
+                of.is_ready = false;
+            }
+            let mut last = None;
+            while let Some(id) =
+                self.keyspace.db(space, db).0.interest.of(&key).and_then(|of| of.next_waiter(last))
+            {
+                last = Some(id);
                 if self.keyspace.db(space, db).0.find(hash, &key).is_none() {
-                    break;
+                    if !self.blocked.some_wait_for_ends() {
+                        break;
+                    }
+                    if !self.blocked.get(id).is_some_and(|wait| wait.when_gone) {
+                        continue;
+                    }
                 }
                 self.retry(id);
             }
@@ -207,10 +249,15 @@ impl Engine {
         let asked = super::dispatch::Asked::new(&command, args.view());
         self.retried = Some(session.id);
         let waits = self.execute(&mut session, &registry, asked, &mut out, super::Caller::Retry);
-        if waits.is_some() {
+        if let Some(again) = waits {
             self.retried = None;
             if let Some(wait) = self.blocked.waits.get_mut(&id) {
                 wait.session = Some(session);
+                if let Some(retry) = again.retry_ms {
+                    let before = wait.retry_ms.replace(retry);
+                    self.blocked.retries.insert((retry, id));
+                    before.filter(|time| *time != retry).map(|time| self.blocked.retries.remove(&(time, id)));
+                }
             }
             return;
         }

@@ -495,11 +495,27 @@ impl<'c> Call<'c> {
             args: self.owned_args(),
             command: None,
             deadline_ms,
+            retry_ms: None,
+            when_gone: false,
             then,
             session: None,
             paused: false,
         }));
         Ok(())
+    }
+
+    /// The call that waits is to be tried again at a time, too, whatever happens to its keys: Unix milliseconds.
+    pub fn retry_at(&mut self, ms: i64) {
+        if let Some(wait) = &mut self.wait {
+            wait.retry_ms = Some(ms);
+        }
+    }
+
+    /// The call that waits is to be tried again when one of its keys is gone, too.
+    pub fn retry_when_gone(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.when_gone = true;
+        }
     }
 
     /// The timeout of a blocking command, in seconds.

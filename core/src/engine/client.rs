@@ -7,6 +7,7 @@ use super::blocked::WaitId;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::transactions::watch::Watched;
 
 /// Where a connection comes from.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +50,8 @@ pub struct Client {
     pub queued: Option<usize>,
     /// Bytes of the arguments of these commands.
     pub queued_len: usize,
-    /// How many keys it watches.
-    pub watching: usize,
+    /// The keys that it watches.
+    pub watched: Vec<Watched>,
     /// A watched key has changed.
     pub spoilt: bool,
     /// CLIENT NO-EVICT.
@@ -87,7 +88,7 @@ impl Client {
             user: "default".to_owned(),
             queued: None,
             queued_len: 0,
-            watching: 0,
+            watched: Vec::new(),
             spoilt: false,
             no_evict: false,
             no_touch: false,

@@ -238,6 +238,7 @@ impl Engine {
                 }
             };
             self.settle();
+            self.advance_time();
             if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
                 suppress(session, replies, out, mark);
             }
@@ -338,10 +339,10 @@ impl Engine {
     #[cold]
     fn abort_transaction(&mut self, session: &mut Session, reason: &Error) -> Error {
         session.transaction = None;
-        let watched = std::mem::take(&mut session.watched);
-        self.unwatch(session.id, session.space, &watched);
+        session.watched.clear();
+        self.unwatch(session.id);
         if let Some(client) = self.clients.get_mut(session.id) {
-            (client.queued, client.queued_len, client.watching) = (None, 0, 0);
+            (client.queued, client.queued_len) = (None, 0);
         }
         let reason = reason.as_str();
         let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
@@ -369,6 +370,8 @@ impl Engine {
             args: asked.args.to_owned(),
             command: Some((asked.command.clone(), registry.clone())),
             deadline_ms: None,
+            retry_ms: None,
+            when_gone: false,
             then: OnTimeout::Null,
             session: None,
             paused: true,

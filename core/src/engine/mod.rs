@@ -24,6 +24,8 @@ pub mod settle;
 pub mod stats;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tick;
 pub mod unit;
 
@@ -95,7 +97,7 @@ pub struct Engine {
     pub unit: Unit,
     /// Up to which size collections stay packed.
     pub limits: Limits,
-    /// Unix milliseconds, read once per batch.
+    /// Unix milliseconds, the same for all of a unit.
     pub now_ms: i64,
     /// The clock that entries carry.
     pub clock24: AccessClock,
@@ -131,6 +133,8 @@ pub struct Engine {
     unpaused: bool,
     slow_ns: u64,
     lap_ns: u64,
+    /// When `now_ms` is over, by the clock of laps.
+    next_ms_ns: u64,
     clock: Box<dyn Clock>,
     random: Random,
 }
@@ -193,6 +197,7 @@ impl Engine {
             unpaused: false,
             slow_ns: u64::MAX,
             lap_ns: 0,
+            next_ms_ns: 0,
             clock,
             random: Random::new(seed),
         };
@@ -229,11 +234,13 @@ impl Engine {
         self.users.set_default_password(password.map(str::as_bytes));
     }
 
-    /// Reads the clock: once per batch.
+    /// Reads both clocks: once per batch.
     #[inline(always)]
     pub fn refresh_clock(&mut self) {
-        self.now_ms = self.clock.unix_us() / 1000;
+        let unix_us = self.clock.unix_us();
+        self.now_ms = unix_us / 1000;
         self.lap_ns = self.clock.monotonic_ns();
+        self.next_ms_ns = self.lap_ns + (1000 - unix_us.rem_euclid(1000) as u64) * 1000;
         // Chance of its own: the engine's sequence must not depend on how requests come in batches.
         let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
@@ -251,6 +258,16 @@ impl Engine {
         let ns = now.saturating_sub(self.lap_ns);
         self.lap_ns = now;
         ns
+    }
+
+    /// Between two units of a batch, the time of day goes on with the laps.
+    #[inline(always)]
+    fn advance_time(&mut self) {
+        if self.lap_ns >= self.next_ms_ns {
+            let passed_ms = (self.lap_ns - self.next_ms_ns) / 1_000_000 + 1;
+            self.now_ms += passed_ms as i64;
+            self.next_ms_ns += passed_ms * 1_000_000;
+        }
     }
 
     /// A random number; the sequence follows from the engine's seed.

@@ -139,6 +139,8 @@ impl Outbox {
 
     /// The connection is to be closed.
     pub fn close(&self) {
+        // Not while the connection takes what is here: it would not see this.
+        let _inbox = self.inbox.lock();
         self.closing.store(true, Ordering::Release);
         self.full.store(true, Ordering::Release);
     }

@@ -1,6 +1,7 @@
 //! A connection's own state: user, database, protocol, transaction. It belongs to the connection and is lent to the
 //! engine with each batch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mortise_sdk::resp::encode::Version;
@@ -32,7 +33,7 @@ pub struct Session {
     /// The transaction that MULTI has begun.
     pub transaction: Option<Transaction>,
     /// Databases and keys that WATCH has named.
-    pub watched: Vec<Watched>,
+    pub watched: HashSet<Watched>,
     /// How many channels and patterns it listens to.
     pub subscriptions: usize,
     /// Whether replies are wanted.
@@ -101,7 +102,7 @@ impl Session {
             version: Version::Resp2,
             authenticated: false,
             transaction: None,
-            watched: Vec::new(),
+            watched: HashSet::new(),
             subscriptions: 0,
             replies: Replies::On,
             no_touch: false,

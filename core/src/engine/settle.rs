@@ -75,8 +75,8 @@ impl Engine {
     }
 
     fn note_ready(&mut self, space: SpaceId, db: u32, key: &[u8]) {
-        let waited = self.keyspace.db(space, db).0.interest.of(key).is_some_and(|of| !of.waiters.is_empty());
-        if waited && !self.blocked.ready.iter().any(|(s, d, k)| (*s, *d, &**k) == (space, db, key)) {
+        let Some(interested) = self.keyspace.db(space, db).0.interest.of_mut(key) else { return };
+        if !interested.waiters.is_empty() && !std::mem::replace(&mut interested.is_ready, true) {
             self.blocked.ready.push_back((space, db, key.into()));
         }
     }

@@ -19,8 +19,18 @@ pub struct Watcher {
 pub struct Interested {
     /// Clients that WATCH it.
     pub watchers: Vec<Watcher>,
-    /// Calls that wait for it, in the order of their arrival.
+    /// Calls that wait for it, in the order of their arrival, which is that of their numbers.
     pub waiters: Vec<ListenerId>,
+    /// It has changed, and those calls are going to be tried again.
+    pub is_ready: bool,
+}
+
+impl Interested {
+    /// The first call that came after another, or of all.
+    pub fn next_waiter(&self, after: Option<ListenerId>) -> Option<ListenerId> {
+        let at = after.map_or(0, |after| self.waiters.partition_point(|id| *id <= after));
+        self.waiters.get(at).copied()
+    }
 }
 
 /// The side table of a database: keys that someone wants to hear of. The *listened* bit of an entry is only a filter in

@@ -22,7 +22,7 @@ pub mod worker;
 use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mortise_acl::Users;
@@ -134,8 +134,9 @@ pub struct Shared {
     known: Mutex<Arc<Known>>,
     /// Where connections get their numbers.
     pub ids: Arc<ClientIds>,
-    /// What is to be done with the engine once it is free.
+    /// What is to be done with the engine once it is free, and whether there is anything.
     later: Mutex<Vec<Later>>,
+    is_later: AtomicBool,
     /// `proto-max-bulk-len`, read without the lock.
     pub bulk_len_max: AtomicI64,
     /// `client-query-buffer-limit`, read without the lock.
@@ -166,6 +167,7 @@ impl Shared {
             running: Running::default(),
             busy_threshold_ms: AtomicI64::new(0),
             later: Mutex::default(),
+            is_later: AtomicBool::new(false),
             bulk_len_max: AtomicI64::new(0),
             query_len_max: AtomicU64::new(0),
             output_limit_min: AtomicU64::new(0),
@@ -228,14 +230,29 @@ impl Shared {
                 what(&mut engine);
                 self.release(engine);
             }
-            None => self.later.lock().push(Box::new(what)),
+            None => {
+                self.later.lock().push(Box::new(what));
+                self.is_later.store(true, Ordering::Release);
+                // The run may have ended without having seen it.
+                if let Some(engine) = self.acquire() {
+                    self.release(engine);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn do_later(&self, engine: &mut Engine) {
+        self.is_later.store(false, Ordering::Release);
+        for what in std::mem::take(&mut *self.later.lock()) {
+            what(engine);
         }
     }
 
     /// Ends a run's hold on the engine.
     pub(crate) fn release_arc(&self, mut engine: ArcMutexGuard<RawMutex, Engine>) {
-        for what in std::mem::take(&mut *self.later.lock()) {
-            what(&mut engine);
+        if self.is_later.load(Ordering::Acquire) {
+            self.do_later(&mut engine);
         }
         let left = Left::take(&mut engine);
         drop(engine);
@@ -245,6 +262,9 @@ impl Shared {
     /// Releases the engine, then wakes whom it wants woken and starts the jobs that it left.
     #[inline(always)]
     pub fn release(&self, mut engine: MutexGuard<'_, Engine>) {
+        if self.is_later.load(Ordering::Relaxed) {
+            self.do_later(&mut engine);
+        }
         if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
             return;
         }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Waker;
 
 use corosensei::stack::DefaultStack;
@@ -29,12 +29,19 @@ use crate::resp::output::Output;
 const STACK_LEN: usize = 8 << 20;
 
 /// Whether a run holds the engine, and since when: read by every connection that finds the lock taken.
+///
+/// It is written under the engine's lock alone: whoever takes the engine finds that no run has it, and whoever sees a run
+/// here can count on being woken when it is over.
 #[derive(Default)]
 pub struct Running {
     /// Unix milliseconds; 0 when there is no run.
     since_ms: AtomicI64,
-    /// Somebody wants it ended.
-    ending: AtomicBool,
+    /// The number of the run; 0 when there is none.
+    number: AtomicU64,
+    /// How many runs there were.
+    count: AtomicU64,
+    /// Which run somebody wants ended.
+    ending: AtomicU64,
     /// Connections that wait for the engine, or for the threshold.
     waiting: Mutex<HashMap<ClientId, Waker>>,
 }
@@ -51,15 +58,17 @@ impl Running {
 
     /// Asks for the run to be ended; false if there is none.
     pub fn end(&self) -> bool {
-        let there = self.since_ms().is_some();
-        self.ending.store(there, Ordering::Release);
-        there
+        let number = self.number.load(Ordering::Acquire);
+        if number != 0 {
+            self.ending.store(number, Ordering::Release);
+        }
+        number != 0
     }
 
-    /// Wakes a connection when the run is over, or when the threshold passes.
-    pub fn wait(&self, client: ClientId, waker: &Waker) {
+    /// Wakes a connection when the run is over, or when the threshold passes: at once if that has happened by now.
+    pub fn wait(&self, client: ClientId, waker: &Waker, is_past_threshold: impl Fn(i64) -> bool) {
         self.waiting.lock().insert(client, waker.clone());
-        if self.since_ms().is_none() {
+        if self.since_ms().is_none_or(is_past_threshold) {
             waker.wake_by_ref();
         }
     }
@@ -67,6 +76,20 @@ impl Running {
     fn wake_all(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         waiting.values().for_each(Waker::wake_by_ref);
+    }
+
+    /// A run begins, under the engine's lock; says its number.
+    fn begin(&self, now_ms: i64) -> u64 {
+        let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+        self.number.store(number, Ordering::Release);
+        self.since_ms.store(now_ms.max(1), Ordering::Release);
+        number
+    }
+
+    /// A run ends; the engine's lock is still held.
+    fn finish(&self) {
+        self.number.store(0, Ordering::Release);
+        self.since_ms.store(0, Ordering::Release);
     }
 }
 
@@ -106,15 +129,18 @@ impl Drop for Lent {
             self.out.rollback(0);
         }
         session.outbox.set_version(session.version);
-        if let Some(Stop::Waits(wait)) = self.stop.take_if(|stop| matches!(stop, Stop::Waits(_))) {
-            engine.park(session, wait);
-            self.shared.ticker.hurry(&engine);
-            self.shared.release_arc(engine);
-            return;
+        match self.stop.take() {
+            Some(Stop::Waits(wait)) => {
+                engine.park(session, wait);
+                self.shared.ticker.hurry(&engine);
+            }
+            stop => {
+                *self.back.borrow_mut() = Some(Parts { session, out: std::mem::take(&mut self.out), stop });
+            }
         }
-        *self.back.borrow_mut() =
-            Some(Parts { session, out: std::mem::take(&mut self.out), stop: self.stop.take() });
+        self.shared.running.finish();
         self.shared.release_arc(engine);
+        self.shared.running.wake_all();
     }
 }
 
@@ -123,6 +149,7 @@ pub struct Run {
     coroutine: Option<Coroutine<(), (), (), DefaultStack>>,
     back: Rc<RefCell<Option<Parts>>>,
     shared: Arc<Shared>,
+    number: u64,
 }
 
 impl Run {
@@ -136,8 +163,8 @@ impl Run {
         buffer: Vec<u8>,
     ) -> std::io::Result<Run> {
         let back = Rc::new(RefCell::new(None));
-        shared.running.ending.store(false, Ordering::Release);
-        shared.running.since_ms.store(engine.now_ms.max(1), Ordering::Release);
+        let stack = DefaultStack::new(STACK_LEN)?;
+        let number = shared.running.begin(engine.now_ms);
         let out = Output::new(session.version);
         let mut lent = Lent {
             engine: Some(engine),
@@ -147,16 +174,15 @@ impl Run {
             shared: shared.clone(),
             back: back.clone(),
         };
-        let coroutine =
-            Coroutine::with_stack(DefaultStack::new(STACK_LEN)?, move |yielder: &Yielder<(), ()>, ()| {
-                let Lent { engine: Some(engine), session: Some(session), out, stop, .. } = &mut lent else {
-                    return;
-                };
-                let yields = Yields(yielder);
-                let all = (&batch, 0..batch.len());
-                *stop = Some(engine.run(session, &registry, all, &buffer, out, Some(&yields)).1);
-            });
-        Ok(Run { coroutine: Some(coroutine), back, shared: shared.clone() })
+        let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
+            let Lent { engine: Some(engine), session: Some(session), out, stop, .. } = &mut lent else {
+                return;
+            };
+            let yields = Yields(yielder);
+            let all = (&batch, 0..batch.len());
+            *stop = Some(engine.run(session, &registry, all, &buffer, out, Some(&yields)).1);
+        });
+        Ok(Run { coroutine: Some(coroutine), back, shared: shared.clone(), number })
     }
 
     /// Runs on until the run gives way or is over; true when it is over.
@@ -168,7 +194,7 @@ impl Run {
             Ok(CoroutineResult::Yield(()))
         );
         if over {
-            self.close();
+            self.coroutine = None;
         }
         over
     }
@@ -184,14 +210,12 @@ impl Run {
 
     /// Drives a run that has given way until it is over or ended; then hands the session back to its connection.
     pub async fn drive(mut self, threshold_ms: i64, now_ms: impl Fn() -> i64) {
-        let outbox_wake = self.shared.clone();
         let mut told = false;
         loop {
             tokio::task::yield_now().await;
             let running = &self.shared.running;
-            if running.ending.load(Ordering::Acquire) {
+            if running.ending.load(Ordering::Acquire) == self.number {
                 self.coroutine = None;
-                self.close();
                 break;
             }
             if !told && running.since_ms().is_some_and(|since| now_ms() - since >= threshold_ms) {
@@ -208,12 +232,5 @@ impl Run {
             outbox.resume(out.take(), session);
             outbox.wake();
         }
-        outbox_wake.running.wake_all();
-    }
-
-    fn close(&mut self) {
-        self.coroutine = None;
-        self.shared.running.since_ms.store(0, Ordering::Release);
-        self.shared.running.ending.store(false, Ordering::Release);
     }
 }

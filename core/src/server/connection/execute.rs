@@ -116,12 +116,7 @@ impl Connection {
     pub(super) fn hear(&mut self, said: &[u8], scratch: &mut Scratch) {
         if self.input.is_empty() {
             let used = self.execute(said, scratch);
-            self.input = std::mem::take(&mut self.replacement);
-            let replaced = !self.input.is_empty();
             self.input.extend_from_slice(&said[used..]);
-            if replaced {
-                self.execute_input(scratch);
-            }
         } else {
             self.input.extend_from_slice(said);
             if !self.stalled {
@@ -136,18 +131,11 @@ impl Connection {
         if self.input.is_empty() || self.input.len() < self.partial.needed() {
             return;
         }
-        loop {
-            let mut input = std::mem::take(&mut self.input);
-            let used = self.execute(&input, scratch);
-            if used == input.len() && input.capacity() > KEEP_LEN_MAX && self.replacement.is_empty() {
-                return;
-            }
-            let replaced = !self.replacement.is_empty();
-            input.splice(..used, self.replacement.drain(..));
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.execute(&input, scratch);
+        if used < input.len() || input.capacity() <= KEEP_LEN_MAX {
+            input.drain(..used);
             self.input = input;
-            if !replaced {
-                return;
-            }
         }
     }
 
@@ -163,8 +151,13 @@ impl Connection {
             let Scratch { batch, registry, .. } = scratch;
             let taken = take(buffer, used, session, &self.shared, &mut self.partial, batch, registry);
             if let Some(request) = taken.quoted {
-                self.replacement = request;
-                return taken.end;
+                if self.execute(&request, scratch) < request.len() {
+                    // It waits for a run to end, and is parsed again then.
+                    self.partial = Partial::default();
+                    return used;
+                }
+                used = taken.end;
+                continue;
             }
             if scratch.batch.is_empty() {
                 if let Some(text) = taken.broken {
@@ -184,7 +177,7 @@ impl Connection {
                 continue;
             }
             let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
-            let Some(mut engine) = shared.acquire() else {
+            let Some(mut engine) = shared.acquire().filter(|_| !taken.alone) else {
                 if self.answer_busy(buffer, scratch) {
                     used = taken.end;
                     continue;
@@ -286,8 +279,8 @@ impl Connection {
     fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> bool {
         let Some(session) = &mut self.session else { return true };
         let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
-        let since_ms = self.shared.running.since_ms();
-        if since_ms.is_some_and(|since| unix_ms() - since >= threshold_ms) {
+        let is_past = |since_ms: i64| unix_ms() - since_ms >= threshold_ms;
+        if self.shared.running.since_ms().is_some_and(is_past) {
             let known = self.shared.known();
             for index in 0..scratch.batch.len() {
                 let (lookup, args) = scratch.batch.request(buffer, index);
@@ -301,7 +294,7 @@ impl Connection {
         }
         self.stalled = true;
         if let Some(waker) = &self.waker {
-            self.shared.running.wait(self.id, waker);
+            self.shared.running.wait(self.id, waker, is_past);
         }
         false
     }
