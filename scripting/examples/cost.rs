@@ -45,7 +45,7 @@ const SCRIPTS: &[(&str, &str, &[&[u8]], &[&[u8]])] = &[
     ("20 redis.call", TWENTY, &[b"key"], &[]),
     ("rate limiter", LIMITER, &[b"key"], &[b"60"]),
     ("1000 steps", "local s = 0 for i = 1, 1000 do s = s + i % 7 end return s", &[b"key"], &[]),
-    //("cjson decode + encode", JSON, &[], &[DOCUMENT.as_bytes()]),
+    ("cjson decode + encode", JSON, &[], &[DOCUMENT.as_bytes()]),
 ];
 
 struct Bench {

@@ -108,10 +108,7 @@ fn collectgarbage(frame: Frame<'_>) -> Returns {
         b"step" => frame.push_boolean(frame.collect_step(size.clamp(0, 1 << 20) as i32)),
         b"stop" | b"restart" => frame.push_number(0.0),
         b"setpause" | b"setstepmul" => frame.push_number(200.0),
-        _ => {
-            let option = String::from_utf8_lossy(errors::until_zero(option));
-            return frame.wrong_argument(1, &format!("invalid option '{option}'"));
-        }
+        _ => return frame.wrong_choice(1, option),
     }
     Ok(1)
 }

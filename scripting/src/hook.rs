@@ -41,6 +41,8 @@ pub(crate) struct Watch {
     looked: Cell<Option<Instant>>,
     /// When the script was told to end.
     ended: Cell<Option<Instant>>,
+    /// What guests have done since they last looked.
+    steps: Cell<u32>,
 }
 
 impl Watch {
@@ -49,6 +51,13 @@ impl Watch {
     pub(crate) fn begin(&self) {
         self.slice.set(None);
         self.ended.set(None);
+    }
+
+    /// A guest has done a step; true if it is time to look at the clock.
+    #[inline(always)]
+    pub(crate) fn steps(&self) -> bool {
+        self.steps.set(self.steps.get().wrapping_add(1));
+        self.steps.get() & 0x3FF == 0
     }
 
     /// Whether the script was told to end.
@@ -106,6 +115,14 @@ unsafe extern "C-unwind" fn mortise_tick(state: *mut lua_State) {
     }
 }
 
+/// Looks at the clock on behalf of a guest, which finds out by itself whether the script is to end.
+#[cold]
+pub(crate) fn pause(state: *mut lua_State, control: &Control) {
+    if !control.watch.has_ended() {
+        look(state, control, Instant::now());
+    }
+}
+
 /// How many bytes a script may still ask for.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mortise_room(state: *mut lua_State) -> usize {
@@ -158,7 +175,7 @@ fn look(state: *mut lua_State, control: &Control, now: Instant) {
 ///
 /// As for [`out_of_memory`].
 #[cold]
-unsafe fn end(state: *mut lua_State, control: &Control) -> ! {
+pub(crate) unsafe fn end(state: *mut lua_State, control: &Control) -> ! {
     if control.watch.ended.get().is_some_and(|ended| ended.elapsed() > GRACE) {
         panic::resume_unwind(Box::new(Unwound));
     }

@@ -14,6 +14,7 @@ mod number;
 mod random;
 #[allow(unsafe_code)]
 mod raw;
+mod result;
 mod sandbox;
 
 pub use cache::{Digest, Script};

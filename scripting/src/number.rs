@@ -16,6 +16,17 @@ pub(crate) fn truncate_int(value: f64) -> i32 {
     truncate(value) as i32
 }
 
+/// A double cast to an `int` at once: the smallest for what does not fit.
+pub(crate) fn cast_int(value: f64) -> i32 {
+    if value > -2_147_483_649.0 && value < 2_147_483_648.0 { value as i32 } else { i32::MIN }
+}
+
+/// A double cast to an unsigned integer as compilers do it on x86; a negative one wraps.
+pub(crate) fn truncate_unsigned(value: f64) -> u64 {
+    const HALF: f64 = 9_223_372_036_854_775_808.0;
+    if value >= HALF { truncate(value - HALF) as u64 ^ 1 << 63 } else { truncate(value) as u64 }
+}
+
 /// `%.17g`, as commands are given numbers.
 pub(crate) fn write_exact(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() && value.is_sign_negative() {

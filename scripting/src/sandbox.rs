@@ -6,10 +6,10 @@ use mortise_sdk::error::Error;
 use mortise_sdk::resp::encode::Version;
 
 use crate::cache::{Cache, Digest, Entry, Script};
-use crate::convert::Writer;
 use crate::host::Host;
 use crate::random::Random;
 use crate::raw::{Control, Failure, Frame, Kind, Reference, State};
+use crate::result::{Cut, Pace, Writer};
 use crate::{environment, errors, hook};
 
 /// What a sandbox is made with.
@@ -326,22 +326,48 @@ impl Machine {
             return (Outcome::Ended, Some(self));
         }
         let outcome = match result {
-            Ok(()) => {
-                let script_version = control.shared.version.get();
-                let (version, out) = (written.version, &mut *written.out);
-                self.state.enter(|frame| {
-                    let count_error = &mut |text: &[u8]| host.count_error(text);
-                    Writer { out, version, script_version, count_error }.value(frame);
-                    frame.set_top(0);
-                });
-                Outcome::Returned
-            }
+            Ok(()) => self.returned(host, written),
             Err(failure) => {
                 self.failed(failure, host, written);
                 Outcome::Failed
             }
         };
         (outcome, Some(self))
+    }
+
+    #[inline(always)]
+    fn returned(&self, host: &mut dyn Host, written: &mut Written<'_>) -> Outcome {
+        let mark = written.out.len();
+        let result = self.state.enter(|frame| {
+            let mut writer = Writer {
+                out: &mut *written.out,
+                version: written.version,
+                script_version: self.control.shared.version.get(),
+                host,
+                // The reply counts like Lua's memory; 64 KB are always to be had.
+                end_max: mark + self.control.room().max(1 << 16),
+                pace: Pace::default(),
+            };
+            let result = writer.value(frame);
+            frame.set_top(0);
+            result
+        });
+        match result {
+            Ok(()) => Outcome::Returned,
+            Err(cut) => {
+                written.out.truncate(mark);
+                match cut {
+                    Cut::Ended => {
+                        self.ended(written);
+                        Outcome::Ended
+                    }
+                    Cut::TooLarge => {
+                        written.bare_error(b"the result is too large", host);
+                        Outcome::Failed
+                    }
+                }
+            }
+        }
     }
 
     #[cold]

@@ -8,6 +8,7 @@ use mlua_sys::*;
 
 use super::control::{self, Control, Shared};
 use super::state::Reference;
+use crate::hook;
 
 unsafe extern "C-unwind" {
     fn mortise_readonly(state: *mut lua_State, index: c_int, enabled: c_int);
@@ -190,12 +191,6 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The border of a table, or the length of a string.
-    pub(crate) fn len(self, index: c_int) -> usize {
-        // SAFETY: as above; callers ask of tables and strings only.
-        unsafe { lua_objlen(self.state, index) }
-    }
-
     /// Pushes nil.
     #[inline(always)]
     pub(crate) fn push_nil(self) {
@@ -260,12 +255,6 @@ impl<'a> Frame<'a> {
     pub(crate) fn keep(self) -> Reference {
         // SAFETY: as above; the registry is writable, its keys are numbers.
         Reference::new(unsafe { luaL_ref(self.state, LUA_REGISTRYINDEX) })
-    }
-
-    /// Gives a place of the registry back.
-    pub(crate) fn forget(self, reference: Reference) {
-        // SAFETY: as above.
-        unsafe { luaL_unref(self.state, LUA_REGISTRYINDEX, reference.index()) }
     }
 
     /// Pushes a function of ours: a function item or a closure that captures nothing.
@@ -499,25 +488,62 @@ impl<'a> Frame<'a> {
 
     /// Says what is wrong with an argument.
     #[cold]
-    pub(crate) fn wrong_argument<T>(self, argument: c_int, what: &str) -> Result<T, Raise> {
-        let text = match self.called_as() {
-            None => format!("bad argument #{argument} ({what})"),
+    pub(crate) fn wrong_argument<T>(self, argument: c_int, what: impl AsRef<[u8]>) -> Result<T, Raise> {
+        let mut text = match self.called_as() {
+            None => format!("bad argument #{argument} ("),
             Some((name, is_method)) => {
                 let name = name.unwrap_or(c"?").to_string_lossy();
                 match argument - c_int::from(is_method) {
-                    0 if is_method => format!("calling '{name}' on bad self ({what})"),
-                    argument => format!("bad argument #{argument} to '{name}' ({what})"),
+                    0 if is_method => format!("calling '{name}' on bad self ("),
+                    argument => format!("bad argument #{argument} to '{name}' ("),
                 }
             }
-        };
+        }
+        .into_bytes();
+        text.extend_from_slice(what.as_ref());
+        text.push(b')');
         self.fail(text)
+    }
+
+    /// Says that a text is none of the choices.
+    #[cold]
+    pub(crate) fn wrong_choice<T>(self, argument: c_int, text: &[u8]) -> Result<T, Raise> {
+        let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        self.wrong_argument(argument, [b"invalid option '", text, b"'"].concat())
+    }
+
+    /// Reserves so many values, or raises the error of a stack that is too deep.
+    pub(crate) fn check_stack(self, count: c_int, what: &str) -> Result<(), Raise> {
+        if self.reserve(count) { Ok(()) } else { self.fail(format!("stack overflow ({what})")) }
+    }
+
+    /// A guest's own buffers count like Lua's memory: raises the error of memory if so many bytes are not to be had.
+    #[inline(always)]
+    pub(crate) fn check_room(self, bytes: usize) -> Result<(), Raise> {
+        if bytes > self.control().room() { self.raise_text(b"not enough memory") } else { Ok(()) }
+    }
+
+    /// Called by guests that may take long, now and then: gives way like the script itself, and ends with it.
+    /// The guest borrows nothing of the host meanwhile.
+    #[inline(always)]
+    pub(crate) fn breathe(self) -> Result<(), Raise> {
+        if self.control().watch.steps() { self.pause() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn pause(self) -> Result<(), Raise> {
+        hook::pause(self.state, self.control());
+        if self.control().watch.has_ended() || self.control().is_over() {
+            return self.raise_text(b"not enough memory");
+        }
+        Ok(())
     }
 
     /// Says that an argument is of the wrong type.
     #[cold]
     pub(crate) fn wrong_type<T>(self, argument: c_int, expected: &str) -> Result<T, Raise> {
         let found = self.kind(argument).name();
-        self.wrong_argument(argument, &format!("{expected} expected, got {found}"))
+        self.wrong_argument(argument, format!("{expected} expected, got {found}"))
     }
 
     /// An argument that must be a number.
@@ -583,6 +609,8 @@ where
         Ok(count) if !control.is_over() => count,
         // SAFETY: nothing of the guest is left, so the jump skips nothing.
         Ok(_) => unsafe { out_of_memory(state) },
+        // SAFETY: as above. The guest may have been told that the script is to end; then no handler is to see it.
+        Err(Raise) if control.watch.has_ended() => unsafe { hook::end(state, control) },
         // SAFETY: as above; the error stands on top of the stack.
         Err(Raise) => unsafe { lua_error(state) },
     }
@@ -618,18 +646,17 @@ unsafe extern "C-unwind" fn protected_call(state: *mut lua_State) -> c_int {
         lua_pushboolean(state, 1); // the result goes here
         lua_insert(state, 1);
         if arguments == 0 {
-            // `pcall()` calls what is not there.
-            lua_pushnil(state);
+            // `pcall()` calls the place of the result.
+            lua_pushboolean(state, 1);
         }
         if lua_pcall(state, (arguments - 1).max(0), LUA_MULTRET, 0) != 0 {
             lua_remove(state, 1); // makes room for at least one value
             if lua_type(state, -1) == LUA_TTABLE {
                 lua_pushlstring_(state, c"err".as_ptr(), 3);
                 lua_rawget_(state, -2);
+                // Redis leaves what is no text as one more result.
                 if lua_isstring(state, -1) != 0 {
                     lua_replace(state, -2);
-                } else {
-                    lua_settop(state, -2);
                 }
             }
             lua_pushboolean(state, 0);
