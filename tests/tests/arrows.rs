@@ -18,7 +18,7 @@ const ARROWS: &[Arrow] = &[
     Arrow { package: "mortise-abi", folder: "modules-sdk/abi", knows: &[], takes: &["abi_stable"] },
     Arrow { package: "mortise-sdk", folder: "modules-sdk", knows: &["mortise-abi"], takes: &["bytes"] },
     Arrow { package: "mortise-acl", folder: "acl", knows: &["mortise-sdk"], takes: &["argon2", "sha2"] },
-    Arrow { package: "mortise-tls", folder: "tls", knows: &[], takes: &["rustls", "bytes"] },
+    Arrow { package: "mortise-tls", folder: "tls", knows: &[], takes: &["pkcs8", "rustls"] },
     Arrow {
         package: "mortise-scripting",
         folder: "scripting",
