@@ -213,7 +213,7 @@ fn a_port_in_use_stops_the_start_and_leaves_the_pidfile_alone() {
     server.wait_for(&format!(
         "Warning: Could not create server TCP listening socket 127.0.0.1:{port}: bind: Address already in use"
     ));
-    server.wait_for(&format!("Failed listening on port {port} (tcp), aborting."));
+    server.wait_for(&format!("Failed listening on port {port} (TCP), aborting."));
     assert_eq!(fs::read_to_string(pidfile).unwrap(), "another server's\n");
 }
 

@@ -50,7 +50,7 @@ enum Row<C: 'static> {
 
 /// What CONFIG SET changed.
 pub struct Changed<C> {
-    /// The directives whose value is another now, by the names they were called by.
+    /// The directives whose value, or whatever it names, is another now, by the names they were called by.
     pub names: Vec<String>,
     /// What there is to do because of it, each once, in the order of the arguments.
     pub effects: Vec<Effect>,
@@ -87,6 +87,10 @@ impl<C> Row<C> {
             Row::Own(directive) => directive.access,
             Row::External(external) => external.access(),
         }
+    }
+
+    fn is_volatile(&self) -> bool {
+        matches!(self, Row::Own(Directive { volatile: true, .. }))
     }
 
     fn get(&self, config: &C) -> String {
@@ -262,7 +266,7 @@ impl<C: Clone> Directives<C> {
             if let Row::External(_) = row {
                 changed.externals_before.push((i, before.clone()));
             }
-            if row.get(&copy) == before {
+            if row.get(&copy) == before && !row.is_volatile() {
                 continue;
             }
             if let Row::Own(Directive { on_change: Some(effect), .. }) = row
@@ -366,6 +370,7 @@ parts! {
     /// The server's settings, one part a feature.
     pub struct Config {
         server: crate::server::ServerConfig,
+        tls: crate::server::tls::TlsConfig,
         clients: crate::session::ClientsConfig,
         keyspace: crate::keys::KeyspaceConfig,
         hash: crate::types::hash::HashConfig,
@@ -374,6 +379,13 @@ parts! {
         stats: crate::admin::StatsConfig,
         debug: crate::admin::DebugConfig,
         modules: crate::modules::ModulesConfig,
+    }
+}
+
+impl Config {
+    /// The port that stands for the server where only one can: that for TLS if there is no other.
+    pub fn any_port(&self) -> u16 {
+        if self.server.port == 0 { self.tls.tls_port } else { self.server.port }
     }
 }
 
