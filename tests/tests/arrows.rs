@@ -56,7 +56,12 @@ const ARROWS: &[Arrow] = &[
         knows: &["mortise-sdk"],
         takes: &[],
     },
-    Arrow { package: "mortise-tests", folder: "tests", knows: &["mortise-core", "mortise-sdk"], takes: &[] },
+    Arrow {
+        package: "mortise-tests",
+        folder: "tests",
+        knows: &["mortise-core", "mortise-sdk"],
+        takes: &["rcgen", "rustls"],
+    },
     Arrow {
         package: "mortise-benches",
         folder: "benches",
