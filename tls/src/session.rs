@@ -18,7 +18,7 @@ const RECORD_EXTRA_MAX: usize = 32;
 /// Room for what the protocol itself may have to say before plaintext is sent: an answer to a change of keys, an alert.
 const CIPHERTEXT_EXTRA_MAX: usize = 1024;
 /// Ciphertext that is kept at most because what it begins is not complete: the longest message of a handshake, in records.
-const KEPT_LEN_MAX: usize = 160 * 1024;
+const KEPT_LEN_MAX: usize = 80 * 1024;
 /// Bytes of a record's header; the last two say how long what follows is.
 const HEADER_LEN: usize = 5;
 
