@@ -188,11 +188,10 @@ fn with_numbers<R>(frame: Frame<'_>, words: &mut [&[u8]], then: impl FnOnce(&[&[
 }
 
 fn acl_check_cmd(frame: Frame<'_>) -> Returns {
-    let permitted = asked(
-        frame,
-        "redis.acl_check_cmd can only be called inside a script invocation",
-        |host, words| host.permits(words),
-    )?;
+    let permitted =
+        asked(frame, "redis.acl_check_cmd can only be called inside a script invocation", |host, words| {
+            host.permits(words)
+        })?;
     match permitted {
         Some(permitted) => {
             frame.push_boolean(permitted);

@@ -197,7 +197,11 @@ mod tests {
         let digest = Digest::of(b"return 1");
         assert_eq!(&digest.hex(), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         assert_eq!(Digest::parse(b"E0E1F9FABFC9D4800C877A703B823AC0578FF8DB"), Some(digest));
-        for wrong in [&b"e0e1f9fabfc9d4800c877a703b823ac0578ff8d"[..], b"e0e1f9fabfc9d4800c877a703b823ac0578ff8dx", b""] {
+        for wrong in [
+            &b"e0e1f9fabfc9d4800c877a703b823ac0578ff8d"[..],
+            b"e0e1f9fabfc9d4800c877a703b823ac0578ff8dx",
+            b"",
+        ] {
             assert_eq!(Digest::parse(wrong), None);
         }
     }

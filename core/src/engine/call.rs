@@ -434,7 +434,7 @@ impl<'c> Call<'c> {
     /// Gives way for a moment, if the call runs where that is possible: only commands flagged SUSPENDS do.
     pub fn give_way(&self) {
         if let Some(suspend) = self.suspend {
-            suspend.suspend();
+            suspend.suspend(self.out.bytes());
         }
     }
 

@@ -116,8 +116,8 @@ impl Batch {
             && buffer[start as usize..end as usize] == *args.at(0)
     }
 
-    /// Whether the last request may be suspended half way, so that it has to run on a coroutine: a command that says so
-    /// of itself, or the EXEC of a transaction that holds one.
+    /// Whether the last request may be suspended half way, so that the batch has to run on a coroutine: a command that
+    /// says so of itself, or the EXEC of a transaction that holds one.
     #[inline(always)]
     pub fn suspends(&self, session: &Session) -> bool {
         let Some(Lookup::Found(command)) = self.lookups.last() else { return false };
@@ -225,6 +225,9 @@ impl Engine {
         for request in &batch.requests[range] {
             let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
             let (mark, replies) = (out.mark(), session.replies);
+            if let Some(suspend) = suspend {
+                suspend.begins(executed, mark, self.now_ms);
+            }
             executed += 1;
             let waits = match &batch.lookups[request.lookup] {
                 Lookup::Found(command) => {
@@ -391,6 +394,7 @@ impl Engine {
     ) -> Option<Box<Wait>> {
         let Asked { command, args, hash, hashed, suspend } = asked;
         let (space, db) = (session.space, session.db);
+        let begin_ns = self.lap_ns;
         let dirty = self.unit.dirty;
         let mark = out.mark();
         let mut call = Call {
@@ -424,7 +428,8 @@ impl Engine {
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
         }
-        let ns = self.lap();
+        // From its own beginning: the commands that it has executed have had laps of their own.
+        let ns = self.lap().saturating_sub(begin_ns);
         if let Some(mut wait) = wait {
             // Counted when it is over.
             wait.command = Some((command.clone(), registry.clone()));

@@ -44,6 +44,8 @@ pub struct Session {
     pub is_local: bool,
     /// Whether it is to be closed once its replies are written.
     pub closing: bool,
+    /// Requests that were read and were not executed when the session was lent; they come before all others.
+    pub rest: Vec<u8>,
     /// What the engine is still to be told.
     pub owes: Owes,
     /// The way to the connection.
@@ -108,6 +110,7 @@ impl Session {
             no_touch: false,
             is_local: true,
             closing: false,
+            rest: Vec::new(),
             owes: Owes::default(),
             outbox,
         }

@@ -665,4 +665,3 @@ unsafe extern "C-unwind" fn protected_call(state: *mut lua_State) -> c_int {
         lua_gettop(state)
     }
 }
-
