@@ -134,6 +134,11 @@ impl Engine {
         self.clients.by_id.remove(&id);
     }
 
+    /// The session of a connection that had gone before its call was over.
+    pub(crate) fn forget(&mut self, session: &Session) {
+        self.unwatch(session.id, session.space, &session.watched);
+    }
+
     /// Sends a frame to a client, out of turn. A client whose backlog grows beyond its limit is closed.
     pub(crate) fn deliver(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
         // In front of the reply of the command that is running, not in the middle of it.

@@ -47,6 +47,8 @@ struct Inbox {
     /// Bytes that were last taken at once: room for as many is made when the next ones come.
     last_len: usize,
     resumed: Option<Box<Session>>,
+    /// The connection is gone.
+    left: bool,
     waker: Option<Waker>,
 }
 
@@ -115,15 +117,28 @@ impl Outbox {
         !self.full.swap(true, Ordering::AcqRel)
     }
 
-    /// A waiting call is over: its reply, and the session it had been lent.
-    pub fn resume(&self, reply: Vec<u8>, session: Box<Session>) {
+    /// A waiting call is over: its reply, and the session it had been lent. If the connection is gone, the session comes
+    /// back.
+    #[must_use]
+    pub fn resume(&self, reply: Vec<u8>, session: Box<Session>) -> Option<Box<Session>> {
         let mut inbox = self.inbox.lock();
+        if inbox.left {
+            return Some(session);
+        }
         self.queued.fetch_add(reply.len() as u64, Ordering::Relaxed);
         if !reply.is_empty() {
             inbox.pieces.push(Piece::Own(reply));
         }
         inbox.resumed = Some(session);
         self.full.store(true, Ordering::Release);
+        None
+    }
+
+    /// The connection goes: takes along the session of a call that is over, if it has not been fetched.
+    pub fn leave(&self) -> Option<Box<Session>> {
+        let mut inbox = self.inbox.lock();
+        inbox.left = true;
+        inbox.resumed.take()
     }
 
     /// The protocol in which messages are to be sent.

@@ -205,7 +205,9 @@ impl Run {
         if let Some(Parts { mut session, mut out, stop }) = self.parts() {
             session.closing |= matches!(stop, Some(Stop::Closes));
             let outbox = session.outbox.clone();
-            outbox.resume(out.take(), session);
+            if let Some(session) = outbox.resume(out.take(), session) {
+                outbox_wake.with_engine(move |engine| engine.forget(&session));
+            }
             outbox.wake();
         }
         outbox_wake.running.wake_all();

@@ -259,7 +259,8 @@ const _: () = assert!(READ_LEN <= AHEAD_LEN_MAX);
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (id, mut session) = (self.id, self.session.take());
+        let left = self.outbox.leave();
+        let (id, mut session) = (self.id, self.session.take().or(left));
         self.shared.with_engine(move |engine| {
             if let Some(session) = session.as_mut().filter(|session| session.owes.anything) {
                 // If there was no room for it, it leaves as it came.
