@@ -94,6 +94,9 @@ pub(super) fn forget(call: &mut Call<'_>) {
 impl Engine {
     /// A client begins to watch a key.
     pub(crate) fn watch(&mut self, session: &Session, watched: Watched) {
+        if !self.clients.contains(session.id) {
+            return;
+        }
         let key = Key::new(&watched.key);
         let now_ms = self.now_ms;
         let (database, _) = self.keyspace.db(session.space, watched.db);
