@@ -44,6 +44,21 @@ fn changed(refusal: Refusal) -> Error {
     ))
 }
 
+/// What a script is told whose call its user may not make.
+fn to_script(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Command => {
+            Error::new("ERR The user executing the script can't run this command or subcommand")
+        }
+        Refusal::Key(_) => Error::new(
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+        ),
+        Refusal::Channel(_) => Error::new(
+            "ERR The user executing the script can't publish to the channel mentioned in the command",
+        ),
+    }
+}
+
 /// Something that was refused to a session, to be noted in the log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -82,6 +97,20 @@ impl Engine {
     ) -> Error {
         self.note_refused(session.id, Refused::call(session, refusal, command, args), args);
         error(refusal, command)
+    }
+
+    /// A script's call was refused: it is noted, and the error says why.
+    #[cold]
+    pub(crate) fn forbid_script(
+        &mut self,
+        session: &Session,
+        refusal: Refusal,
+        command: &Command,
+        args: Args<'_>,
+    ) -> Error {
+        let refused = Refused::call(session, refusal, command, args);
+        self.note_refused(session.id, Refused { context: Context::Lua, ..refused }, args);
+        to_script(refusal)
     }
 
     /// Whether a queued call may be made when EXEC comes to it.

@@ -374,6 +374,7 @@ parts! {
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,
         debug: crate::admin::DebugConfig,
+        scripting: crate::scripting::ScriptingConfig,
         modules: crate::modules::ModulesConfig,
     }
 }

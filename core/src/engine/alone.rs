@@ -15,6 +15,7 @@ use super::Engine;
 use super::args::{Args, OwnedArgs};
 use super::client::Origin;
 use super::deferred::{Finish, Work};
+use super::event::RunInSight;
 use super::session::Session;
 use crate::acl::Refused;
 use crate::resp::output::Output;
@@ -30,6 +31,8 @@ pub struct Alone<'c> {
     pub args: Args<'c>,
     /// Where the reply goes.
     pub out: &'c mut Output,
+    /// The run that holds the engine, if one does.
+    pub running: Option<&'c dyn RunInSight>,
     /// What to do about a password that takes long to verify.
     pub slow: Slow,
     /// Whether it runs in an EXEC.

@@ -3,6 +3,8 @@
 //! The same look-up and the same order of gates as always, but only with what the session itself knows. A command that
 //! Redis allows then is obeyed if it needs no more than the session ([`Alone`]); everything else is refused with BUSY.
 
+use std::sync::Arc;
+
 use mortise_acl::Users;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
@@ -10,10 +12,12 @@ use mortise_sdk::error::{self, Error};
 use super::alone::{self, Alone, Answered, Slow};
 use super::args::Args;
 use super::deferred::Work;
+use super::event::RunInSight;
 use super::gates;
 use super::registry::{Command, CommandRef, Lookup};
 use super::session::{Queued, Session};
 use crate::resp::output::Output;
+use crate::scripting::script;
 use crate::session::login;
 use crate::transactions::{self, watch};
 
@@ -25,6 +29,7 @@ const OBEYED: &[(&str, alone::Run)] = &[
     ("multi", transactions::multi),
     ("quit", login::quit),
     ("reset", login::reset),
+    ("script|kill", script::kill),
     ("unwatch", watch::unwatch),
     ("watch", watch::watch),
 ];
@@ -36,6 +41,8 @@ pub struct Known {
     pub users: Users,
     /// `protected-mode`.
     pub protected_mode: bool,
+    /// The run that holds it.
+    pub running: Option<Arc<dyn RunInSight>>,
 }
 
 impl Known {

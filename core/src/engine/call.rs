@@ -65,6 +65,8 @@ pub struct Call<'c> {
     pub(super) suspend: Option<&'c dyn Suspend>,
     /// Something else is propagated in place of the call.
     pub(super) rewritten: bool,
+    /// It has failed, and its error has been written.
+    pub(super) failed: bool,
     /// The call is not over.
     pub(super) wait: Option<Box<Wait>>,
 }
@@ -445,6 +447,34 @@ impl<'c> Call<'c> {
         if let Some(suspend) = self.suspend {
             suspend.suspend(self.out.bytes());
         }
+    }
+
+    /// Whether somebody wants the call to end.
+    pub fn is_ending(&self) -> bool {
+        self.suspend.is_some_and(Suspend::is_ending)
+    }
+
+    /// From now on the call has changed something, and ending it would leave it half done.
+    pub fn note_writing(&self) {
+        if let Some(suspend) = self.suspend {
+            suspend.wrote();
+        }
+    }
+
+    /// The call has failed, with an error that has been written and counted.
+    pub fn note_failure(&mut self) {
+        self.failed = true;
+    }
+
+    /// Everything that was written so far.
+    pub fn written(&self) -> &[u8] {
+        self.out.bytes()
+    }
+
+    /// Executes another command for a guest: as `execute`, but its reply is written even if the client wants none.
+    #[inline(always)]
+    pub fn invoke(&mut self, asked: Asked<'_>, caller: Caller) {
+        let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
     }
 
     /// Executes another command within this call and its unit; its reply follows what was written so far.

@@ -426,6 +426,7 @@ impl Engine {
             hashed,
             suspend,
             rewritten: false,
+            failed: false,
             wait: None,
         };
         let result = if call.engine.keyspace.may_abort() && call.changes_irrevocably() {
@@ -436,7 +437,7 @@ impl Engine {
                 Run::Module(run) => run(&mut call),
             }
         };
-        let (rewritten, wait) = (call.rewritten, call.wait.take());
+        let (rewritten, failed, wait) = (call.rewritten, call.failed, call.wait.take());
         if let Err(error) = &result {
             out.rollback(mark);
             out.error(error.as_str());
@@ -452,7 +453,7 @@ impl Engine {
             wait.command = Some((command.clone(), registry.clone()));
             return Some(wait);
         }
-        self.stats.executed(command.index, ns, result.is_err());
+        self.stats.executed(command.index, ns, failed || result.is_err());
         if ns >= self.slow_ns {
             self.note_slow(session, command, args, ns);
         }

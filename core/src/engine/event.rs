@@ -39,6 +39,23 @@ pub trait Suspend {
     fn wrote(&self);
 }
 
+/// The run that holds the engine, as those see it who want it to end.
+pub trait RunInSight: Send + Sync {
+    /// Asks the call that runs to end.
+    fn kill(&self) -> Kill;
+}
+
+/// What becomes of a call that somebody wants to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kill {
+    /// There is none.
+    NothingRuns,
+    /// It goes on: it has changed something, and would leave it half done.
+    HasWritten,
+    /// It will end soon.
+    Asked,
+}
+
 /// The clock that the engine reads: once per command, and nowhere else.
 pub trait Clock: Send {
     /// Nanoseconds since some fixed moment; never goes back.

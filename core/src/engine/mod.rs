@@ -59,6 +59,8 @@ pub enum Caller {
     Retry,
     /// EXEC.
     Transaction,
+    /// A script.
+    Script,
     /// A module's call.
     Module,
     /// A stream that is replayed.
@@ -95,6 +97,8 @@ pub struct Engine {
     pub rim: Box<dyn Rim>,
     /// Commands, as a snapshot that is replaced as a whole.
     pub registry: Arc<Registry>,
+    /// Scripts.
+    pub scripting: crate::scripting::Scripting,
     /// Loaded modules.
     pub modules: crate::modules::Modules,
     /// Counters.
@@ -180,6 +184,7 @@ impl Engine {
             directives: Arc::default(),
             rim: Box::new(NoRim),
             registry,
+            scripting: Default::default(),
             modules: Default::default(),
             stats: Stats::default(),
             slowlog: Default::default(),

@@ -30,9 +30,26 @@ pub struct Change {
     key: Range<usize>,
 }
 
+/// Who is to hear of a command: all, unless a script says otherwise (`redis.set_repl`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Targets {
+    /// The journal.
+    pub journal: bool,
+    /// Replicas.
+    pub replicas: bool,
+}
+
+impl Default for Targets {
+    fn default() -> Targets {
+        Targets { journal: true, replicas: true }
+    }
+}
+
 /// A command as the stream carries it.
 #[derive(Clone)]
 pub struct Propagated {
+    /// Who is to hear of it.
+    pub targets: Targets,
     /// In which space.
     pub space: SpaceId,
     /// In which database.
@@ -50,6 +67,8 @@ pub struct Unit {
     pub mask: EventClass,
     /// Whether anybody reads the stream.
     pub streaming: bool,
+    /// Who is to hear of what a script does.
+    pub targets: Targets,
     /// How deep in commands that modules invoke: what these do is propagated by the module's command.
     pub invoked: u32,
     changes: Vec<Change>,
@@ -114,7 +133,7 @@ impl Unit {
     /// Puts a command into the stream.
     pub fn say(&mut self, space: SpaceId, db: u32, args: Args<'_>) {
         if self.streaming && self.invoked == 0 {
-            self.said.push(Propagated { space, db, args: args.to_owned() });
+            self.push(space, db, args.to_owned());
         }
     }
 
@@ -128,7 +147,14 @@ impl Unit {
     /// The same for a key that was met when it had expired, which no other command says.
     pub fn say_expired(&mut self, space: SpaceId, db: u32, words: &[&[u8]]) {
         if self.streaming {
-            self.said.push(Propagated { space, db, args: OwnedArgs::new(words.iter().copied()) });
+            self.push(space, db, OwnedArgs::new(words.iter().copied()));
+        }
+    }
+
+    fn push(&mut self, space: SpaceId, db: u32, args: OwnedArgs) {
+        let targets = self.targets;
+        if targets.journal || targets.replicas {
+            self.said.push(Propagated { targets, space, db, args });
         }
     }
 

@@ -127,7 +127,7 @@ pub struct Shared {
     /// The inside, one batch at a time.
     pub engine: Arc<Mutex<Engine>>,
     /// The run that holds the engine, if there is one.
-    pub running: Running,
+    pub running: Arc<Running>,
     /// `busy-reply-threshold`, read without the lock.
     pub busy_threshold_ms: AtomicI64,
     /// What is known of the engine while a run holds it.
@@ -166,7 +166,7 @@ impl Shared {
             known: Mutex::default(),
             ids: engine.clients.ids.clone(),
             engine: Arc::new(Mutex::new(engine)),
-            running: Running::default(),
+            running: Arc::default(),
             busy_threshold_ms: AtomicI64::new(0),
             later: Mutex::default(),
             is_later: AtomicBool::new(false),

@@ -20,7 +20,7 @@ use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 use super::Shared;
 use crate::engine::Engine;
 use crate::engine::dispatch::{Batch, Stop};
-use crate::engine::event::Suspend;
+use crate::engine::event::{Kill, RunInSight, Suspend};
 use crate::engine::outbox::Outbox;
 use crate::engine::registry::Registry;
 use crate::engine::session::{ClientId, Session};
@@ -49,6 +49,18 @@ pub struct Running {
     has_written: AtomicBool,
     /// Connections that wait for the engine, or for the threshold.
     waiting: Mutex<HashMap<ClientId, Waker>>,
+}
+
+impl RunInSight for Running {
+    fn kill(&self) -> Kill {
+        if self.has_written.load(Ordering::Acquire) {
+            Kill::HasWritten
+        } else if self.end() {
+            Kill::Asked
+        } else {
+            Kill::NothingRuns
+        }
+    }
 }
 
 impl Running {
