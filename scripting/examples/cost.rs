@@ -37,8 +37,10 @@ const LIMITER: &str = "local n = redis.call('INCR', KEYS[1]) if n == 1 then redi
 const JSON: &str = "return #cjson.encode(cjson.decode(ARGV[1]))";
 const DOCUMENT: &str = r#"{"id":12345,"name":"Jane Doe","email":"jane@example.com","tags":["a","b","c","redis"],"opts":{"attempts":3,"delay":1500,"backoff":{"type":"exponential","delay":1000},"removeOnComplete":true},"ratio":0.7512,"nul":null,"text":"line1\nline2 \"quoted\""}"#;
 
-/// Scripts: what they are, their text, keys and arguments.
-const SCRIPTS: &[(&str, &str, &[&[u8]], &[&[u8]])] = &[
+/// What a script is, its text, its keys and arguments.
+type Script = (&'static str, &'static str, &'static [&'static [u8]], &'static [&'static [u8]]);
+
+const SCRIPTS: &[Script] = &[
     ("nothing, no keys", "return 1", &[], &[]),
     ("nothing", "return 1", &[b"key"], &[]),
     ("one redis.call", "return redis.call('INCR', KEYS[1])", &[b"key"], &[]),

@@ -89,6 +89,12 @@ impl Control {
         self.limit.saturating_sub(self.used.get())
     }
 
+    /// Whether more than half of what is allowed is taken.
+    #[inline(always)]
+    pub(crate) fn is_tight(&self) -> bool {
+        self.used.get() > self.limit / 2
+    }
+
     /// Whether more has been given than allowed: guests are not refused anything.
     pub(crate) fn is_over(&self) -> bool {
         self.used.get() > self.limit
