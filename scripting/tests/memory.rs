@@ -6,7 +6,7 @@ use common::{Keyspace, run, run_with, text};
 use mortise_scripting::{Outcome, Sandbox, Settings};
 use mortise_sdk::resp::encode::Version;
 
-const MEMORY_MAX: usize = 64 << 20;
+const MEMORY_MAX: usize = 16 << 20;
 
 fn sandbox() -> Sandbox {
     Sandbox::new(Settings { memory_max: MEMORY_MAX, ..Settings::default() })
@@ -105,7 +105,7 @@ fn arguments_are_taken_as_they_come() {
 fn replies_of_commands_count() {
     let mut sandbox = sandbox();
     let mut host = Keyspace::default();
-    let large = |byte| [b"$50000000\r\n".to_vec(), vec![byte; 50_000_000], b"\r\n".to_vec()].concat();
+    let large = |byte| [b"$12000000\r\n".to_vec(), vec![byte; 12_000_000], b"\r\n".to_vec()].concat();
     host.scripted = vec![large(b'a'), large(b'b')];
     let script = "local a = redis.call('GET', 'a') local b = redis.call('GET', 'b') return #a + #b";
     let (outcome, reply) = run(&mut sandbox, &mut host, Version::Resp2, script);
