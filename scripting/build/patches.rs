@@ -198,7 +198,8 @@ pub(crate) const PATCHES: &[Patch] = &[
         "lstrlib.c",
         RANGE,
         "  while (n-- > 0)\n",
-        "  if (n > 0 && l > mortise_room(L) / (size_t)n) return luaL_error(L, \"not enough memory\");\n\
+        "  if (n > 0 && l > mortise_room(L) / (size_t)n) {\n    lua_gc(L, LUA_GCCOLLECT, 0);\n\
+         \x20   if (l > mortise_room(L) / (size_t)n) return luaL_error(L, \"not enough memory\");\n  }\n\
          \x20 while (l > 0 && n-- > 0)\n",
     ),
     patch(

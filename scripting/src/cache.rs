@@ -1,7 +1,7 @@
 //! The scripts that are known, by the SHA1 of their text.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use mortise_sdk::error::Error;
 use sha1::{Digest as _, Sha1};
@@ -14,7 +14,7 @@ use crate::raw::Reference;
 pub struct Digest([u8; 20]);
 
 impl std::hash::Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write(&self.0);
     }
 }
@@ -47,6 +47,20 @@ impl Digest {
             pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
         }
         text
+    }
+}
+
+/// Computes a digest part by part.
+#[derive(Default)]
+pub(crate) struct Hasher(Sha1);
+
+impl Hasher {
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    pub(crate) fn digest(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 
@@ -172,7 +186,7 @@ pub(crate) struct Folded {
     hash: u64,
 }
 
-impl Hasher for Folded {
+impl std::hash::Hasher for Folded {
     #[inline(always)]
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8).take(2) {

@@ -103,6 +103,7 @@ fn collectgarbage(frame: Frame<'_>) -> Returns {
     match option {
         b"collect" => {
             frame.collect();
+            frame.look()?;
             frame.push_number(0.0);
         }
         b"count" => frame.push_number(frame.control().used() as f64 / 1024.0),

@@ -8,7 +8,7 @@ use mortise_sdk::resp::{format_double, format_integer};
 #[inline(always)]
 pub(crate) fn truncate(value: f64) -> i64 {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if value >= -LIMIT && value < LIMIT { value as i64 } else { i64::MIN }
+    if (-LIMIT..LIMIT).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 /// The same to an `int`, by way of the larger type: its low half.

@@ -71,6 +71,7 @@ impl Verification {
                     users: &users,
                     args: args.view(),
                     out,
+                    running: None,
                     slow: Slow::Known(known),
                     in_transaction: false,
                     left: None,

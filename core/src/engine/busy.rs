@@ -116,6 +116,7 @@ fn reply(
         users: &known.users,
         args,
         out,
+        running: known.running.as_deref(),
         slow: Slow::Leave,
         in_transaction: false,
         left: None,

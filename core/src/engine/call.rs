@@ -77,8 +77,16 @@ impl<'c> Call<'c> {
         let slow = if self.cannot_wait() { Slow::Verify } else { Slow::Leave };
         let in_transaction = self.caller == Caller::Transaction;
         let Call { engine, session, args, out, .. } = self;
-        let mut alone =
-            Alone { session, users: &engine.users, args: *args, out, slow, in_transaction, left: None };
+        let mut alone = Alone {
+            session,
+            users: &engine.users,
+            args: *args,
+            out,
+            slow,
+            in_transaction,
+            running: None,
+            left: None,
+        };
         let result = run(&mut alone);
         if let Some(verification) = alone.left {
             let work = verification.work(run, self.engine.users.clone(), self.owned_args());
@@ -466,9 +474,9 @@ impl<'c> Call<'c> {
         self.failed = true;
     }
 
-    /// Everything that was written so far.
-    pub fn written(&self) -> &[u8] {
-        self.out.bytes()
+    /// What was written since a mark.
+    pub fn written_since(&self, mark: usize) -> &[u8] {
+        &self.out.bytes()[mark..]
     }
 
     /// Executes another command for a guest: as `execute`, but its reply is written even if the client wants none.

@@ -122,7 +122,7 @@ impl Host for Running<'_, '_> {
         if let Err(error) = self.execute() {
             self.call.out().error(error.as_str());
         }
-        &self.call.written()[mark..]
+        self.call.written_since(mark)
     }
 
     fn permits(&mut self, words: &[&[u8]]) -> Option<bool> {

@@ -298,8 +298,11 @@ impl Shared {
 
     /// Takes over settings that are read without the lock.
     pub fn apply_config(&self, config: &Config, users: &Users) {
-        *self.known.lock() =
-            Arc::new(Known { users: users.clone(), protected_mode: config.server.protected_mode });
+        *self.known.lock() = Arc::new(Known {
+            users: users.clone(),
+            protected_mode: config.server.protected_mode,
+            running: Some(self.running.clone()),
+        });
         self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);

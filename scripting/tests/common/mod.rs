@@ -34,7 +34,7 @@ pub struct Keyspace {
     pub scripted: Vec<Vec<u8>>,
     pub panics: bool,
     pub ends: bool,
-    reply: Vec<u8>,
+    pub reply: Vec<u8>,
 }
 
 impl Keyspace {
