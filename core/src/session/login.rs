@@ -84,16 +84,15 @@ pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
 
 /// Logs the connection in as a user; without a name, as the default user.
 fn log_in(call: &mut Alone<'_>, user: Option<&[u8]>, password: &[u8]) -> Result {
-    use mortise_acl::Denied;
-    match call.users.authenticate(user, password) {
-        Ok(()) => {}
-        Err(Denied::WrongPassword) => return Err(error::WRONGPASS),
-        Err(Denied::NoPasswordSet) => {
-            return Err(Error::new(
-                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-                 configuration is correct?",
-            ));
-        }
+    if user.is_none() && call.users.default_user().needs_no_password() {
+        return Err(Error::new(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        ));
+    }
+    let known = call.users.find(user.unwrap_or(mortise_acl::DEFAULT));
+    if known.and_then(|user| user.verifies(password)) != Some(true) {
+        return Err(error::WRONGPASS);
     }
     call.session.authenticated = true;
     call.session.owes.user = Some(String::from_utf8_lossy(user.unwrap_or(b"default")).into_owned());

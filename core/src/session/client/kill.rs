@@ -47,7 +47,7 @@ impl<'a> Filter<'a> {
             } else if let Some(address) = options.takes_value("LADDR") {
                 filter.local_address = Some(address);
             } else if let Some(user) = options.takes_value("USER") {
-                if !call.engine.users.contains(user) {
+                if call.engine.users.find(user).is_none() {
                     let user = String::from_utf8_lossy(user);
                     return Err(Error::text(format!("ERR No such user '{user}'")));
                 }
