@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use mortise_sdk::declare::config::quote;
 use mortise_sdk::declare::keys::Access;
 
 use crate::password::{Digest, Scheme, sha256};
@@ -253,12 +254,21 @@ impl User {
             text.extend_from_slice(&self.rights.own.describe(table));
             for selector in &self.rights.selectors {
                 text.extend_from_slice(b" (");
-                text.extend_from_slice(&selector.describe(table));
+                text.extend_from_slice(&quoted(&selector.describe(table)));
                 text.push(b')');
             }
             text.into()
         })
     }
+}
+
+/// Rules as they stand between parentheses, where quotes mean something, and a word that ends with a parenthesis ends it.
+fn quoted(rules: &[u8]) -> Vec<u8> {
+    let is_plain =
+        |rule: &[u8]| !rule.ends_with(b")") && !rule.iter().any(|byte| matches!(byte, b'"' | b'\''));
+    let rules = rules.split(|byte| *byte == b' ');
+    let rules = rules.map(|rule| if is_plain(rule) { rule.to_vec() } else { quote(rule).into_bytes() });
+    rules.collect::<Vec<_>>().join(&b' ')
 }
 
 impl Rights {

@@ -63,6 +63,26 @@ fn rules_are_printed() {
 }
 
 #[test]
+fn odd_patterns_in_selectors_are_read_back() {
+    let setting = setting(&facts(), false);
+    let user = User::new(b"ann", &setting);
+    for (rule, printed) in [
+        (r#"(~a" %R~b')"#, None), // the quotes are not closed
+        (r#"("~a\"" '%R~b')"#, Some(r#"off resetchannels -@all ("~a\"" %R~b resetchannels -@all)"#)),
+        ("(~a) +get)", Some(r#"off resetchannels -@all ("~a)" resetchannels -@all +get)"#)),
+        ("(&x' &y')", None), // one pattern with a space in it
+    ] {
+        let made = user.with([rule.as_bytes()].into_iter(), &setting);
+        let Some(printed) = printed else {
+            assert!(made.is_err(), "{rule}");
+            continue;
+        };
+        assert_eq!(shown(&made.unwrap(), &setting), printed, "{rule}");
+        assert_eq!(shown(&with(&user, printed, &setting).unwrap(), &setting), printed, "{rule}");
+    }
+}
+
+#[test]
 fn new_selectors_may_have_all_channels() {
     let setting = setting(&facts(), true);
     let user = with(&User::new(b"ann", &setting), "(~a)", &setting).unwrap();

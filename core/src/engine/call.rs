@@ -4,9 +4,10 @@ use mortise_sdk::args as numbers;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error, Result};
 
-use super::alone::{self, Alone};
+use super::alone::{self, Alone, Slow};
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
+use super::deferred::{Finish, Work};
 use super::dispatch::Asked;
 use super::edit::{Edit, Limits};
 use super::event::{self, Suspend};
@@ -71,8 +72,16 @@ pub struct Call<'c> {
 impl<'c> Call<'c> {
     /// Runs a call that needs only the session, and tells the engine at once.
     pub fn alone(&mut self, run: alone::Run) -> Result {
+        let slow = if self.cannot_wait() { Slow::Verify } else { Slow::Leave };
+        let in_transaction = self.caller == Caller::Transaction;
         let Call { engine, session, args, out, .. } = self;
-        let result = run(&mut Alone { session, users: &engine.users, args: *args, out });
+        let mut alone =
+            Alone { session, users: &engine.users, args: *args, out, slow, in_transaction, left: None };
+        let result = run(&mut alone);
+        if let Some(verification) = alone.left {
+            let work = verification.work(run, self.engine.users.clone(), self.owned_args());
+            return self.defer(work);
+        }
         engine.catch_up(session)?;
         result
     }
@@ -449,6 +458,12 @@ impl<'c> Call<'c> {
         }
     }
 
+    /// Answers with an error in the place of a call within this one.
+    pub fn refuse(&mut self, error: &Error) {
+        self.engine.stats.error(error.as_str());
+        self.out.error(error.as_str());
+    }
+
     // ---- propagation
 
     /// Propagates these words in place of the call as it was said. May be called more than once; the words follow each
@@ -500,6 +515,7 @@ impl<'c> Call<'c> {
             then,
             session: None,
             paused: false,
+            work: None,
         }));
         Ok(())
     }
@@ -516,6 +532,36 @@ impl<'c> Call<'c> {
         if let Some(wait) = &mut self.wait {
             wait.when_gone = true;
         }
+    }
+
+    /// A worker goes on with the call. Where nobody waits, the work is done at once.
+    pub fn defer(&mut self, work: Work) -> Result {
+        if !self.cannot_wait() {
+            self.wait = Some(Box::new(Wait {
+                client: self.session.id,
+                space: self.session.space,
+                db: self.session.db,
+                keys: Vec::new(),
+                args: OwnedArgs::new(std::iter::empty()),
+                command: None,
+                deadline_ms: None,
+                then: OnTimeout::Null,
+                session: None,
+                paused: false,
+                retry_ms: None,
+                when_gone: false,
+                work: Some(work),
+            }));
+            return Ok(());
+        }
+        let mut work = Some(work);
+        while let Some(next) = work.take() {
+            work = match next() {
+                Finish::Alone(finish) => finish(self.session, self.out).map(|()| None)?,
+                Finish::Engine(finish) => finish(self.engine, self.session, self.out)?,
+            };
+        }
+        Ok(())
     }
 
     /// The timeout of a blocking command, in seconds.

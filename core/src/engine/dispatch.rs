@@ -312,6 +312,10 @@ impl Engine {
         } else {
             self.out_of_memory = false;
         }
+        if !session.follow(&self.users) {
+            session.closing = true;
+            return None;
+        }
         match self.admit(session, asked.command, asked.args) {
             Admission::Run => self.execute(session, registry, asked, out, Caller::Client),
             Admission::Queue => {
@@ -319,13 +323,25 @@ impl Engine {
                 None
             }
             Admission::Pause => Some(self.pause(session, registry, asked)),
-            Admission::Refuse(error) => {
-                self.stats.refused(asked.command.index);
-                let error =
-                    if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
-                self.refuse(session, &error, out)
+            Admission::Refuse(error) => self.turn_away(session, asked, error, out),
+            Admission::Forbid(refusal) => {
+                let error = self.forbid(session, refusal, asked.command, asked.args);
+                self.turn_away(session, asked, error, out)
             }
         }
+    }
+
+    #[cold]
+    fn turn_away(
+        &mut self,
+        session: &mut Session,
+        asked: Asked<'_>,
+        error: Error,
+        out: &mut Output,
+    ) -> Option<Box<Wait>> {
+        self.stats.refused(asked.command.index);
+        let error = if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
+        self.refuse(session, &error, out)
     }
 
     #[cold]
@@ -378,6 +394,7 @@ impl Engine {
             then: OnTimeout::Null,
             session: None,
             paused: true,
+            work: None,
         })
     }
 

@@ -9,6 +9,7 @@ pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
+pub mod deferred;
 pub mod dispatch;
 pub mod edit;
 pub mod event;
@@ -65,7 +66,12 @@ pub enum Caller {
 }
 
 /// Work for a worker thread.
-pub type Job = Box<dyn FnOnce() + Send>;
+pub enum Job {
+    /// Something large is freed.
+    Free(Box<dyn FnOnce() + Send>),
+    /// A call goes on.
+    Call(deferred::Deferred),
+}
 
 /// All shared state.
 pub struct Engine {
@@ -79,6 +85,8 @@ pub struct Engine {
     pub pubsub: PubSubs,
     /// Users and passwords.
     pub users: mortise_acl::Users,
+    /// What was refused lately.
+    pub acl_log: mortise_acl::log::Log,
     /// Settings.
     pub config: Config,
     /// Their names, for CONFIG.
@@ -167,6 +175,7 @@ impl Engine {
             blocked: Blocked::default(),
             pubsub: PubSubs::default(),
             users: mortise_acl::Users::default(),
+            acl_log: Default::default(),
             config,
             directives: Arc::default(),
             rim: Box::new(NoRim),
@@ -201,6 +210,7 @@ impl Engine {
             clock,
             random: Random::new(seed),
         };
+        engine.follow_registry();
         engine.apply_config();
         engine.apply_password();
         engine.refresh_clock();
@@ -226,6 +236,7 @@ impl Engine {
         self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
+        self.follow_acl_settings();
     }
 
     /// Takes over `requirepass` as the default user's password.
@@ -311,6 +322,7 @@ impl Engine {
     /// Replaces the commands.
     pub fn set_registry(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
+        self.follow_registry();
     }
 
     #[cold]

@@ -1,8 +1,8 @@
 //! After a command: who hears of the changes, in order.
 
-use super::Engine;
 use super::event::{self, EventClass};
 use super::unit::Propagated;
+use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
 
@@ -51,7 +51,7 @@ impl Engine {
         self.unit.give_back(changes);
         self.stream_unit();
         for garbage in self.unit.take_garbage() {
-            self.jobs.push(Box::new(move || drop(garbage)));
+            self.jobs.push(Job::Free(Box::new(move || drop(garbage))));
         }
     }
 

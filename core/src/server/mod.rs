@@ -21,8 +21,8 @@ pub mod worker;
 
 use std::io::{self, Read as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mortise_acl::Users;
@@ -152,6 +152,7 @@ pub struct Shared {
     /// Who is told when a tick has to come early.
     pub ticker: Ticker,
     worker: Worker,
+    this: Weak<Shared>,
 }
 
 /// Something to be done with the engine.
@@ -159,8 +160,9 @@ pub type Later = Box<dyn FnOnce(&mut Engine) + Send>;
 
 impl Shared {
     /// What `threads` I/O threads share. Settings take effect with `apply_config`.
-    pub fn new(engine: Engine, threads: usize) -> io::Result<Shared> {
-        Ok(Shared {
+    pub fn new(engine: Engine, threads: usize) -> io::Result<Arc<Shared>> {
+        let worker = Worker::start()?;
+        Ok(Arc::new_cyclic(|this| Shared {
             known: Mutex::default(),
             ids: engine.clients.ids.clone(),
             engine: Arc::new(Mutex::new(engine)),
@@ -175,8 +177,9 @@ impl Shared {
             tcp_keepalive_s: AtomicU32::new(0),
             traffic: (0..threads).map(|_| Traffic::default()).collect(),
             ticker: Ticker::default(),
-            worker: Worker::start()?,
-        })
+            worker,
+            this: this.clone(),
+        }))
     }
 
     /// Takes the engine for a batch; nothing if a run holds it.
@@ -275,9 +278,21 @@ impl Shared {
 
     fn finish(&self, left: Left) {
         left.wake.iter().for_each(|outbox| outbox.wake());
-        left.jobs.into_iter().for_each(|job| self.worker.start_job(job));
+        left.jobs.into_iter().for_each(|job| self.start_job(job));
         if left.shutdown {
             self.stop.send_replace(true);
+        }
+    }
+
+    /// Hands a job to a worker.
+    pub(crate) fn start_job(&self, job: Job) {
+        match job {
+            Job::Free(free) => self.worker.free(free),
+            Job::Call(call) => {
+                if let Some(shared) = self.this.upgrade() {
+                    self.worker.go_on(shared, call);
+                }
+            }
         }
     }
 

@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::{ArcMutexGuard, RawMutex};
 
 use super::{AHEAD_LEN_MAX, Connection};
-use crate::engine::Engine;
 use crate::engine::busy;
+use crate::engine::deferred::Deferred;
 use crate::engine::dispatch::{BATCH_LEN_MAX, Batch, Stop};
 use crate::engine::registry::Registry;
 use crate::engine::session::Session;
+use crate::engine::{Engine, Job};
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 use crate::server::Shared;
@@ -180,12 +181,15 @@ impl Connection {
                 })
             };
             let Some(executed) = executed else {
-                if self.answer_busy(buffer, scratch) {
-                    used = taken.end;
-                    continue;
-                }
-                self.partial = Partial::default();
-                return used;
+                used = match self.answer_busy(buffer, scratch) {
+                    Executed::All => taken.end,
+                    Executed::UpTo(end) => end,
+                    Executed::Nothing => {
+                        self.partial = Partial::default();
+                        return used;
+                    }
+                };
+                continue;
             };
             match executed {
                 _ if self.closing => break,
@@ -300,30 +304,37 @@ impl Connection {
         executed
     }
 
-    /// A run holds the engine. Once it has for longer than the threshold, every request is answered with that; false if
-    /// it has not yet.
+    /// A run holds the engine. Once it has for longer than the threshold, requests are answered with that; until then
+    /// none is.
     #[cold]
-    fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> bool {
-        let Some(session) = &mut self.session else { return true };
+    fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> Executed {
         let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
         let is_past = |since_ms: i64| unix_ms() - since_ms >= threshold_ms;
         if self.shared.running.since_ms().is_some_and(is_past) {
             let known = self.shared.known();
             for index in 0..scratch.batch.len() {
+                let Some(session) = &mut self.session else { break };
                 let (lookup, args) = scratch.batch.request(buffer, index);
-                busy::answer(session, lookup, args, &known, &mut scratch.out);
+                let left = busy::answer(session, lookup, args, &known, &mut scratch.out);
                 if session.closing {
                     self.closing = true;
                     break;
                 }
+                if let Some((command, work)) = left
+                    && let Some(session) = self.session.take()
+                {
+                    self.shared.start_job(Job::Call(Deferred::new(session, command, work)));
+                    self.partial = Partial::default();
+                    return Executed::UpTo(scratch.batch.end_of(index));
+                }
             }
-            return true;
+            return Executed::All;
         }
         self.stalled = true;
         if let Some(waker) = &self.waker {
             self.shared.running.wait(self.id, waker, is_past);
         }
-        false
+        Executed::Nothing
     }
 
     #[cold]
