@@ -129,6 +129,7 @@ pub struct Engine {
     retried_pushes: Vec<u8>,
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
+    expiry: tick::Expiry,
     slow_ns: u64,
     lap_ns: u64,
     clock: Box<dyn Clock>,
@@ -191,6 +192,7 @@ impl Engine {
             retried: None,
             retried_pushes: Vec::new(),
             unpaused: false,
+            expiry: Default::default(),
             slow_ns: u64::MAX,
             lap_ns: 0,
             clock,
