@@ -25,6 +25,7 @@ pub mod stats;
 #[cfg(test)]
 pub mod testing;
 pub mod tick;
+pub mod trial;
 pub mod unit;
 
 use std::sync::Arc;
@@ -129,7 +130,8 @@ pub struct Engine {
     retried_pushes: Vec<u8>,
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
-    expiry: tick::Expiry,
+    slices: tick::Slices,
+    trial: Option<unit::Mark>,
     slow_ns: u64,
     lap_ns: u64,
     clock: Box<dyn Clock>,
@@ -192,7 +194,8 @@ impl Engine {
             retried: None,
             retried_pushes: Vec::new(),
             unpaused: false,
-            expiry: Default::default(),
+            slices: Default::default(),
+            trial: None,
             slow_ns: u64::MAX,
             lap_ns: 0,
             clock,

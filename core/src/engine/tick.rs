@@ -7,17 +7,17 @@ use super::Engine;
 use super::call::Key;
 use crate::keyspace::{SpaceId, expire};
 
-/// Share of the time that active expiry may take, in percent, at `active-expire-effort` 1; each step adds two.
+/// Share of the time that slices may take, in percent, at `active-expire-effort` 1; each step adds two.
 const EXPIRE_PERCENT: u64 = 25;
 
 /// When a slice ends: what it has begun by then takes it to half a millisecond at most.
 const SLICE_NS: u64 = 400_000;
 
-/// How far active expiry has come.
+/// What is done in slices, and how far it has come.
 #[derive(Debug, Default)]
-pub(super) struct Expiry {
-    /// Databases that this cycle has still to walk through, the next one last.
-    left: Vec<(SpaceId, u32)>,
+pub(super) struct Slices {
+    /// Databases in which this cycle has still to look for what has expired, the next one last.
+    to_expire: Vec<(SpaceId, u32)>,
     /// When it goes on: Unix milliseconds.
     next_ms: Option<i64>,
 }
@@ -26,10 +26,11 @@ impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
         self.refresh_clock();
-        self.begin_expiry();
+        self.begin_slices();
         self.end_due();
         self.look_at_clients(period_ms);
         self.keep_within_limit();
+        self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
             self.sample();
@@ -47,14 +48,14 @@ impl Engine {
             self.resume_paused();
         }
         self.settle();
-        if self.expiry.next_ms.is_some_and(|next| next <= self.now_ms) {
+        if self.slices.next_ms.is_some_and(|next| next <= self.now_ms) {
             self.slice();
         }
     }
 
     /// When something comes to its time next: Unix milliseconds.
     pub fn next_due_ms(&self) -> Option<i64> {
-        let due = [self.blocked.next_deadline_ms(), self.clients.pause.until_ms(), self.expiry.next_ms];
+        let due = [self.blocked.next_deadline_ms(), self.clients.pause.until_ms(), self.slices.next_ms];
         due.into_iter().flatten().min()
     }
 
@@ -66,27 +67,27 @@ impl Engine {
     }
 
     /// Begins to look for what has expired in all databases, unless that still goes on.
-    fn begin_expiry(&mut self) {
-        if !self.expiry.left.is_empty() {
+    fn begin_slices(&mut self) {
+        if self.slices.to_expire.is_empty() {
+            self.slices.to_expire = self.keyspace.places();
+        } else {
             self.stats.expire_cycles_cut += 1;
-            return;
         }
-        self.expiry.left = self.keyspace.places();
-        self.expiry.next_ms = Some(self.now_ms);
+        self.slices.next_ms.get_or_insert(self.now_ms);
     }
 
     /// Works for a slice's time, and notes when to go on if there is more to do.
     fn slice(&mut self) {
         let start = self.lap_ns;
-        self.expiry.next_ms = None;
-        while self.expire_some() {
+        self.slices.next_ms = None;
+        while self.expire_some() || self.stamp_some() {
             self.lap();
             let took_ns = self.lap_ns.saturating_sub(start);
             if took_ns >= SLICE_NS {
                 let effort = u64::from(self.config.keyspace.active_expire_effort.saturating_sub(1));
                 let percent = EXPIRE_PERCENT + 2 * effort;
                 let rest_ms = (took_ns * (100 - percent) / percent + 500_000) / 1_000_000;
-                self.expiry.next_ms = Some(self.now_ms + rest_ms.max(1) as i64);
+                self.slices.next_ms = Some(self.now_ms + rest_ms.max(1) as i64);
                 break;
             }
         }
@@ -94,14 +95,26 @@ impl Engine {
         self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
     }
 
+    /// Goes on with what a cut that was ended early has left; false if there is nothing.
+    fn stamp_some(&mut self) -> bool {
+        self.keyspace.is_stamping() && !self.keyspace.advance_cut()
+    }
+
+    /// Hands what trials and cuts no longer need to the worker.
+    pub(super) fn free_spent(&mut self) {
+        for thing in self.keyspace.take_spent() {
+            self.unit.discard_later(thing);
+        }
+    }
+
     /// Removes a few keys that have expired; false if there is nothing left to do in this cycle.
     fn expire_some(&mut self) -> bool {
         const FOUND_MAX: usize = 16;
         const SEGMENTS: usize = 4;
         if !self.active_expire || self.clients.pause.stops_writes(self.now_ms) {
-            self.expiry.left.clear();
+            self.slices.to_expire.clear();
         }
-        let Some(&(space, index)) = self.expiry.left.last() else { return false };
+        let Some(&(space, index)) = self.slices.to_expire.last() else { return false };
         let found = expire::walk(self.keyspace.db(space, index).0, self.now_ms, FOUND_MAX, SEGMENTS);
         for key in &found.keys {
             self.expire_key(space, index, Key::new(key));
@@ -109,7 +122,7 @@ impl Engine {
             self.settle();
         }
         if found.wrapped {
-            self.expiry.left.pop();
+            self.slices.to_expire.pop();
         }
         true
     }

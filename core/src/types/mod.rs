@@ -76,7 +76,10 @@ impl Object {
             }
     }
 
-    /// How many steps it takes to free it; large ones are freed on a worker.
+    /// Objects that take more steps than this to free are freed on a worker.
+    pub const FREE_EFFORT_INLINE_MAX: usize = 64;
+
+    /// How many steps it takes to free it.
     pub fn free_effort(&self) -> usize {
         match self {
             Object::LongText(text) => text.chunks().count(),
