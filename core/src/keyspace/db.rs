@@ -321,3 +321,15 @@ impl EntryEdit<'_> {
         self.place.remove()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_database_is_small() {
+        let db = Db::new(SpaceId::FIRST, 0);
+        let size = size_of::<Db>() + db.contents.memory();
+        assert!(size < 1024, "{size} bytes");
+    }
+}

@@ -153,6 +153,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::Text | Kind::RawText | Kind::LongText, _) => "raw",
         (Kind::Integer, _) => "int",
         (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
+        (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
         (Kind::Hash, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::Foreign, _) => "raw",
