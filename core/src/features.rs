@@ -45,6 +45,7 @@ pub const FEATURES: &[Feature] = &[
     crate::types::zset::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,
+    crate::acl::FEATURE,
     crate::admin::FEATURE,
     crate::admin::DEBUG,
     crate::modules::FEATURE,

@@ -1,5 +1,6 @@
 //! The Mortise server.
 
+pub mod acl;
 pub mod admin;
 pub mod config;
 pub mod engine;

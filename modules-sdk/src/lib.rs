@@ -19,6 +19,7 @@ pub mod module;
 pub mod prelude;
 pub mod resp;
 pub mod testing;
+pub mod words;
 
 pub use error::{Error, Result};
 /// The border: tables of functions that server and modules give each other.

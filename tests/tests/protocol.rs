@@ -52,6 +52,18 @@ fn lines_without_an_end_are_refused() {
 }
 
 #[test]
+fn strangers_who_do_not_read_are_closed() {
+    // Redis has this limit since 7.2.8.
+    let server = Server::start(&["requirepass secret"]);
+    let mut client = connect(server.address());
+    let lines = "x\r\n".repeat(20_000);
+    let closed = (0..2_000).any(|_| client.send_raw(lines.as_bytes()).is_err());
+    assert!(closed, "120 MB were taken");
+    let mut other = connect(server.address());
+    assert_eq!(other.call(&["AUTH", "secret"]).unwrap(), Reply::Simple(b"OK".to_vec()));
+}
+
+#[test]
 fn the_password_counts_for_what_is_sent_right_behind_it() {
     let Some(server) = start(&["requirepass secret"]) else { return };
     let mut client = connect(server.address());
@@ -164,4 +176,23 @@ fn garbage_harms_nobody_else() {
         let _ = stream.shutdown(Shutdown::Write);
     }
     assert_alive(server.address());
+}
+
+#[test]
+fn time_goes_on_within_a_pipeline() {
+    let Some(server) = start(&["enable-debug-command yes"]) else { return };
+    let mut client = connect(server.address());
+    let requests = [
+        request(&["SET", "k", "v", "PX", "50"]),
+        request(&["DEBUG", "SLEEP", "0.1"]),
+        request(&["GET", "k"]),
+        request(&["SET", "k", "v", "PX", "1000"]),
+        request(&["PTTL", "k"]),
+    ];
+    client.send_raw(&requests.concat()).unwrap();
+    (0..2).for_each(|_| assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec())));
+    assert_eq!(client.receive().unwrap(), Reply::NullBulk);
+    assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec()));
+    let Reply::Integer(left_ms) = client.receive().unwrap() else { panic!("no integer") };
+    assert!((950..=1000).contains(&left_ms), "{left_ms}");
 }

@@ -85,6 +85,7 @@ fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {
             let bytes = contents.memory() as u64;
             unit.discard_later(Box::new(unit.leaving.begin(contents, bytes)));
         }
+        wake_waiting(call.engine, space, db, "flush");
     }
     // Even if nothing was there: whoever follows the stream may have more.
     if call.is_propagated() {
@@ -121,18 +122,19 @@ fn swapdb(call: &mut Call<'_>) -> Result {
         call.engine.spoil_all(space, one, Some(other));
         call.engine.spoil_all(space, other, Some(one));
         call.engine.keyspace.swap(space, one, other);
-        wake_waiting(call.engine, space, one);
-        wake_waiting(call.engine, space, other);
+        wake_waiting(call.engine, space, one, "swapdb");
+        wake_waiting(call.engine, space, other, "swapdb");
     }
     call.engine.unit.dirty += 1;
     call.ok()
 }
 
-/// Another database has come in place of this one: calls that wait for keys that it has will be tried again.
-fn wake_waiting(engine: &mut Engine, space: SpaceId, db: u32) {
+/// A database has become another, or empty: calls that wait for keys that it has will be tried again, and those that wait
+/// for the end of keys.
+fn wake_waiting(engine: &mut Engine, space: SpaceId, db: u32, event: &'static str) {
     /// No keyspace event is published of it.
     const UNPUBLISHED: EventClass = EventClass(0);
-    let Engine { keyspace, unit, now_ms, .. } = engine;
+    let Engine { keyspace, unit, blocked, now_ms, .. } = engine;
     let database = &*keyspace.db(space, db).0;
     let dirty = unit.dirty;
     for key in database.interest.keys() {
@@ -141,8 +143,8 @@ fn wake_waiting(engine: &mut Engine, space: SpaceId, db: u32) {
             let entry = database.find(hash(key), key);
             entry.is_some_and(|entry| entry.deadline().is_none_or(|deadline| deadline > *now_ms))
         };
-        if waited && lives(key) {
-            unit.changed(space, db, key, true, "swapdb", UNPUBLISHED);
+        if waited && (lives(key) || blocked.some_wait_for_ends()) {
+            unit.changed(space, db, key, true, event, UNPUBLISHED);
         }
     }
     unit.dirty = dirty;

@@ -192,6 +192,7 @@ pub fn secrets<C: Clone>(command: &str, args: Args<'_>, directives: &Directives<
     let is_word = |index: usize, word: &str| args.at(index).eq_ignore_ascii_case(word.as_bytes());
     match command {
         "auth" => (1..args.len()).collect(),
+        "acl|setuser" => (2..args.len()).collect(),
         "hello" => match (2..args.len()).find(|&index| is_word(index, "AUTH")) {
             Some(index) => (index + 1..args.len().min(index + 3)).collect(),
             None => Vec::new(),

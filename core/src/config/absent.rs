@@ -31,8 +31,6 @@ enum Ignored {
     Always,
     /// All, and this one is in force.
     For(&'static str),
-    /// None.
-    Never,
     /// These words, in any case.
     If(&'static [&'static str]),
     /// A size or a number of zero.
@@ -45,7 +43,6 @@ impl Absent {
         let is = |word: &[u8], expected: &str| word.eq_ignore_ascii_case(expected.as_bytes());
         let harmless = match &self.ignored {
             Ignored::Always | Ignored::For(_) => true,
-            Ignored::Never => false,
             Ignored::If(expected) => {
                 words.len() == expected.len()
                     && words.iter().zip(*expected).all(|(word, expected)| is(word, expected))
@@ -62,7 +59,7 @@ impl Absent {
     /// does, since there is nothing that it could describe.
     pub fn in_force(&self) -> Option<&'static str> {
         match self.ignored {
-            Ignored::Always | Ignored::Never => None,
+            Ignored::Always => None,
             Ignored::For(value) => Some(value),
             Ignored::If([value]) => Some(value),
             Ignored::If(_) => Some(""),
@@ -101,8 +98,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("appendonly", Ignored::If(&["no"])),
-    unless("aclfile", Ignored::If(&[""])),
-    unless("user", Ignored::Never),
     unless("tls-port", Ignored::IfZero),
     unless("maxmemory-clients", Ignored::IfZero),
     unless("cluster-enabled", Ignored::If(&["no"])),
@@ -197,9 +192,6 @@ pub const ALL: &[Absent] = &[
     ignored("tls-session-caching"),
     ignored("tls-session-cache-size"),
     ignored("tls-session-cache-timeout"),
-    // Users.
-    ignored("acl-pubsub-default"),
-    ignored("acllog-max-len"),
     // Memory.
     ignored("maxmemory-eviction-tenacity"),
     ignored("lazyfree-lazy-eviction"),
@@ -286,8 +278,6 @@ mod tests {
         for (name, words) in [
             ("appendonly", &["yes"][..]),
             ("appendonly", &[]),
-            ("aclfile", &["/etc/users.acl"]),
-            ("user", &["default", "on"]),
             ("TLS-port", &["6380"]),
             ("replicaof", &["10.0.0.1", "6379"]),
             ("slaveof", &["10.0.0.1", "6379"]),
@@ -311,7 +301,6 @@ mod tests {
     fn other_values_do_not() {
         for (name, words) in [
             ("appendonly", &["No"][..]),
-            ("aclfile", &[""]),
             ("tls-port", &["0"]),
             ("replicaof", &["NO", "ONE"]),
             ("save", &["3600", "1"]),

@@ -13,6 +13,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// `loadmodule path [argument …]`.
     pub modules: Vec<Line>,
+    /// `user name [rule …]`.
+    pub users: Vec<Line>,
     /// `rename-command from to`, where `to` may be empty.
     pub renames: Vec<Line>,
     /// `module.directive value …`, of modules that are yet to be loaded.
@@ -37,6 +39,7 @@ impl<C: Clone> Directives<C> {
                     absent.insert(row.name, (row, line));
                 }
                 "loadmodule" if words >= 1 => loaded.modules.push(line.clone()),
+                "user" if words >= 1 => loaded.users.push(line.clone()),
                 "rename-command" if words == 2 => loaded.renames.push(line.clone()),
                 "sentinel" => return Err(Fatal::at(line, "sentinel directive while not in sentinel mode")),
                 name if name.contains('.') && words == 0 => {

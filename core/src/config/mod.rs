@@ -371,6 +371,7 @@ parts! {
         hash: crate::types::hash::HashConfig,
         zset: crate::types::zset::ZsetConfig,
         notifications: crate::pubsub::NotificationsConfig,
+        acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,
         debug: crate::admin::DebugConfig,
         modules: crate::modules::ModulesConfig,

@@ -6,14 +6,17 @@
 //! that the client asks for. To everybody else the call then comes after the run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use mortise_acl::Users;
+use mortise_acl::{User, Users};
 use mortise_sdk::{Result, error};
 
 use super::Engine;
-use super::args::Args;
+use super::args::{Args, OwnedArgs};
 use super::client::Origin;
+use super::deferred::{Finish, Work};
 use super::session::Session;
+use crate::acl::Refused;
 use crate::resp::output::Output;
 use crate::transactions::watch::Watched;
 
@@ -27,6 +30,51 @@ pub struct Alone<'c> {
     pub args: Args<'c>,
     /// Where the reply goes.
     pub out: &'c mut Output,
+    /// What to do about a password that takes long to verify.
+    pub slow: Slow,
+    /// Whether it runs in an EXEC.
+    pub in_transaction: bool,
+    /// It was left to a worker; nothing has happened yet, and nothing is answered.
+    pub left: Option<Verification>,
+}
+
+/// What to do about a password that takes long to verify.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// It is verified, and everybody waits: in a transaction.
+    Verify,
+    /// It is left to a worker, who calls again when it knows.
+    Leave,
+    /// It is known whether it is right.
+    Known(bool),
+}
+
+/// A password that takes long to verify.
+pub struct Verification {
+    /// Whose it should be.
+    pub user: Arc<User>,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+impl Verification {
+    /// Verifies it, and then makes the call with what is known.
+    pub fn work(self, run: Run, users: Users, args: OwnedArgs) -> Work {
+        Box::new(move || {
+            let known = self.user.verifies_slowly(&self.password);
+            Finish::Alone(Box::new(move |session, out| {
+                run(&mut Alone {
+                    session,
+                    users: &users,
+                    args: args.view(),
+                    out,
+                    slow: Slow::Known(known),
+                    in_transaction: false,
+                    left: None,
+                })
+            }))
+        })
+    }
 }
 
 /// The function of such a command.
@@ -42,19 +90,32 @@ pub struct Owes {
     /// RESET: subscriptions end, and what others see becomes as it was at first.
     pub reset: bool,
     /// The user it has logged in as.
-    pub user: Option<String>,
+    pub user: Option<Box<[u8]>>,
     /// The name it has been given.
     pub name: Option<String>,
     /// It has given up watching.
     pub unwatch: bool,
-    /// These keys.
-    pub unwatched: Vec<Watched>,
-    /// How many of the keys that it watches, counted from the last, the engine does not know of.
-    pub to_watch: usize,
+    /// Keys that it watches since.
+    pub to_watch: Vec<Watched>,
     /// What was answered without the engine.
     pub tally: BTreeMap<(usize, Answered), u64>,
     /// Kinds of errors among the answers.
     pub errors: BTreeMap<String, u64>,
+    /// What was refused.
+    refused: Vec<Refused>,
+}
+
+/// So much of what was refused is kept while the engine is held.
+const REFUSED_MAX: usize = 128;
+
+impl Owes {
+    /// Something was refused, and is to be noted in the log.
+    pub fn refused(&mut self, refused: Refused) {
+        self.anything = true;
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.push(refused);
+        }
+    }
 }
 
 /// How a request was answered without the engine.
@@ -71,9 +132,8 @@ pub enum Answered {
 impl Session {
     /// Gives up watching.
     pub fn unwatch(&mut self) {
-        let known = self.watched.len() - self.owes.to_watch;
-        self.owes.unwatched.extend(self.watched.drain(..).take(known));
-        self.owes.to_watch = 0;
+        self.watched.clear();
+        self.owes.to_watch.clear();
         self.owes.unwatch = true;
     }
 }
@@ -99,14 +159,17 @@ impl Engine {
             self.unsubscribe_all(session.id);
         }
         if owes.unwatch {
-            self.unwatch(session.id, session.space, &owes.unwatched);
+            self.unwatch(session.id);
         }
-        for index in session.watched.len() - owes.to_watch..session.watched.len() {
-            self.watch(session, index);
+        for watched in owes.to_watch {
+            self.watch(session, watched);
+        }
+        for refused in owes.refused {
+            self.note_refused(session.id, refused, Args::new(&[], &[]));
         }
         let Some(client) = self.clients.get_mut(session.id) else { return Ok(()) };
         if owes.reset {
-            client.user = "default".to_owned();
+            client.user = mortise_acl::DEFAULT.into();
             client.name.clear();
             client.no_evict = false;
         }
@@ -118,7 +181,6 @@ impl Engine {
             client.name = name;
         }
         client.db = session.db;
-        client.watching = session.watched.len();
         client.queued = session.transaction.as_ref().map(|transaction| transaction.queue.len());
         client.queued_len = session.transaction.as_ref().map_or(0, |transaction| transaction.memory());
         Ok(())

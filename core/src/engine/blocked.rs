@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use mortise_sdk::Result;
 
-use super::Engine;
 use super::args::OwnedArgs;
+use super::deferred::{Deferred, Work};
 use super::registry::{CommandRef, Registry};
 use super::session::{ClientId, Replies, Session};
+use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::resp::output::Output;
 
@@ -50,12 +51,18 @@ pub struct Wait {
     pub command: Option<(CommandRef, Arc<Registry>)>,
     /// When it gives up: Unix milliseconds.
     pub deadline_ms: Option<i64>,
-    /// What it answers then.
+    /// When it is to be tried again, whatever happens to its keys: Unix milliseconds.
+    pub retry_ms: Option<i64>,
+    /// Whether it is to be tried again when a key is gone, too.
+    pub when_gone: bool,
+    /// What it answers when its time is over.
     pub then: OnTimeout,
     /// The connection's session.
     pub session: Option<Box<Session>>,
     /// It waits for the end of CLIENT PAUSE, and for no key.
     pub paused: bool,
+    /// It waits for nothing but a worker, which goes on with it.
+    pub work: Option<Work>,
 }
 
 /// All waiting calls.
@@ -63,6 +70,9 @@ pub struct Wait {
 pub struct Blocked {
     waits: BTreeMap<WaitId, Wait>,
     deadlines: BTreeSet<(i64, WaitId)>,
+    retries: BTreeSet<(i64, WaitId)>,
+    /// How many are to be tried again when a key is gone.
+    when_gone: usize,
     next_id: WaitId,
     /// Keys that changed and for which calls wait.
     pub(super) ready: VecDeque<(SpaceId, u32, Box<[u8]>)>,
@@ -84,9 +94,15 @@ impl Blocked {
         self.waits.is_empty()
     }
 
-    /// When the next call gives up.
-    pub fn next_deadline_ms(&self) -> Option<i64> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+    /// When the next call gives up, or is to be tried again.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        let times = [self.deadlines.first(), self.retries.first()];
+        times.into_iter().flatten().map(|(time, _)| *time).min()
+    }
+
+    /// Whether some calls wait for the end of a key.
+    pub fn some_wait_for_ends(&self) -> bool {
+        self.when_gone > 0
     }
 
     /// A waiting call.
@@ -98,12 +114,20 @@ impl Blocked {
 impl Engine {
     /// Takes over a call that is not over, with the session of its connection.
     pub fn park(&mut self, session: Box<Session>, mut wait: Box<Wait>) {
+        if let (Some(work), Some((command, _))) = (wait.work.take(), &wait.command) {
+            self.jobs.push(Job::Call(Deferred::new(session, command.clone(), work)));
+            return;
+        }
         let id = self.blocked.next_id;
         self.blocked.next_id += 1;
         wait.session = Some(session);
         if let Some(deadline) = wait.deadline_ms {
             self.blocked.deadlines.insert((deadline, id));
         }
+        if let Some(retry) = wait.retry_ms {
+            self.blocked.retries.insert((retry, id));
+        }
+        self.blocked.when_gone += usize::from(wait.when_gone);
         self.listen(id, &wait);
         if let Some(client) = self.clients.get_mut(wait.client) {
             client.waits = Some(id);
@@ -125,6 +149,10 @@ impl Engine {
         if let Some(deadline) = wait.deadline_ms {
             self.blocked.deadlines.remove(&(deadline, id));
         }
+        if let Some(retry) = wait.retry_ms {
+            self.blocked.retries.remove(&(retry, id));
+        }
+        self.blocked.when_gone -= usize::from(wait.when_gone);
         let (db, _) = self.keyspace.db(wait.space, wait.db);
         for key in &wait.keys {
             db.interest.unwait(key, id);
@@ -155,7 +183,13 @@ impl Engine {
 
     /// Gives the session back to its connection, with the reply of the call that waited and the messages that follow it.
     /// `replies` is what CLIENT REPLY had chosen before the call.
-    fn hand_back(&mut self, mut session: Box<Session>, replies: Replies, mut out: Output, pushes: Vec<u8>) {
+    pub(super) fn hand_back(
+        &mut self,
+        mut session: Box<Session>,
+        replies: Replies,
+        mut out: Output,
+        pushes: Vec<u8>,
+    ) {
         if (replies, session.replies) != (Replies::On, Replies::On) {
             super::dispatch::suppress(&mut session, replies, &mut out, 0);
         }
@@ -178,17 +212,38 @@ impl Engine {
         }
     }
 
+    /// Tries the calls again that have named a time for it which has come.
+    pub(super) fn retry_due(&mut self) {
+        while let Some((time, id)) = self.blocked.retries.first().copied()
+            && time <= self.now_ms
+        {
+            self.blocked.retries.pop_first();
+            if let Some(wait) = self.blocked.waits.get_mut(&id) {
+                wait.retry_ms = None;
+            }
+            self.retry(id);
+        }
+    }
+
     /// Tries the calls again that wait for keys that have changed, in the order of their arrival, until none is ready.
     pub(super) fn serve_waiting(&mut self) {
         while let Some((space, db, key)) = self.blocked.ready.pop_front() {
-            let waiters = match self.keyspace.db(space, db).0.interest.of(&key) {
-                Some(interested) => interested.waiters.clone(),
-                None => continue,
-            };
-            for id in waiters {
-                let hash = crate::keyspace::hash::hash(&key);
+            let hash = crate::keyspace::hash::hash(&key);
+            if let Some(of) = self.keyspace.db(space, db).0.interest.of_mut(&key) {
+                of.is_ready = false;
+            }
+            let mut last = None;
+            while let Some(id) =
+                self.keyspace.db(space, db).0.interest.of(&key).and_then(|of| of.next_waiter(last))
+            {
+                last = Some(id);
                 if self.keyspace.db(space, db).0.find(hash, &key).is_none() {
-                    break;
+                    if !self.blocked.some_wait_for_ends() {
+                        break;
+                    }
+                    if !self.blocked.get(id).is_some_and(|wait| wait.when_gone) {
+                        continue;
+                    }
                 }
                 self.retry(id);
             }
@@ -207,10 +262,15 @@ impl Engine {
         let asked = super::dispatch::Asked::new(&command, args.view());
         self.retried = Some(session.id);
         let waits = self.execute(&mut session, &registry, asked, &mut out, super::Caller::Retry);
-        if waits.is_some() {
+        if let Some(again) = waits {
             self.retried = None;
             if let Some(wait) = self.blocked.waits.get_mut(&id) {
                 wait.session = Some(session);
+                if let Some(retry) = again.retry_ms {
+                    let before = wait.retry_ms.replace(retry);
+                    self.blocked.retries.insert((retry, id));
+                    before.filter(|time| *time != retry).map(|time| self.blocked.retries.remove(&(time, id)));
+                }
             }
             return;
         }

@@ -7,8 +7,9 @@ use mortise_acl::Users;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
-use super::alone::{self, Alone, Answered};
+use super::alone::{self, Alone, Answered, Slow};
 use super::args::Args;
+use super::deferred::Work;
 use super::gates;
 use super::registry::{Command, CommandRef, Lookup};
 use super::session::{Queued, Session};
@@ -40,17 +41,28 @@ pub struct Known {
 impl Known {
     /// Whether connections from elsewhere are turned away.
     pub fn admits_only_local(&self) -> bool {
-        self.protected_mode && self.users.default_needs_no_password()
+        self.protected_mode && self.users.default_user().needs_no_password()
     }
 }
 
-/// Answers one request without the engine.
-pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, known: &Known, out: &mut Output) {
+/// Answers one request without the engine; or says what a worker has to do, who takes the session along.
+pub fn answer(
+    session: &mut Session,
+    lookup: &Lookup,
+    args: Args<'_>,
+    known: &Known,
+    out: &mut Output,
+) -> Option<(CommandRef, Work)> {
+    if !session.follow(&known.users) {
+        session.closing = true;
+        return None;
+    }
     out.set_version(session.version);
     let (mark, replies) = (out.mark(), session.replies);
     session.owes.anything = true;
+    let mut left = None;
     let error = match lookup {
-        Lookup::Found(command) => reply(session, command, args, known, out),
+        Lookup::Found(command) => reply(session, command, args, known, out, &mut left),
         Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
             break_transaction(session);
             Some(super::dispatch::unknown(lookup, args))
@@ -61,7 +73,10 @@ pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, known: &Kn
         out.error(error.as_str());
         *session.owes.errors.entry(error.code().to_owned()).or_default() += 1;
     }
-    super::dispatch::suppress(session, replies, out, mark);
+    if left.is_none() {
+        super::dispatch::suppress(session, replies, out, mark);
+    }
+    left
 }
 
 fn reply(
@@ -70,6 +85,7 @@ fn reply(
     args: Args<'_>,
     known: &Known,
     out: &mut Output,
+    left: &mut Option<(CommandRef, Work)>,
 ) -> Option<Error> {
     let queues = session.transaction.is_some() && !command.flags.has(flags::NOT_QUEUED);
     let refusal = gates::without_engine(session, command, args, &known.users)
@@ -87,7 +103,21 @@ fn reply(
         out.simple("QUEUED");
         return None;
     }
-    let result = obeyed(command)?(&mut Alone { session, users: &known.users, args, out });
+    let run = obeyed(command)?;
+    let mut alone = Alone {
+        session,
+        users: &known.users,
+        args,
+        out,
+        slow: Slow::Leave,
+        in_transaction: false,
+        left: None,
+    };
+    let result = run(&mut alone);
+    if let Some(verification) = alone.left {
+        *left = Some((command.clone(), verification.work(run, known.users.clone(), args.to_owned())));
+        return None;
+    }
     note(session, command, if result.is_err() { Answered::Failed } else { Answered::Done });
     result.err()
 }

@@ -4,9 +4,10 @@ use mortise_sdk::args as numbers;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error, Result};
 
-use super::alone::{self, Alone};
+use super::alone::{self, Alone, Slow};
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
+use super::deferred::{Finish, Work};
 use super::dispatch::Asked;
 use super::edit::{Edit, Limits};
 use super::event::{self, Suspend};
@@ -71,8 +72,16 @@ pub struct Call<'c> {
 impl<'c> Call<'c> {
     /// Runs a call that needs only the session, and tells the engine at once.
     pub fn alone(&mut self, run: alone::Run) -> Result {
+        let slow = if self.cannot_wait() { Slow::Verify } else { Slow::Leave };
+        let in_transaction = self.caller == Caller::Transaction;
         let Call { engine, session, args, out, .. } = self;
-        let result = run(&mut Alone { session, users: &engine.users, args: *args, out });
+        let mut alone =
+            Alone { session, users: &engine.users, args: *args, out, slow, in_transaction, left: None };
+        let result = run(&mut alone);
+        if let Some(verification) = alone.left {
+            let work = verification.work(run, self.engine.users.clone(), self.owned_args());
+            return self.defer(work);
+        }
         engine.catch_up(session)?;
         result
     }
@@ -434,7 +443,7 @@ impl<'c> Call<'c> {
     /// Gives way for a moment, if the call runs where that is possible: only commands flagged SUSPENDS do.
     pub fn give_way(&self) {
         if let Some(suspend) = self.suspend {
-            suspend.suspend();
+            suspend.suspend(self.out.bytes());
         }
     }
 
@@ -447,6 +456,12 @@ impl<'c> Call<'c> {
         if self.session.replies == Replies::Off {
             self.out.rollback(mark);
         }
+    }
+
+    /// Answers with an error in the place of a call within this one.
+    pub fn refuse(&mut self, error: &Error) {
+        self.engine.stats.error(error.as_str());
+        self.out.error(error.as_str());
     }
 
     // ---- propagation
@@ -495,10 +510,57 @@ impl<'c> Call<'c> {
             args: self.owned_args(),
             command: None,
             deadline_ms,
+            retry_ms: None,
+            when_gone: false,
             then,
             session: None,
             paused: false,
+            work: None,
         }));
+        Ok(())
+    }
+
+    /// The call that waits is to be tried again at a time, too, whatever happens to its keys: Unix milliseconds.
+    pub fn retry_at(&mut self, ms: i64) {
+        if let Some(wait) = &mut self.wait {
+            wait.retry_ms = Some(ms);
+        }
+    }
+
+    /// The call that waits is to be tried again when one of its keys is gone, too.
+    pub fn retry_when_gone(&mut self) {
+        if let Some(wait) = &mut self.wait {
+            wait.when_gone = true;
+        }
+    }
+
+    /// A worker goes on with the call. Where nobody waits, the work is done at once.
+    pub fn defer(&mut self, work: Work) -> Result {
+        if !self.cannot_wait() {
+            self.wait = Some(Box::new(Wait {
+                client: self.session.id,
+                space: self.session.space,
+                db: self.session.db,
+                keys: Vec::new(),
+                args: OwnedArgs::new(std::iter::empty()),
+                command: None,
+                deadline_ms: None,
+                retry_ms: None,
+                when_gone: false,
+                then: OnTimeout::Null,
+                session: None,
+                paused: false,
+                work: Some(work),
+            }));
+            return Ok(());
+        }
+        let mut work = Some(work);
+        while let Some(next) = work.take() {
+            work = match next() {
+                Finish::Alone(finish) => finish(self.session, self.out).map(|()| None)?,
+                Finish::Engine(finish) => finish(self.engine, self.session, self.out)?,
+            };
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::blocked::WaitId;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::transactions::watch::Watched;
 
 /// Where a connection comes from.
 #[derive(Clone, Debug, Default)]
@@ -44,13 +45,13 @@ pub struct Client {
     /// Its database.
     pub db: u32,
     /// Its user's name.
-    pub user: String,
+    pub user: Box<[u8]>,
     /// Commands in its transaction; `None` outside.
     pub queued: Option<usize>,
     /// Bytes of the arguments of these commands.
     pub queued_len: usize,
-    /// How many keys it watches.
-    pub watching: usize,
+    /// The keys that it watches.
+    pub watched: Vec<Watched>,
     /// A watched key has changed.
     pub spoilt: bool,
     /// CLIENT NO-EVICT.
@@ -84,10 +85,10 @@ impl Client {
             connected_ms: now_ms,
             space: session.space,
             db: session.db,
-            user: "default".to_owned(),
+            user: session.user.name().into(),
             queued: None,
             queued_len: 0,
-            watching: 0,
+            watched: Vec::new(),
             spoilt: false,
             no_evict: false,
             no_touch: false,

@@ -124,12 +124,11 @@ impl Engine {
     }
 
     /// A connection is gone; what it watched, listened to and waited for goes with it.
-    pub fn disconnect(&mut self, id: ClientId, session: Option<&Session>) {
-        let waits = self.clients.get(id).and_then(|client| client.waits);
-        let parked = waits.and_then(|wait| self.unpark(wait)).and_then(|wait| wait.session);
-        if let Some(session) = session.or(parked.as_deref()) {
-            self.unwatch(session.id, session.space, &session.watched);
+    pub fn disconnect(&mut self, id: ClientId) {
+        if let Some(wait) = self.clients.get(id).and_then(|client| client.waits) {
+            self.unpark(wait);
         }
+        self.unwatch(id);
         self.unsubscribe_all(id);
         self.clients.by_id.remove(&id);
     }
@@ -189,7 +188,7 @@ impl Engine {
             let outbox = client.outbox.clone();
             outbox.close();
             self.wake.push(outbox);
-            self.disconnect(id, None);
+            self.disconnect(id);
         }
     }
 

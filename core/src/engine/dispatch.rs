@@ -116,8 +116,8 @@ impl Batch {
             && buffer[start as usize..end as usize] == *args.at(0)
     }
 
-    /// Whether the last request may be suspended half way, so that it has to run on a coroutine: a command that says so
-    /// of itself, or the EXEC of a transaction that holds one.
+    /// Whether the last request may be suspended half way, so that the batch has to run on a coroutine: a command that
+    /// says so of itself, or the EXEC of a transaction that holds one.
     #[inline(always)]
     pub fn suspends(&self, session: &Session) -> bool {
         let Some(Lookup::Found(command)) = self.lookups.last() else { return false };
@@ -225,6 +225,9 @@ impl Engine {
         for request in &batch.requests[range] {
             let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
             let (mark, replies) = (out.mark(), session.replies);
+            if let Some(suspend) = suspend {
+                suspend.begins(executed, mark, self.now_ms);
+            }
             executed += 1;
             let waits = match &batch.lookups[request.lookup] {
                 Lookup::Found(command) => {
@@ -238,6 +241,7 @@ impl Engine {
                 }
             };
             self.settle();
+            self.advance_time();
             if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
                 suppress(session, replies, out, mark);
             }
@@ -308,6 +312,10 @@ impl Engine {
         } else {
             self.out_of_memory = false;
         }
+        if !session.follow(&self.users) {
+            session.closing = true;
+            return None;
+        }
         match self.admit(session, asked.command, asked.args) {
             Admission::Run => self.execute(session, registry, asked, out, Caller::Client),
             Admission::Queue => {
@@ -315,13 +323,25 @@ impl Engine {
                 None
             }
             Admission::Pause => Some(self.pause(session, registry, asked)),
-            Admission::Refuse(error) => {
-                self.stats.refused(asked.command.index);
-                let error =
-                    if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
-                self.refuse(session, &error, out)
+            Admission::Refuse(error) => self.turn_away(session, asked, error, out),
+            Admission::Forbid(refusal) => {
+                let error = self.forbid(session, refusal, asked.command, asked.args);
+                self.turn_away(session, asked, error, out)
             }
         }
+    }
+
+    #[cold]
+    fn turn_away(
+        &mut self,
+        session: &mut Session,
+        asked: Asked<'_>,
+        error: Error,
+        out: &mut Output,
+    ) -> Option<Box<Wait>> {
+        self.stats.refused(asked.command.index);
+        let error = if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
+        self.refuse(session, &error, out)
     }
 
     #[cold]
@@ -338,10 +358,10 @@ impl Engine {
     #[cold]
     fn abort_transaction(&mut self, session: &mut Session, reason: &Error) -> Error {
         session.transaction = None;
-        let watched = std::mem::take(&mut session.watched);
-        self.unwatch(session.id, session.space, &watched);
+        session.watched.clear();
+        self.unwatch(session.id);
         if let Some(client) = self.clients.get_mut(session.id) {
-            (client.queued, client.queued_len, client.watching) = (None, 0, 0);
+            (client.queued, client.queued_len) = (None, 0);
         }
         let reason = reason.as_str();
         let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
@@ -369,9 +389,12 @@ impl Engine {
             args: asked.args.to_owned(),
             command: Some((asked.command.clone(), registry.clone())),
             deadline_ms: None,
+            retry_ms: None,
+            when_gone: false,
             then: OnTimeout::Null,
             session: None,
             paused: true,
+            work: None,
         })
     }
 
@@ -388,6 +411,7 @@ impl Engine {
     ) -> Option<Box<Wait>> {
         let Asked { command, args, hash, hashed, suspend } = asked;
         let (space, db) = (session.space, session.db);
+        let begin_ns = self.lap_ns;
         let dirty = self.unit.dirty;
         let mark = out.mark();
         let mut call = Call {
@@ -421,7 +445,8 @@ impl Engine {
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
         }
-        let ns = self.lap();
+        // From its own beginning: the commands that it has executed have had laps of their own.
+        let ns = self.lap().saturating_sub(begin_ns);
         if let Some(mut wait) = wait {
             // Counted when it is over.
             wait.command = Some((command.clone(), registry.clone()));

@@ -1,6 +1,6 @@
 //! Every reason to refuse a command, in order. One function a reason; `admit` is the order.
 
-use mortise_acl::Users;
+use mortise_acl::{Refusal, Users};
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
@@ -8,6 +8,7 @@ use super::Engine;
 use super::args::Args;
 use super::registry::Command;
 use super::session::Session;
+use crate::acl;
 
 /// What the gates say.
 pub enum Admission {
@@ -19,6 +20,8 @@ pub enum Admission {
     Pause,
     /// It is refused.
     Refuse(Error),
+    /// It is not allowed to the user.
+    Forbid(Refusal),
 }
 
 impl Engine {
@@ -28,8 +31,15 @@ impl Engine {
         let refusal = arity(command, args)
             .or_else(|| self.protected(session, command))
             .or_else(|| self.authenticated(session, command))
-            .or_else(|| in_transaction(session, command))
-            .or_else(|| self.memory(session, command))
+            .or_else(|| in_transaction(session, command));
+        if let Some(error) = refusal {
+            return Admission::Refuse(error);
+        }
+        if let Err(refusal) = acl::check(&session.user, command, args) {
+            return Admission::Forbid(refusal);
+        }
+        let refusal = self
+            .memory(session, command)
             .or_else(|| subscriber_mode(session, command))
             .or_else(|| self.loading(command));
         if let Some(error) = refusal {
@@ -102,7 +112,7 @@ impl Engine {
 
 /// The gates that need only the session, for when a run holds the engine.
 pub(super) fn without_engine(
-    session: &Session,
+    session: &mut Session,
     command: &Command,
     args: Args<'_>,
     users: &Users,
@@ -110,7 +120,16 @@ pub(super) fn without_engine(
     arity(command, args)
         .or_else(|| authenticated(session, command).filter(|_| !users.default_needs_no_password()))
         .or_else(|| in_transaction(session, command))
+        .or_else(|| allowed(session, command, args))
         .or_else(|| subscriber_mode(session, command))
+}
+
+/// What is refused is noted in the log when the engine is free.
+fn allowed(session: &mut Session, command: &Command, args: Args<'_>) -> Option<Error> {
+    let refusal = acl::check(&session.user, command, args).err()?;
+    let refused = acl::Refused::call(session, refusal, command, args);
+    session.owes.refused(refused);
+    Some(acl::error(refusal, command))
 }
 
 pub(super) fn is_exec(command: &Command) -> bool {

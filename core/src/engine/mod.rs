@@ -9,6 +9,7 @@ pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
+pub mod deferred;
 pub mod dispatch;
 pub mod edit;
 pub mod event;
@@ -24,6 +25,8 @@ pub mod settle;
 pub mod stats;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod tick;
 pub mod trial;
 pub mod unit;
@@ -64,7 +67,12 @@ pub enum Caller {
 }
 
 /// Work for a worker thread.
-pub type Job = Box<dyn FnOnce() + Send>;
+pub enum Job {
+    /// Something large is freed.
+    Free(Box<dyn FnOnce() + Send>),
+    /// A call goes on.
+    Call(deferred::Deferred),
+}
 
 /// All shared state.
 pub struct Engine {
@@ -78,6 +86,8 @@ pub struct Engine {
     pub pubsub: PubSubs,
     /// Users and passwords.
     pub users: mortise_acl::Users,
+    /// What was refused lately.
+    pub acl_log: mortise_acl::log::Log,
     /// Settings.
     pub config: Config,
     /// Their names, for CONFIG.
@@ -96,7 +106,7 @@ pub struct Engine {
     pub unit: Unit,
     /// Up to which size collections stay packed.
     pub limits: Limits,
-    /// Unix milliseconds, read once per batch.
+    /// Unix milliseconds, the same for all of a unit.
     pub now_ms: i64,
     /// The clock that entries carry.
     pub clock24: AccessClock,
@@ -134,6 +144,8 @@ pub struct Engine {
     trial: Option<unit::Mark>,
     slow_ns: u64,
     lap_ns: u64,
+    /// When `now_ms` is over, by the clock of laps.
+    next_ms_ns: u64,
     clock: Box<dyn Clock>,
     random: Random,
 }
@@ -166,6 +178,7 @@ impl Engine {
             blocked: Blocked::default(),
             pubsub: PubSubs::default(),
             users: mortise_acl::Users::default(),
+            acl_log: Default::default(),
             config,
             directives: Arc::default(),
             rim: Box::new(NoRim),
@@ -198,9 +211,11 @@ impl Engine {
             trial: None,
             slow_ns: u64::MAX,
             lap_ns: 0,
+            next_ms_ns: 0,
             clock,
             random: Random::new(seed),
         };
+        engine.follow_registry();
         engine.apply_config();
         engine.apply_password();
         engine.refresh_clock();
@@ -226,6 +241,7 @@ impl Engine {
         self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
+        self.follow_acl_settings();
     }
 
     /// Takes over `requirepass` as the default user's password.
@@ -234,11 +250,13 @@ impl Engine {
         self.users.set_default_password(password.map(str::as_bytes));
     }
 
-    /// Reads the clock: once per batch.
+    /// Reads both clocks: once per batch.
     #[inline(always)]
     pub fn refresh_clock(&mut self) {
-        self.now_ms = self.clock.unix_us() / 1000;
+        let unix_us = self.clock.unix_us();
+        self.now_ms = unix_us / 1000;
         self.lap_ns = self.clock.monotonic_ns();
+        self.next_ms_ns = self.lap_ns + (1000 - unix_us.rem_euclid(1000) as u64) * 1000;
         // Chance of its own: the engine's sequence must not depend on how requests come in batches.
         let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
@@ -249,13 +267,21 @@ impl Engine {
         self.clock.unix_us()
     }
 
-    /// Nanoseconds since the last lap: one read of the clock per command, the end of one being the start of the next.
+    /// Reads the clock of commands, once per command: the end of one is the start of the next.
     #[inline(always)]
     fn lap(&mut self) -> u64 {
-        let now = self.clock.monotonic_ns();
-        let ns = now.saturating_sub(self.lap_ns);
-        self.lap_ns = now;
-        ns
+        self.lap_ns = self.clock.monotonic_ns();
+        self.lap_ns
+    }
+
+    /// Between two units of a batch, the time of day goes on with the laps.
+    #[inline(always)]
+    fn advance_time(&mut self) {
+        if self.lap_ns >= self.next_ms_ns {
+            let passed_ms = (self.lap_ns - self.next_ms_ns) / 1_000_000 + 1;
+            self.now_ms += passed_ms as i64;
+            self.next_ms_ns += passed_ms * 1_000_000;
+        }
     }
 
     /// A random number; the sequence follows from the engine's seed.
@@ -301,6 +327,7 @@ impl Engine {
     /// Replaces the commands.
     pub fn set_registry(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
+        self.follow_registry();
     }
 
     #[cold]

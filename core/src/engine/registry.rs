@@ -56,6 +56,8 @@ pub enum Lookup {
 #[derive(Clone, Default)]
 pub struct Registry {
     by_name: HashMap<Box<[u8]>, CommandRef, foldhash::fast::RandomState>,
+    /// Commands that nobody can call, as their names were taken away.
+    nameless: Vec<CommandRef>,
     /// How many places of the statistics have been given out.
     indices: usize,
 }
@@ -139,7 +141,9 @@ impl Registry {
         let Some(command) = self.by_name.remove(from.as_bytes()) else {
             return Err("No such command in rename-command".to_owned());
         };
-        if !to.is_empty() && self.by_name.insert(to.as_bytes().into(), command).is_some() {
+        if to.is_empty() {
+            self.nameless.push(command);
+        } else if self.by_name.insert(to.as_bytes().into(), command).is_some() {
             return Err("Target command name already exists".to_owned());
         }
         Ok(())
@@ -190,6 +194,13 @@ impl Registry {
     /// Every command and container.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &CommandRef)> {
         self.by_name.iter().map(|(name, command)| (&**name, command))
+    }
+
+    /// Every command, container and subcommand, also those that nobody can call: each bears its own name, whatever it is
+    /// called by.
+    pub fn all(&self) -> impl Iterator<Item = &CommandRef> {
+        let containers = self.by_name.values().chain(&self.nameless);
+        containers.flat_map(|command| std::iter::once(command).chain(command.subcommands.values()))
     }
 
     /// How many there are, containers counted, subcommands not.

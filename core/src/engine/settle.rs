@@ -1,8 +1,8 @@
 //! After a command: who hears of the changes, in order.
 
-use super::Engine;
 use super::event::{self, EventClass};
 use super::unit::{Propagated, Told};
+use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
 
@@ -62,7 +62,7 @@ impl Engine {
         self.unit.give_back(tale);
         self.stream_unit();
         for garbage in self.unit.take_garbage() {
-            self.jobs.push(Box::new(move || drop(garbage)));
+            self.jobs.push(Job::Free(Box::new(move || drop(garbage))));
         }
     }
 
@@ -86,8 +86,8 @@ impl Engine {
     }
 
     fn note_ready(&mut self, space: SpaceId, db: u32, key: &[u8]) {
-        let waited = self.keyspace.db(space, db).0.interest.of(key).is_some_and(|of| !of.waiters.is_empty());
-        if waited && !self.blocked.ready.iter().any(|(s, d, k)| (*s, *d, &**k) == (space, db, key)) {
+        let Some(interested) = self.keyspace.db(space, db).0.interest.of_mut(key) else { return };
+        if !interested.waiters.is_empty() && !std::mem::replace(&mut interested.is_ready, true) {
             self.blocked.ready.push_back((space, db, key.into()));
         }
     }

@@ -54,6 +54,33 @@ fn await_key(call: &mut Call<'_>) -> Result {
     call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)
 }
 
+/// Answers once the key is gone.
+const AWAIT_END: Spec = Spec { usage: "AWAIT.END key timeout:double", ..AWAIT };
+
+fn await_end(call: &mut Call<'_>) -> Result {
+    let timeout = call.timeout(2)?;
+    if !call.exists(call.key(1)) {
+        return call.reply(call.arg(1));
+    }
+    call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)?;
+    call.retry_when_gone();
+    Ok(())
+}
+
+/// Answers at a time of day, in three steps of which each names the next.
+const AWAIT_TIME: Spec = Spec { usage: "AWAIT.TIME key ms:int timeout:double", ..AWAIT };
+
+fn await_time(call: &mut Call<'_>) -> Result {
+    let (time_ms, timeout) = (call.integer(2)?, call.timeout(3)?);
+    let now_ms = call.engine.now_ms;
+    if now_ms >= time_ms {
+        return call.reply(call.arg(1));
+    }
+    call.wait_for(&[], timeout, OnTimeout::NullArray)?;
+    call.retry_at(now_ms + ((time_ms - now_ms) / 2).max(1));
+    Ok(())
+}
+
 /// An engine and its clients.
 pub(crate) struct Bench {
     /// The engine.
@@ -71,7 +98,15 @@ impl Bench {
         let time_us = Arc::new(AtomicI64::new(BEGIN_MS * 1000));
         let mut registry = features::registry().expect("the built-in commands are declared without mistakes");
         registry
-            .install([(AWAIT, Run::Core(await_key))].into_iter(), None)
+            .install(
+                [
+                    (AWAIT, Run::Core(await_key)),
+                    (AWAIT_END, Run::Core(await_end)),
+                    (AWAIT_TIME, Run::Core(await_time)),
+                ]
+                .into_iter(),
+                None,
+            )
             .expect("no command has this name");
         let clock = Box::new(TestClock(time_us.clone()));
         Bench {
@@ -126,7 +161,7 @@ impl Bench {
             Stop::Waits(wait) => self.engine.park(session, wait),
             Stop::Closes => {
                 outbox.close();
-                self.engine.disconnect(session.id, Some(&session));
+                self.engine.disconnect(session.id);
             }
             Stop::Done | Stop::Stale => self.clients[client].session = Some(session),
         }

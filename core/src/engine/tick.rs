@@ -43,6 +43,7 @@ impl Engine {
     pub fn end_due(&mut self) {
         self.refresh_clock();
         self.end_expired_waits();
+        self.retry_due();
         if self.clients.pause.until_ms().is_some_and(|until| until <= self.now_ms) {
             self.clients.pause.end();
             self.resume_paused();
@@ -55,7 +56,7 @@ impl Engine {
 
     /// When something comes to its time next: Unix milliseconds.
     pub fn next_due_ms(&self) -> Option<i64> {
-        let due = [self.blocked.next_deadline_ms(), self.clients.pause.until_ms(), self.slices.next_ms];
+        let due = [self.blocked.next_due_ms(), self.clients.pause.until_ms(), self.slices.next_ms];
         due.into_iter().flatten().min()
     }
 

@@ -21,9 +21,17 @@ pub struct Interested {
     pub watchers: Vec<Watcher>,
     /// Calls that wait for it, in the order of their arrival, in which their ids rise.
     pub waiters: VecDeque<ListenerId>,
+    /// It has changed, and those calls are going to be tried again.
+    pub is_ready: bool,
 }
 
 impl Interested {
+    /// The first call that came after another, or of all.
+    pub fn next_waiter(&self, after: Option<ListenerId>) -> Option<ListenerId> {
+        let at = after.map_or(0, |after| self.waiters.partition_point(|id| *id <= after));
+        self.waiters.get(at).copied()
+    }
+
     /// Where a client stands among the watchers, or would.
     fn place_of_watcher(&self, client: ListenerId) -> Result<usize, usize> {
         self.watchers.binary_search_by_key(&client, |watcher| watcher.client)

@@ -1,8 +1,8 @@
 //! PUBLISH, SUBSCRIBE, PSUBSCRIBE and their opposites, PUBSUB.
 
 use mortise_sdk::Result;
-use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{Spec, channel, channel_pattern};
 use mortise_sdk::glob;
 
 use crate::engine::call::Call;
@@ -33,6 +33,7 @@ const PUBLISH: Command = Spec {
     since: "2.0.0",
     cost: "O(N+M), N being the channel's subscribers and M all patterns",
     flags: &[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE],
+    channels: channel("channel"),
     ..PUBSUB_GROUP
 }
 .runs(publish);
@@ -128,6 +129,7 @@ const SUBSCRIBE: Command = Spec {
     since: "2.0.0",
     cost: "O(N), N being the channels named",
     flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    channels: channel("channel"),
     ..PUBSUB_GROUP
 }
 .runs(subscribe);
@@ -156,6 +158,7 @@ const PSUBSCRIBE: Command = Spec {
     since: "2.0.0",
     cost: "O(N), N being the patterns named",
     flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    channels: channel_pattern("pattern"),
     ..PUBSUB_GROUP
 }
 .runs(psubscribe);

@@ -21,8 +21,8 @@ pub mod worker;
 
 use std::io::{self, Read as _};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mortise_acl::Users;
@@ -134,8 +134,9 @@ pub struct Shared {
     known: Mutex<Arc<Known>>,
     /// Where connections get their numbers.
     pub ids: Arc<ClientIds>,
-    /// What is to be done with the engine once it is free.
+    /// What is to be done with the engine once it is free, and whether there is anything.
     later: Mutex<Vec<Later>>,
+    is_later: AtomicBool,
     /// `proto-max-bulk-len`, read without the lock.
     pub bulk_len_max: AtomicI64,
     /// `client-query-buffer-limit`, read without the lock.
@@ -151,6 +152,7 @@ pub struct Shared {
     /// Who is told when a tick has to come early.
     pub ticker: Ticker,
     worker: Worker,
+    this: Weak<Shared>,
 }
 
 /// Something to be done with the engine.
@@ -158,14 +160,16 @@ pub type Later = Box<dyn FnOnce(&mut Engine) + Send>;
 
 impl Shared {
     /// What `threads` I/O threads share. Settings take effect with `apply_config`.
-    pub fn new(engine: Engine, threads: usize) -> io::Result<Shared> {
-        Ok(Shared {
+    pub fn new(engine: Engine, threads: usize) -> io::Result<Arc<Shared>> {
+        let worker = Worker::start()?;
+        Ok(Arc::new_cyclic(|this| Shared {
             known: Mutex::default(),
             ids: engine.clients.ids.clone(),
             engine: Arc::new(Mutex::new(engine)),
             running: Running::default(),
             busy_threshold_ms: AtomicI64::new(0),
             later: Mutex::default(),
+            is_later: AtomicBool::new(false),
             bulk_len_max: AtomicI64::new(0),
             query_len_max: AtomicU64::new(0),
             output_limit_min: AtomicU64::new(0),
@@ -173,8 +177,9 @@ impl Shared {
             tcp_keepalive_s: AtomicU32::new(0),
             traffic: (0..threads).map(|_| Traffic::default()).collect(),
             ticker: Ticker::default(),
-            worker: Worker::start()?,
-        })
+            worker,
+            this: this.clone(),
+        }))
     }
 
     /// Takes the engine for a batch; nothing if a run holds it.
@@ -228,14 +233,29 @@ impl Shared {
                 what(&mut engine);
                 self.release(engine);
             }
-            None => self.later.lock().push(Box::new(what)),
+            None => {
+                self.later.lock().push(Box::new(what));
+                self.is_later.store(true, Ordering::Release);
+                // The run may have ended without having seen it.
+                if let Some(engine) = self.acquire() {
+                    self.release(engine);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn do_later(&self, engine: &mut Engine) {
+        self.is_later.store(false, Ordering::Release);
+        for what in std::mem::take(&mut *self.later.lock()) {
+            what(engine);
         }
     }
 
     /// Ends a run's hold on the engine.
     pub(crate) fn release_arc(&self, mut engine: ArcMutexGuard<RawMutex, Engine>) {
-        for what in std::mem::take(&mut *self.later.lock()) {
-            what(&mut engine);
+        if self.is_later.load(Ordering::Acquire) {
+            self.do_later(&mut engine);
         }
         let left = Left::take(&mut engine);
         drop(engine);
@@ -245,6 +265,9 @@ impl Shared {
     /// Releases the engine, then wakes whom it wants woken and starts the jobs that it left.
     #[inline(always)]
     pub fn release(&self, mut engine: MutexGuard<'_, Engine>) {
+        if self.is_later.load(Ordering::Relaxed) {
+            self.do_later(&mut engine);
+        }
         if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
             return;
         }
@@ -255,9 +278,21 @@ impl Shared {
 
     fn finish(&self, left: Left) {
         left.wake.iter().for_each(|outbox| outbox.wake());
-        left.jobs.into_iter().for_each(|job| self.worker.start_job(job));
+        left.jobs.into_iter().for_each(|job| self.start_job(job));
         if left.shutdown {
             self.stop.send_replace(true);
+        }
+    }
+
+    /// Hands a job to a worker.
+    pub(crate) fn start_job(&self, job: Job) {
+        match job {
+            Job::Free(free) => self.worker.free(free),
+            Job::Call(call) => {
+                if let Some(shared) = self.this.upgrade() {
+                    self.worker.go_on(shared, call);
+                }
+            }
         }
     }
 

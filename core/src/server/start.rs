@@ -15,6 +15,7 @@ use super::rim::ProcessRim;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::{Shared, cli, directives, error_text, io_thread, ticker};
+use crate::acl;
 use crate::config::file::{self, Fatal, Line, Source};
 use crate::config::load::Loaded;
 use crate::config::{Config, Directives};
@@ -52,6 +53,7 @@ impl Settings {
             let (from, to) = (String::from_utf8_lossy(from), String::from_utf8_lossy(to));
             registry.rename(&from, &to).map_err(|reason| Fatal::at(line, reason))?;
         }
+        acl::check_lines(&loaded.users, &registry)?;
         let cli::Startup { config_file, lines } = startup;
         Ok(Settings {
             config,
@@ -126,12 +128,13 @@ impl Server {
         };
         tracing::warn!("Server initialized");
         modules::load_at_start(&mut engine, &loaded)?;
+        acl::load_at_start(&mut engine, &loaded.users)?;
 
         let fatal =
             |error: std::io::Error| Fatal::new(format!("Can't start a thread: {}", error_text(&error)));
         let count = config.server.io_threads as usize;
         let users = engine.users.clone();
-        let shared = Arc::new(Shared::new(engine, count).map_err(fatal)?);
+        let shared = Shared::new(engine, count).map_err(fatal)?;
         shared.apply_config(&config, &users);
         let listeners = Arc::new(Mutex::new(listeners));
         shared.engine.lock().rim = Box::new(ProcessRim::new(&shared, listeners.clone(), config.server.port));

@@ -78,7 +78,11 @@ fn run(call: &mut Call<'_>, transaction: &Transaction) -> Result {
     call.out().array(transaction.queue.len());
     for queued in &transaction.queue {
         let asked = Asked::new(&queued.command, queued.args.view());
-        call.execute(asked, Caller::Transaction);
+        // Rules may have changed since the command was queued.
+        match call.engine.still_allowed(call.session, &queued.command, asked.args) {
+            Ok(()) => call.execute(asked, Caller::Transaction),
+            Err(error) => call.refuse(&error),
+        }
     }
     Ok(())
 }

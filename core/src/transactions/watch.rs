@@ -1,5 +1,7 @@
 //! WATCH and UNWATCH.
 
+use std::sync::Arc;
+
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{RO, Spec, key};
 use mortise_sdk::{Result, error};
@@ -34,10 +36,9 @@ pub(crate) fn watch(call: &mut Alone<'_>) -> Result {
     }
     let session = &mut *call.session;
     for key in call.args.iter().skip(1) {
-        let db = session.db;
-        if !session.watched.iter().any(|watched| watched.db == db && *watched.key == *key) {
-            session.watched.push(Watched { db, key: key.into() });
-            session.owes.to_watch += 1;
+        let watched = Watched { db: session.db, key: key.into() };
+        if session.watched.insert(watched.clone()) {
+            session.owes.to_watch.push(watched);
         }
     }
     call.out.ok();
@@ -60,11 +61,12 @@ pub(crate) fn unwatch(call: &mut Alone<'_>) -> Result {
 }
 
 /// A watched key.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Watched {
     /// In which database.
     pub db: u32,
     /// The key.
-    pub key: Box<[u8]>,
+    pub key: Arc<[u8]>,
 }
 
 /// Whether a watched key has changed, or has expired since.
@@ -85,30 +87,34 @@ pub(super) fn is_spoilt(call: &mut Call<'_>) -> bool {
 
 /// Forgets what the session watches.
 pub(super) fn forget(call: &mut Call<'_>) {
-    let watched = std::mem::take(&mut call.session.watched);
-    call.engine.unwatch(call.session.id, call.session.space, &watched);
+    call.session.watched.clear();
+    call.engine.unwatch(call.session.id);
 }
 
 impl Engine {
-    /// A client begins to watch the key that stands at `index` in its session.
-    pub(crate) fn watch(&mut self, session: &Session, index: usize) {
-        let Watched { db, key } = &session.watched[index];
-        let key = Key::new(key);
+    /// A client begins to watch a key.
+    pub(crate) fn watch(&mut self, session: &Session, watched: Watched) {
+        if !self.clients.contains(session.id) {
+            return;
+        }
+        let key = Key::new(&watched.key);
         let now_ms = self.now_ms;
-        let (database, _) = self.keyspace.db(session.space, *db);
+        let (database, _) = self.keyspace.db(session.space, watched.db);
         let stale = database.is_expired(key.hash, key.bytes, now_ms);
         database.interest.watch(key.bytes, session.id, stale);
         database.listen(key.bytes);
+        if let Some(client) = self.clients.get_mut(session.id) {
+            client.watched.push(watched);
+        }
     }
 
-    /// A client no longer watches these keys.
-    pub(crate) fn unwatch(&mut self, client: ClientId, space: SpaceId, watched: &[Watched]) {
-        for Watched { db, key, .. } in watched {
-            self.keyspace.db(space, *db).0.interest.unwatch(key, client);
-        }
-        if let Some(client) = self.clients.get_mut(client) {
-            client.spoilt = false;
-            client.watching = 0;
+    /// A client no longer watches anything.
+    pub(crate) fn unwatch(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        client.spoilt = false;
+        let (space, watched) = (client.space, std::mem::take(&mut client.watched));
+        for Watched { db, key } in watched {
+            self.keyspace.db(space, db).0.interest.unwatch(&key, id);
         }
     }
 

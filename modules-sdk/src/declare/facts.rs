@@ -2,7 +2,7 @@
 
 use super::category::{self as acl, Category};
 use super::flags::{self, Flags};
-use super::keys::{Access, Begin, Find, INCOMPLETE, KeyPosition, NOT_KEY, Refine};
+use super::keys::{Access, Begin, ChannelUse, Find, INCOMPLETE, KeyPosition, NOT_KEY, Refine};
 use super::spec::Spec;
 use super::usage::{Argument, Kind, Usage, UsageError};
 use crate::args::parse_integer;
@@ -30,6 +30,8 @@ pub struct Facts {
     pub step: i32,
     /// Where keys are, and what is done to them.
     pub keys: Vec<KeySpec>,
+    /// Where channels are that it publishes or listens to.
+    pub channels: Option<ChannelSpec>,
     /// The argument that is surely the first key, whatever the others say: for hashing ahead of execution.
     pub first_key: Option<usize>,
     /// The argument tree.
@@ -47,6 +49,33 @@ pub struct KeySpec {
     pub notes: &'static str,
     /// What one call does to them, if that depends on its other arguments.
     pub refine: Option<Refine>,
+}
+
+/// Where the channels of a call are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelSpec {
+    /// The first one.
+    pub first: usize,
+    /// Whether all arguments from there on are channels.
+    pub many: bool,
+    /// Whether they are patterns of channels.
+    pub patterns: bool,
+}
+
+impl ChannelSpec {
+    fn of(used: ChannelUse, usage: &Usage) -> Option<ChannelSpec> {
+        let KeyPosition { begin: Begin::Index(first), find: Find::Range { last, .. } } =
+            usage.key_position(used.arg)?
+        else {
+            return None;
+        };
+        Some(ChannelSpec { first: usize::try_from(first).ok()?, many: last < 0, patterns: used.patterns })
+    }
+
+    /// Which arguments are channels, of a call that has so many.
+    pub fn indices(self, argc: usize) -> std::ops::Range<usize> {
+        self.first..if self.many { argc } else { (self.first + 1).min(argc) }
+    }
 }
 
 /// A key of a call.
@@ -73,6 +102,10 @@ impl Facts {
             let position = position.ok_or(wrong("the positions of a key cannot be told from it"))?;
             keys.push(KeySpec { position, access: key.access, notes: key.notes, refine: key.refine });
         }
+        let channels = spec.channels.map(|used| {
+            ChannelSpec::of(used, &usage).ok_or(wrong("the positions of channels cannot be told from it"))
+        });
+        let channels = channels.transpose()?;
         mark_keys(&mut usage, spec).map_err(wrong)?;
         mark_ages(&mut usage, spec).map_err(wrong)?;
 
@@ -93,6 +126,7 @@ impl Facts {
             step: legacy.step,
             first_key: first_key(&keys),
             keys,
+            channels,
             arguments: usage.arguments,
         })
     }
@@ -474,6 +508,20 @@ mod tests {
         let mut routed = vec![];
         publish.each_key(3, &|i| words[i], true, &mut |key| routed.push(key.index)).unwrap();
         assert_eq!(routed, [1]);
+    }
+
+    #[test]
+    fn channels_that_rules_have_to_allow() {
+        let publish =
+            facts(const { Spec { usage: "PUBLISH channel message", channels: channel("channel"), ..BASE } });
+        let found = publish.channels.unwrap();
+        assert_eq!((found.indices(3), found.patterns), (1..2, false));
+        let listen = facts(
+            const { Spec { usage: "PSUBSCRIBE pattern...", channels: channel_pattern("pattern"), ..BASE } },
+        );
+        let found = listen.channels.unwrap();
+        assert_eq!((found.indices(4), found.patterns), (1..4, true));
+        assert!(Facts::of(&const { Spec { usage: "X y", channels: channel("z"), ..BASE } }).is_err());
     }
 
     #[test]

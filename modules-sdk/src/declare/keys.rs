@@ -1,4 +1,4 @@
-//! How a command uses its keys.
+//! How a command uses its keys, and channels.
 
 /// One way in which a command uses the keys that an argument of its usage line names.
 #[derive(Clone, Copy, Debug)]
@@ -155,4 +155,23 @@ impl KeyUse {
         self.notes = notes;
         self
     }
+}
+
+/// How a command uses the channels that an argument of its usage line names: what ACL rules have to allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelUse {
+    /// The argument's name in the usage line.
+    pub arg: &'static str,
+    /// Whether they are patterns of channels, which rules name literally.
+    pub patterns: bool,
+}
+
+/// The channels that the argument `arg` of the usage line names, to be published to or listened to.
+pub const fn channel(arg: &'static str) -> Option<ChannelUse> {
+    Some(ChannelUse { arg, patterns: false })
+}
+
+/// The patterns of channels that the argument `arg` of the usage line names.
+pub const fn channel_pattern(arg: &'static str) -> Option<ChannelUse> {
+    Some(ChannelUse { arg, patterns: true })
 }

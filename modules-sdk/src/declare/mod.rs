@@ -12,7 +12,7 @@ pub mod usage;
 
 pub use category::Category;
 pub use config::Directive;
-pub use facts::{BadKeys, Facts, KeyRef, KeySpec};
+pub use facts::{BadKeys, ChannelSpec, Facts, KeyRef, KeySpec};
 pub use feature::{Feature, Ground};
 pub use flags::*;
 pub use info::{Field, Section, Shown};

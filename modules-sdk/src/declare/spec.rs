@@ -2,7 +2,7 @@
 
 use super::category::Category;
 use super::flags::Flags;
-use super::keys::KeyUse;
+use super::keys::{ChannelUse, KeyUse};
 
 /// What is declared of a command. From it come look-up, arity, COMMAND INFO/DOCS/GETKEYS, ACL categories and key
 /// permissions, and the generated reference.
@@ -22,6 +22,8 @@ pub struct Spec {
     pub flags: &'static [Flags],
     /// How its keys are used.
     pub keys: &'static [KeyUse],
+    /// Channels that it publishes or listens to.
+    pub channels: Option<ChannelUse>,
     /// ACL categories beyond those that group and flags imply.
     pub categories: &'static [Category],
     /// Arity, where the usage line does not imply it.
@@ -77,6 +79,7 @@ impl Spec {
             group,
             flags: &[],
             keys: &[],
+            channels: None,
             categories: &[],
             arity: None,
             tips: &[],

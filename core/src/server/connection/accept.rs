@@ -64,7 +64,7 @@ impl Connection {
             written: 0,
             waker: None,
             stalled: false,
-            replacement: Vec::new(),
+            heard: 0,
             closing: false,
             in_turn: false,
             over: false,

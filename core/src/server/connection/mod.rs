@@ -6,7 +6,7 @@ mod write;
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,8 +22,10 @@ use crate::engine::outbox::{Outbox, Piece};
 use crate::engine::session::Session;
 use crate::resp::request::Partial;
 
-/// Rounds of reading after which other connections of the thread get their turn.
-const ROUNDS_MAX: usize = 16;
+/// Bytes after which other connections of the thread, and the system, get their turn.
+const HEARD_LEN_MAX: usize = 16 * 1024;
+/// Bytes that one read takes at most, unless they are known to belong to one request.
+const SHORT_READ_LEN: usize = 16 * 1024;
 /// Bytes that a client may send ahead while its call waits; more is left in the socket.
 const AHEAD_LEN_MAX: usize = 1 << 20;
 
@@ -44,14 +46,14 @@ pub struct Connection {
     waker: Option<Waker>,
     /// A run holds the engine; what was read is executed when it is over, or answered when the threshold has passed.
     stalled: bool,
-    /// What stands in place of an inline request with quotes.
-    replacement: Vec<u8>,
     /// Nothing more is read; the connection ends when everything is written.
     closing: bool,
     /// What it has said is part of the thread's turn.
     in_turn: bool,
     /// It ends without another word.
     over: bool,
+    /// Bytes heard since its task was woken.
+    heard: usize,
 }
 
 enum Read {
@@ -91,7 +93,8 @@ impl Future for Task {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..ROUNDS_MAX {
+        self.connection.borrow_mut().heard = 0;
+        loop {
             let step = self.connection.borrow_mut().step(cx, &self.thread, &self.connection);
             match step {
                 Step::Wait => return Poll::Pending,
@@ -99,8 +102,6 @@ impl Future for Task {
                 Step::Over => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 
@@ -121,6 +122,7 @@ impl Connection {
         self.outbox.bytes_in.fetch_add(len as u64, Relaxed);
         self.shared.traffic[thread].read(len);
         self.outbox.note_input((self.input.len() + len) as u64);
+        self.heard += len;
         Read::Some(len)
     }
 
@@ -147,7 +149,7 @@ impl Connection {
             }
             None => {
                 if let Some(waker) = &self.waker {
-                    self.shared.running.wait(self.id, waker);
+                    self.shared.running.wait(self.id, waker, |_| false);
                 }
             }
         }
@@ -172,7 +174,7 @@ impl Connection {
                 return Step::Over;
             }
         }
-        for _ in 0..ROUNDS_MAX {
+        loop {
             if self.outbox.is_full() {
                 if self.outbox.is_closing() {
                     return Step::Over;
@@ -209,14 +211,18 @@ impl Connection {
             if (self.session.is_none() || self.stalled) && self.input.len() > AHEAD_LEN_MAX {
                 return Step::Wait;
             }
+            if self.heard >= HEARD_LEN_MAX {
+                return self.give_way(cx);
+            }
             let turn = &mut *thread.turn.borrow_mut();
             if turn.is_full() {
                 return Step::EndTurn;
             }
             let start = turn.used;
-            let len = match self.read(cx, &mut turn.input[start..start + READ_LEN], scratch.thread) {
+            let room = if self.partial.needed() > SHORT_READ_LEN { READ_LEN } else { SHORT_READ_LEN };
+            let len = match self.read(cx, &mut turn.input[start..start + room], scratch.thread) {
                 Read::Closed => return Step::Over,
-                Read::Pending if self.outbox.is_full() => return self.again(cx),
+                Read::Pending if self.outbox.is_full() => return self.give_way(cx),
                 Read::Pending => return Step::Wait,
                 Read::Some(len) => len,
             };
@@ -228,7 +234,6 @@ impl Connection {
                 return Step::Over;
             }
         }
-        self.again(cx)
     }
 
     /// Its part of the turn is taken: says to the system that it wants to hear of more, which usually is not there yet.
@@ -249,8 +254,11 @@ impl Connection {
         }
     }
 
-    fn again(&self, cx: &Context<'_>) -> Step {
-        cx.waker().wake_by_ref();
+    /// Goes on when every other connection has had its turn, those among them of which the system has to tell first.
+    fn give_way(&self, cx: &mut Context<'_>) -> Step {
+        if pin!(tokio::task::yield_now()).poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
         Step::Wait
     }
 }
@@ -265,7 +273,7 @@ impl Drop for Connection {
                 // If there was no room for it, it leaves as it came.
                 let _ = engine.catch_up(session);
             }
-            engine.disconnect(id, session.as_deref());
+            engine.disconnect(id);
         });
     }
 }

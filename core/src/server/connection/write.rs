@@ -7,7 +7,11 @@ use std::task::{Context, Poll};
 use super::Connection;
 use crate::engine::Engine;
 use crate::engine::outbox::Piece;
+use crate::resp::request::Partial;
 use crate::server::io_thread::Scratch;
+
+/// Replies that are kept for who has not authenticated and does not read them.
+const STRANGER_BACKLOG_MAX: u64 = 1024;
 
 impl Connection {
     /// Writes the replies; what does not fit is kept. False if the client is gone.
@@ -32,6 +36,14 @@ impl Connection {
         }
         if written < replies.len() {
             let backlog = self.keep(Piece::Own(replies[written..].to_vec()));
+            if backlog > STRANGER_BACKLOG_MAX && self.session.as_ref().is_some_and(|own| !own.authenticated) {
+                tracing::warn!(
+                    "Client id={} that has not authenticated is closed: it does not read its replies.",
+                    self.id
+                );
+                self.shared.with_engine(|engine| engine.stats.output_limit_disconnections += 1);
+                return false;
+            }
             self.check_backlog(backlog);
         }
         true
@@ -86,8 +98,12 @@ impl Connection {
             self.check_backlog(backlog);
         }
         scratch.pieces = pieces;
-        if let Some(session) = resumed {
+        if let Some(mut session) = resumed {
             self.closing |= session.closing;
+            if !session.rest.is_empty() {
+                self.input.splice(..0, session.rest.drain(..));
+                self.partial = Partial::default();
+            }
             self.session = Some(session);
             self.execute_input(scratch);
             self.outbox.unread.store(self.input.len() as u64, Relaxed);
