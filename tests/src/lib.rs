@@ -14,6 +14,7 @@ pub mod shadow;
 pub mod source;
 pub mod suite;
 pub mod tempdir;
+mod witness;
 mod words;
 
 pub use client::{Client, Protocol};

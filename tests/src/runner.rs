@@ -14,6 +14,7 @@ use crate::notation::Expected;
 use crate::reply::Reply;
 use crate::script::{Action, Awaited, Expectation, Script, Step};
 use crate::server::Server;
+use crate::shadow::Shadowed;
 use crate::words;
 
 /// How a script is run.
@@ -131,6 +132,8 @@ pub struct Runner<'a> {
     differences: &'a Differences,
     /// A run ends after so many failures.
     pub failures_max: usize,
+    /// Whose data is watched, if it is the server's in this process.
+    pub watched: Option<&'a Shadowed>,
 }
 
 impl<'a> Runner<'a> {
@@ -141,7 +144,14 @@ impl<'a> Runner<'a> {
         // Whoever says that it is Redis and nothing else is the reference.
         let is_reference = matches!(&info, Reply::Bulk(text)
             if contains(text, b"redis_version") && !contains(text, b"mortise_version"));
-        Ok(Runner { address, control, is_mortise: !is_reference, differences, failures_max: FAILURES_MAX })
+        Ok(Runner {
+            address,
+            control,
+            is_mortise: !is_reference,
+            differences,
+            failures_max: FAILURES_MAX,
+            watched: None,
+        })
     }
 
     /// Whether a script is meant for this server and mode.
@@ -279,6 +289,9 @@ impl Run<'_, '_> {
             };
             if let Some((expected, got)) = failed {
                 outcome.failures.push(self.failure(step, expected, got));
+            }
+            if let Some(seen) = self.runner.watched.and_then(Shadowed::unannounced) {
+                outcome.failures.push(self.failure(step, "no change but what is announced".into(), seen));
             }
             if outcome.failures.len() == self.runner.failures_max {
                 break;

@@ -77,6 +77,14 @@ impl Shared {
         }
     }
 
+    /// Mortise in this process.
+    fn watched(&self) -> Option<&Shadowed> {
+        match self {
+            Shared::Shadowed(server) => Some(server),
+            _ => None,
+        }
+    }
+
     /// How the stream of changes and the data disagree.
     fn difference(&self) -> Option<String> {
         match self {
@@ -104,11 +112,10 @@ pub fn run(folder: &Path, target: &Target) {
     assert!(!paths.is_empty(), "no script in {} has {filter:?} in its name", folder.display());
 
     let shared = Shared::start(target).unwrap_or_else(|error| panic!("the server does not start: {error}"));
-    let address = shared.address();
     let mut problems = Vec::new();
     let mut runs = 0;
     for path in &paths {
-        match run_file(path, target, address, &differences, update) {
+        match run_file(path, target, &shared, &differences, update) {
             Ok((count, failures)) => {
                 runs += count;
                 problems.extend(failures);
@@ -131,7 +138,7 @@ pub fn run(folder: &Path, target: &Target) {
 fn run_file(
     path: &Path,
     target: &Target,
-    shared: SocketAddr,
+    shared: &Shared,
     differences: &Differences,
     update: bool,
 ) -> Result<(usize, Vec<String>), String> {
@@ -155,8 +162,11 @@ fn run_file(
     if own.is_none() && !directives.is_empty() {
         return Ok((0, Vec::new()));
     }
-    let address = own.as_ref().map_or(shared, Server::address);
+    let address = own.as_ref().map_or_else(|| shared.address(), Server::address);
     let mut runner = Runner::connect(address, differences).map_err(|error| error.to_string())?;
+    if own.is_none() {
+        runner.watched = shared.watched();
+    }
     if update {
         runner.failures_max = usize::MAX;
     }

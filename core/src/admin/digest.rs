@@ -38,7 +38,8 @@ pub(crate) fn of_space(keyspace: &Keyspace, space: SpaceId) -> Digest {
     digest
 }
 
-/// The signature of a value, whatever its key. That it has a deadline counts, when that is does not.
+/// The signature of a value, whatever its key. That it has a deadline counts, which one does not: whoever compares data
+/// compares deadlines as well.
 pub(crate) fn of_value(entry: &Entry) -> Digest {
     let mut digest = NOTHING;
     mix_value(&mut digest, entry);

@@ -28,6 +28,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tick;
+pub mod trial;
 pub mod unit;
 
 use std::sync::Arc;
@@ -143,6 +144,8 @@ pub struct Engine {
     retried_pushes: Vec<u8>,
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
+    slices: tick::Slices,
+    trial: Option<unit::Mark>,
     slow_ns: u64,
     lap_ns: u64,
     /// When `now_ms` is over, by the clock of laps.
@@ -209,6 +212,8 @@ impl Engine {
             retried: None,
             retried_pushes: Vec::new(),
             unpaused: false,
+            slices: Default::default(),
+            trial: None,
             slow_ns: u64::MAX,
             lap_ns: 0,
             next_ms_ns: 0,

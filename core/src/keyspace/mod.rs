@@ -26,8 +26,8 @@ impl SpaceId {
 }
 
 /// The databases of a tenant. They come into being on first use.
-#[derive(Default)]
 pub struct Space {
+    id: SpaceId,
     dbs: Vec<Option<Box<Db>>>,
 }
 
@@ -40,15 +40,16 @@ pub struct Keyspace {
 
 impl Default for Keyspace {
     fn default() -> Keyspace {
-        Keyspace { spaces: vec![Space::default()], door: Door::default() }
+        Keyspace { spaces: vec![Space::new(SpaceId::FIRST)], door: Door::default() }
     }
 }
 
 impl Keyspace {
     /// Makes another space.
     pub fn add_space(&mut self) -> SpaceId {
-        self.spaces.push(Space::default());
-        SpaceId(self.spaces.len() as u32 - 1)
+        let id = SpaceId(self.spaces.len() as u32);
+        self.spaces.push(Space::new(id));
+        id
     }
 
     /// A database together with the door that its changes pass.
@@ -117,34 +118,38 @@ impl Keyspace {
 
     /// Ends the trial and keeps the changes.
     pub fn commit_undo(&mut self) {
-        for record in self.door.take_undo() {
-            if let door::UndoRecord::Flushed { contents, .. } = record {
-                self.door.discard(contents);
-            }
-        }
+        self.door.take_undo().forget(&mut self.door);
     }
 
-    /// Ends the trial: everything is again as it was when it began. What was replaced is handed over, to be freed where
-    /// nobody waits for it.
-    pub fn abort(&mut self) -> Vec<Box<dyn Send>> {
-        let mut replaced: Vec<Box<dyn Send>> = Vec::new();
-        for record in self.door.take_undo().into_iter().rev() {
+    /// Ends the trial: everything is again as it was when it began.
+    pub fn abort(&mut self) {
+        let mut undo = self.door.take_undo();
+        for record in std::mem::take(&mut undo.records).into_iter().rev() {
             match record {
                 door::UndoRecord::Entry { space, db, key, before } => {
-                    let entry = self.db(space, db).0.restore(&key, before);
-                    replaced.extend(entry.map(|entry| Box::new(entry) as Box<dyn Send>));
+                    let replaced = self.db(space, db).0.restore(&key, before);
+                    if let Some(replaced) = replaced.filter(|entry| !entry.is_light()) {
+                        self.door.spend(replaced);
+                    }
                 }
                 door::UndoRecord::Flushed { space, db, contents } => {
-                    replaced.push(self.db(space, db).0.put_back(contents));
+                    let replaced = self.db(space, db).0.put_back(contents);
+                    self.door.spend(replaced);
                 }
                 door::UndoRecord::Swapped { space, low, high } => self.swap(space, low, high),
             }
         }
-        replaced
+        undo.forget(&mut self.door);
+    }
+
+    /// What trials and cuts no longer need, to be freed where nobody waits for it.
+    pub fn take_spent(&mut self) -> Vec<Box<dyn Send>> {
+        self.door.take_spent()
     }
 
     /// Begins a cut: a picture of all data as it is now, to be drawn by [`Keyspace::advance_cut`] while changes go on.
-    /// False if one is being drawn.
+    /// False if one is being drawn, or a trial goes on; and after cuts that were all ended early, until
+    /// [`Keyspace::advance_cut`] has made good for them.
     pub fn begin_cut(&mut self) -> bool {
         let Keyspace { spaces, door } = self;
         door.begin_cut() && {
@@ -159,7 +164,8 @@ impl Keyspace {
         }
     }
 
-    /// Goes on with a cut for about a table segment; true when nothing is left.
+    /// Goes on with a cut for about a table segment; true when nothing is left. After one that was ended early, there is
+    /// as much to walk through as if it had not been, but nothing is saved.
     pub fn advance_cut(&mut self) -> bool {
         let Keyspace { spaces, door } = self;
         for space in spaces {
@@ -172,18 +178,27 @@ impl Keyspace {
         !door.advance_moved()
     }
 
-    /// Ends a cut and hands over what it saved.
+    /// Whether a cut that was ended early has left something to walk through.
+    pub fn is_stamping(&self) -> bool {
+        self.door.is_stamping()
+    }
+
+    /// Ends a cut and hands over what it saved: all that there was when it began, or less if it is ended early.
     pub fn end_cut(&mut self) -> Vec<door::Saved> {
         self.door.end_cut()
     }
 }
 
 impl Space {
+    fn new(id: SpaceId) -> Space {
+        Space { id, dbs: Vec::new() }
+    }
+
     #[cold]
     fn make(&mut self, at: usize) {
         if at >= self.dbs.len() {
             self.dbs.resize_with(at + 1, || None);
         }
-        self.dbs[at] = Some(Box::new(Db::new(at as u32)));
+        self.dbs[at] = Some(Box::new(Db::new(self.id, at as u32)));
     }
 }

@@ -133,15 +133,15 @@ impl Engine {
             if !here && comes.is_none() {
                 continue;
             }
-            let Engine { keyspace, clients, .. } = self;
+            let Engine { keyspace, unit, .. } = self;
             let Some(interested) = keyspace.db(space, db).0.interest.of_mut(key.bytes) else { continue };
             for watcher in &mut interested.watchers {
                 let was_missing = watcher.stale || !here;
                 let is_missing = comes != Some(false);
                 if was_missing && is_missing {
                     watcher.stale = comes == Some(true);
-                } else if let Some(client) = clients.get_mut(watcher.client) {
-                    client.spoilt = true;
+                } else {
+                    unit.spoils(watcher.client);
                 }
             }
         }

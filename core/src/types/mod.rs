@@ -76,7 +76,10 @@ impl Object {
             }
     }
 
-    /// How many steps it takes to free it; large ones are freed on a worker.
+    /// Objects that take more steps than this to free are freed on a worker.
+    pub const FREE_EFFORT_INLINE_MAX: usize = 64;
+
+    /// How many steps it takes to free it.
     pub fn free_effort(&self) -> usize {
         match self {
             Object::LongText(text) => text.chunks().count(),
@@ -150,6 +153,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::Text | Kind::RawText | Kind::LongText, _) => "raw",
         (Kind::Integer, _) => "int",
         (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
+        (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
         (Kind::Hash, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::Foreign, _) => "raw",
