@@ -165,3 +165,14 @@ fn garbage_harms_nobody_else() {
     }
     assert_alive(server.address());
 }
+
+#[test]
+fn requests_of_another_protocol_are_logged_but_not_each() {
+    let Some(server) = start(&[]) else { return };
+    for _ in 0..3 {
+        let mut client = connect(server.address());
+        client.send_raw(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+        client.receive().expect_err("the connection ends without an answer");
+    }
+    assert_eq!(server.log().matches("Possible SECURITY ATTACK detected.").count(), 1);
+}

@@ -51,6 +51,8 @@ pub struct Owes {
     pub unwatched: Vec<Watched>,
     /// How many of the keys that it watches, counted from the last, the engine does not know of.
     pub to_watch: usize,
+    /// It has sent a request of another protocol.
+    pub crossing: bool,
     /// What was answered without the engine.
     pub tally: BTreeMap<(usize, Answered), u64>,
     /// Kinds of errors among the answers.
@@ -88,6 +90,9 @@ impl Engine {
         {
             session.closing = true;
             return Err(error::MAX_CLIENTS);
+        }
+        if owes.crossing {
+            self.log_crossing();
         }
         for ((command, answered), count) in owes.tally {
             self.stats.answered(command, answered, count);

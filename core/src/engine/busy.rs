@@ -9,6 +9,7 @@ use mortise_sdk::error::{self, Error};
 
 use super::alone::{self, Alone, Answered};
 use super::args::Args;
+use super::crossing;
 use super::gates;
 use super::registry::{Command, CommandRef, Lookup};
 use super::session::{Queued, Session};
@@ -51,6 +52,10 @@ pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, known: &Kn
     session.owes.anything = true;
     let error = match lookup {
         Lookup::Found(command) => reply(session, command, args, known, out),
+        Lookup::Unknown if crossing::closes(session, args) => {
+            session.owes.crossing = true;
+            None
+        }
         Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
             break_transaction(session);
             Some(super::dispatch::unknown(lookup, args))

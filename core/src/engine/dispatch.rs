@@ -10,6 +10,7 @@ use mortise_sdk::error::{self, Error};
 use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
 use super::call::{Call, Run};
+use super::crossing;
 use super::event::Suspend;
 use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
@@ -220,6 +221,7 @@ impl Engine {
             out.error(error.as_str());
             return (range.len(), Stop::Closes);
         }
+        let start = out.mark();
         let mut executed = 0;
         let mut stop = Stop::Done;
         for request in &batch.requests[range] {
@@ -231,6 +233,13 @@ impl Engine {
                     session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
                     let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
                     self.obey(session, registry, asked, out)
+                }
+                Lookup::Unknown if crossing::closes(session, args) => {
+                    self.log_crossing();
+                    // Nothing is answered, not even what was asked just before.
+                    out.rollback(start);
+                    stop = Stop::Closes;
+                    break;
                 }
                 lookup => {
                     session.outbox.last_command.store(0, Relaxed);

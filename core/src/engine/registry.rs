@@ -8,6 +8,7 @@ use mortise_sdk::declare::flags::{self, Flags};
 use mortise_sdk::declare::usage::{Argument, Kind};
 
 use super::args::Args;
+use super::crossing;
 use super::call::Run;
 use mortise_sdk::declare::Spec;
 
@@ -136,6 +137,8 @@ impl Registry {
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), String> {
         let from = from.to_ascii_lowercase();
         let to = to.to_ascii_lowercase();
+        // Under these names nobody can call it.
+        let to = if crossing::is_foreign(to.as_bytes()) { String::new() } else { to };
         let Some(command) = self.by_name.remove(from.as_bytes()) else {
             return Err("No such command in rename-command".to_owned());
         };
