@@ -19,10 +19,10 @@ const UNSAFE: &[&str] = &[
     "core/src/modules/border.rs",
     "core/src/modules/load.rs",
     "modules-sdk/abi/src/",
-    "modules-sdk/src/alloc.rs",
-    "modules-sdk/src/border.rs",
+    "modules-sdk/src/border/",
     "scripting/src/hook.rs",
     "scripting/src/raw.rs",
+    "tests/fixtures/modules/examples/early_memory.rs",
     "tests/fixtures/modules/examples/other_version.rs",
 ];
 

@@ -266,6 +266,11 @@ mod tests {
             noted(&["config", "set", "port", "1", "RequirePass", "pw"], "config|set"),
             ["config", "set", "port", "1", "RequirePass", "(redacted)"]
         );
+        // Also what is refused, as Mortise does not have it yet.
+        assert_eq!(
+            noted(&["config", "set", "MasterAuth", "pw", "masteruser", "me"], "config|set"),
+            ["config", "set", "MasterAuth", "(redacted)", "masteruser", "(redacted)"]
+        );
         assert_eq!(noted(&["HELLO", "3", "AUTH"], "hello"), ["HELLO", "3", "AUTH"]);
     }
 

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use mortise_sdk::declare::config::{Access, Directive, quote};
+use mortise_sdk::declare::config::{Access, Directive};
 use mortise_sdk::{Error, glob};
 
-use absent::Absent;
+use absent::{Absent, Refusal};
 
 pub mod absent;
 pub mod docs;
@@ -28,12 +28,18 @@ pub trait External: Send + Sync {
     fn name(&self) -> &str;
     /// Who may change it.
     fn access(&self) -> Access;
-    /// Its value as CONFIG GET shows it.
-    fn get(&self) -> String;
-    /// Gives it a value, or says why not and leaves it as it was.
+    /// Its value as CONFIG GET shows it, or why there is none to be shown.
+    fn get(&self) -> Result<String, String>;
+    /// Gives it a value as CONFIG SET does, in one piece; or says why not and leaves it as it was.
     fn set(&self, value: &str) -> Result<(), String>;
-    /// The value it has if nobody sets it.
-    fn default(&self) -> String;
+    /// Gives it a value as a line of a file does, in words.
+    fn set_words(&self, words: &[&str]) -> Result<(), String>;
+    /// Its value in the form that `set` takes back.
+    fn kept(&self) -> Result<String, String>;
+    /// What stands behind its name in a file, for each of its lines.
+    fn lines(&self) -> Result<Vec<String>, String>;
+    /// The same for the value it has if nobody sets it.
+    fn default_lines(&self) -> Result<Vec<String>, String>;
 }
 
 /// Every directive there is, by name.
@@ -89,18 +95,24 @@ impl<C> Row<C> {
         }
     }
 
-    fn get(&self, config: &C) -> String {
+    /// Its value as CONFIG GET shows it; nothing if a module cannot say it.
+    fn get(&self, config: &C) -> Option<String> {
         match self {
-            Row::Own(directive) => (directive.get)(config),
-            Row::External(external) => external.get(),
+            Row::Own(directive) => Some((directive.get)(config)),
+            Row::External(external) => external
+                .get()
+                .inspect_err(|reason| {
+                    tracing::warn!("Directive {} cannot be read: {reason}", external.name())
+                })
+                .ok(),
         }
     }
 
-    /// Sets it to `value`, as CONFIG SET gives it: in one piece, words parted by spaces.
+    /// Sets it to `value`, as CONFIG SET gives it: in one piece, each word parted from the next by one space.
     fn set(&self, config: &mut C, value: &str) -> Result<(), String> {
         match self {
             Row::Own(directive) if directive.multiple => {
-                let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
+                let words: Vec<_> = if value.is_empty() { vec![] } else { value.split(' ').collect() };
                 (directive.set)(config, &words)
             }
             Row::Own(directive) => (directive.set)(config, &[value]),
@@ -177,7 +189,10 @@ impl<C: Clone> Directives<C> {
 
     /// Whether the value of `name` must not appear in logs.
     pub fn is_secret(&self, name: &str) -> bool {
-        self.position(name).is_some_and(|i| self.rows[i].access() == Access::Secret)
+        match self.position(name) {
+            Some(i) => self.rows[i].access() == Access::Secret,
+            None => absent::find(name).is_some_and(Absent::is_secret),
+        }
     }
 
     /// What CONFIG GET answers: names and values. A name without wildcards is answered as it was asked for.
@@ -187,7 +202,7 @@ impl<C: Clone> Directives<C> {
             let pattern = String::from_utf8_lossy(pattern);
             if !pattern.contains(['*', '?', '[']) {
                 let value = match self.position(&pattern) {
-                    Some(i) => Some(self.rows[i].get(config)),
+                    Some(i) => self.rows[i].get(config),
                     None => absent::find(&pattern).and_then(Absent::in_force).map(str::to_owned),
                 };
                 if let Some(value) = value.filter(|_| found.iter().all(|(name, _)| *name != pattern)) {
@@ -199,8 +214,11 @@ impl<C: Clone> Directives<C> {
             for row in self.rows.iter().filter(|row| row.access() != Access::Hidden) {
                 for name in [row.name()].into_iter().chain(row.aliases().iter().copied()) {
                     let matches = glob::matches(pattern.as_bytes(), name.as_bytes());
-                    if matches && found.iter().all(|(known, _)| known != name) {
-                        found.push((name.to_owned(), row.get(config)));
+                    if matches
+                        && found.iter().all(|(known, _)| known != name)
+                        && let Some(value) = row.get(config)
+                    {
+                        found.push((name.to_owned(), value));
                     }
                 }
             }
@@ -228,13 +246,16 @@ impl<C: Clone> Directives<C> {
             let name = String::from_utf8_lossy(name).into_owned();
             let Some(i) = self.position(&name) else {
                 match absent::find(&name) {
-                    Some(row) if row.in_force().is_some_and(|known| known.as_bytes() == *value) => continue,
-                    Some(_) => return Err(refused(&name, absent::NOT_YET)),
+                    Some(row) => match row.refusal(value) {
+                        None => continue,
+                        Some(Refusal::Because(reason)) => return Err(refused(&name, reason)),
+                        Some(Refusal::Unknown) => return Err(unknown(&name)),
+                    },
                     None => return Err(unknown(&name)),
                 }
             };
             match self.rows[i].access() {
-                Access::Fixed => return Err(refused(&name, "can't set immutable config")),
+                Access::Fixed => return Err(refused(&name, absent::IMMUTABLE)),
                 Access::Protected if !protected => return Err(refused(&name, "can't set protected config")),
                 _ if chosen.iter().any(|(other, ..)| *other == i) => {
                     return Err(refused(&name, "duplicate parameter"));
@@ -250,6 +271,15 @@ impl<C: Clone> Directives<C> {
             Changed { names: vec![], effects: vec![], before: config.clone(), externals_before: vec![] };
         for (i, name, value) in chosen {
             let row = &self.rows[i];
+            if let Row::External(external) = row {
+                match external.kept() {
+                    Ok(before) => changed.externals_before.push((i, before)),
+                    Err(reason) => {
+                        self.restore_externals(&changed);
+                        return Err(refused(&name, &format!("its present value cannot be read: {reason}")));
+                    }
+                }
+            }
             let before = row.get(&copy);
             let set = match std::str::from_utf8(value) {
                 Ok(value) => row.set(&mut copy, value),
@@ -258,9 +288,6 @@ impl<C: Clone> Directives<C> {
             if let Err(reason) = set {
                 self.restore_externals(&changed);
                 return Err(refused(&name, &reason));
-            }
-            if let Row::External(_) = row {
-                changed.externals_before.push((i, before.clone()));
             }
             if row.get(&copy) == before {
                 continue;
@@ -293,22 +320,18 @@ impl<C: Clone> Directives<C> {
     }
 
     /// What redis.conf says of each directive, for CONFIG REWRITE.
-    pub fn entries(&self, config: &C) -> Vec<rewrite::Entry> {
-        let entry = |row: &Row<C>| match row {
-            Row::Own(directive) => {
-                let lines = (directive.lines)(config);
-                let force = lines != (directive.default)();
-                rewrite::Entry { name: directive.name.to_owned(), lines, force }
-            }
-            Row::External(external) => {
-                let value = external.get();
-                let force = value != external.default();
-                rewrite::Entry {
-                    name: external.name().to_owned(),
-                    lines: vec![quote(value.as_bytes())],
-                    force,
-                }
-            }
+    pub fn entries(&self, config: &C) -> Result<Vec<rewrite::Entry>, String> {
+        let entry = |row: &Row<C>| {
+            let name = row.name().to_owned();
+            let (lines, default) = match row {
+                Row::Own(directive) => ((directive.lines)(config), (directive.default)()),
+                Row::External(external) => external
+                    .lines()
+                    .and_then(|lines| Ok((lines, external.default_lines()?)))
+                    .map_err(|reason| format!("directive {name} cannot be read: {reason}"))?,
+            };
+            let force = lines != default;
+            Ok(rewrite::Entry { name, lines, force })
         };
         self.rows.iter().map(entry).collect()
     }
@@ -381,7 +404,7 @@ parts! {
 pub(crate) mod tests {
     use super::values::*;
     use super::*;
-    use mortise_sdk::declare::config::Bytes;
+    use mortise_sdk::declare::config::{Bytes, quote};
     use std::sync::Mutex;
 
     mortise_sdk::config! {
@@ -438,8 +461,11 @@ pub(crate) mod tests {
         fn access(&self) -> Access {
             Access::Live
         }
-        fn get(&self) -> String {
-            self.0.lock().unwrap().clone()
+        fn get(&self) -> Result<String, String> {
+            match &*self.0.lock().unwrap() {
+                text if text == "dumb" => Err("it panicked".into()),
+                text => Ok(text.clone()),
+            }
         }
         fn set(&self, value: &str) -> Result<(), String> {
             if value.len() > 4 {
@@ -448,8 +474,17 @@ pub(crate) mod tests {
             *self.0.lock().unwrap() = value.to_owned();
             Ok(())
         }
-        fn default(&self) -> String {
-            "Hi".into()
+        fn set_words(&self, words: &[&str]) -> Result<(), String> {
+            self.set(&words.join(" "))
+        }
+        fn kept(&self) -> Result<String, String> {
+            self.get()
+        }
+        fn lines(&self) -> Result<Vec<String>, String> {
+            Ok(vec![quote(self.get()?.as_bytes())])
+        }
+        fn default_lines(&self) -> Result<Vec<String>, String> {
+            Ok(vec!["\"Hi\"".into()])
         }
     }
 
@@ -484,7 +519,7 @@ pub(crate) mod tests {
     #[test]
     fn set_changes_all_and_names_each_effect_once() {
         let mut config = Config::default();
-        let pairs = [("PORT", "7000"), ("bind", "127.0.0.1  ::1"), ("hash-max-ziplist-entries", "512")];
+        let pairs = [("PORT", "7000"), ("bind", "127.0.0.1 ::1"), ("hash-max-ziplist-entries", "512")];
         let changed = set(&mut config, &pairs).unwrap();
         assert_eq!(changed.names, ["PORT", "bind"], "what keeps its value has not changed");
         assert_eq!(changed.effects, [Effect { name: "listen", directive: "PORT".into() }]);
@@ -546,8 +581,19 @@ pub(crate) mod tests {
         let refused = table.set_many(&mut config, &[(b"hello.greeting", b"Yo"), (b"port", b"x")], false);
         assert!(refused.is_err());
         assert_eq!(table.get_matching(&config, &[b"hello.*"]), [("hello.greeting".into(), "Ahoy".into())]);
-        let entry = table.entries(&config).pop().unwrap();
+        let entry = table.entries(&config).unwrap().pop().unwrap();
         assert_eq!((entry.lines, entry.force), (vec!["\"Ahoy\"".to_owned()], true));
+
+        // What cannot be read is not shown, not written as if it were empty, and not changed, as there is no way back.
+        table.set_many(&mut config, &[(b"hello.greeting", b"dumb")], false).unwrap();
+        assert_eq!(table.get_matching(&config, &[b"hello.*", b"hello.greeting"]), []);
+        assert_eq!(
+            table.entries(&config).map(|_| ()),
+            Err("directive hello.greeting cannot be read: it panicked".to_owned())
+        );
+        let refused =
+            table.set_many(&mut config, &[(b"hello.greeting", b"Yo")], false).map(|_| ()).unwrap_err();
+        assert!(refused.as_str().ends_with("its present value cannot be read: it panicked"), "{refused}");
 
         table.remove_external("hello.");
         assert!(!table.contains("hello.greeting") && table.contains("hash-max-ziplist-value"));

@@ -402,12 +402,17 @@ impl<'c> Call<'c> {
         Ok(())
     }
 
+    /// The container's name as the client called it: it may have been renamed.
+    fn container(&self) -> String {
+        String::from_utf8_lossy(self.arg(0)).to_ascii_uppercase()
+    }
+
     /// Refuses a subcommand with more words than these, where its arity does not.
     pub fn at_most(&self, words: usize) -> Result {
         if self.argc() <= words {
             return Ok(());
         }
-        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let container = self.container();
         let name = String::from_utf8_lossy(self.arg(1));
         Err(Error::text(format!(
             "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
@@ -416,7 +421,7 @@ impl<'c> Call<'c> {
 
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
     pub fn help(&mut self, subcommands: &[(&str, &str)]) -> Result {
-        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let container = self.container();
         let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
         for (usage, about) in subcommands {
             lines.push((*usage).to_owned());

@@ -476,7 +476,7 @@ fn excerpt(bytes: &[u8], len_max: usize) -> String {
 /// The error for a request that names no command.
 pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
     match lookup {
-        Lookup::UnknownSubcommand(container) => unknown_subcommand(&container.name, args),
+        Lookup::UnknownSubcommand(_) => unknown_subcommand(args),
         _ => unknown_command(args),
     }
 }
@@ -498,11 +498,11 @@ fn unknown_command(args: Args<'_>) -> Error {
 }
 
 #[cold]
-fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
+fn unknown_subcommand(args: Args<'_>) -> Error {
     Error::text(format!(
         "ERR unknown subcommand '{}'. Try {} HELP.",
         excerpt(args.at(1), 128),
-        container.to_ascii_uppercase()
+        excerpt(args.at(0), 128).to_ascii_uppercase()
     ))
 }
 
