@@ -85,11 +85,7 @@ fn slowlog_help(call: &mut Call<'_>) -> Result {
 
 fn slowlog_get(call: &mut Call<'_>) -> Result {
     const UNLESS_TOLD: usize = 10;
-    if call.argc() > 3 {
-        return Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-        ));
-    }
+    call.at_most(3)?;
     let count = match call.args().get(2).map(parse_integer) {
         None => UNLESS_TOLD,
         Some(Some(-1)) => usize::MAX,
