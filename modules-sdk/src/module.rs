@@ -13,6 +13,9 @@ pub struct Guest<C = NoConfig>(PhantomData<C>);
 /// A module's command.
 pub type Run = fn(&mut Call<'_>) -> Result;
 
+/// What a module does when it is loaded, or why it cannot be. It is given the arguments behind the path.
+pub type Start = fn(&[&[u8]]) -> Result;
+
 impl<C: 'static> declare::Ground for Guest<C> {
     type Run = Run;
     type Config = C;
@@ -37,6 +40,8 @@ pub struct Definition<C: 'static = NoConfig> {
     pub version: &'static str,
     /// Its tables.
     pub feature: Feature<C>,
+    /// What it does when it is loaded, given the arguments of MODULE LOAD; without it, it takes none.
+    pub start: Option<Start>,
 }
 
 crate::config! {
@@ -55,6 +60,7 @@ crate::config! {
 ///     commands: [GREET, SIGN],
 ///     config: HelloConfig, // optional: a struct declared with `config!`
 ///     info: [INFO],        // optional
+///     start: begin,        // optional: fn(&[&[u8]]) -> Result, given the arguments of MODULE LOAD
 /// }
 /// ```
 ///
@@ -64,6 +70,8 @@ crate::config! {
 macro_rules! module {
     (@config) => { $crate::module::NoConfig };
     (@config $Config:ty) => { $Config };
+    (@start) => { None };
+    (@start $start:expr) => { Some($start) };
     (
         name: $name:literal,
         about: $about:literal,
@@ -71,6 +79,7 @@ macro_rules! module {
         commands: [$($command:expr),* $(,)?]
         $(, config: $Config:ty)?
         $(, info: [$($section:expr),* $(,)?])?
+        $(, start: $start:expr)?
         $(,)?
     ) => {
         #[doc = $about]
@@ -85,6 +94,7 @@ macro_rules! module {
                     config: <$crate::module!(@config $($Config)?)>::directives(),
                     info: &[$($($section),*)?],
                 },
+                start: $crate::module!(@start $($start)?),
             };
 
         const _: () = {

@@ -124,7 +124,7 @@ pub(super) const COMMANDS: &[Command] = &[
 fn command(call: &mut Call<'_>) -> Result {
     if call.argc() > 1 {
         let word = String::from_utf8_lossy(&call.arg(1)[..call.arg(1).len().min(128)]).into_owned();
-        return Err(Error::text(format!("ERR unknown subcommand '{word}'. Try COMMAND HELP.")));
+        return Err(Error::text(format!("ERR unknown subcommand '{word}'. Try {} HELP.", call.container())));
     }
     info_of_all(call)
 }

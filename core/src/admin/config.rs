@@ -117,14 +117,15 @@ fn config_resetstat(call: &mut Call<'_>) -> Result {
 
 fn config_rewrite(call: &mut Call<'_>) -> Result {
     let users = crate::acl::entry(call.engine);
-    let Engine { process, rim, directives, config, .. } = &mut *call.engine;
+    let Engine { process, rim, directives, config, modules, .. } = &mut *call.engine;
     if process.config_file.is_empty() {
         return Err(Error::new("ERR The server is running without a config file"));
     }
-    let mut entries = directives.entries(config);
+    let failed = |reason: String| Error::text(format!("ERR Rewriting config file: {reason}"));
+    let mut entries = directives.entries(config).map_err(failed)?;
+    entries.push(modules.entry());
     entries.push(users);
-    rim.rewrite(Path::new(&process.config_file), &entries, directives)
-        .map_err(|reason| Error::text(format!("ERR Rewriting config file: {reason}")))?;
+    rim.rewrite(Path::new(&process.config_file), &entries, directives).map_err(failed)?;
     call.ok()
 }
 

@@ -57,10 +57,7 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"sleep", 3) => sleep(call),
-        _ => Err(Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(call.arg(1))
-        ))),
+        _ => Err(call.misused()),
     }
 }
 

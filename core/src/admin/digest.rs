@@ -71,7 +71,13 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
         }
         AnyRef::Foreign(foreign) => {
             mix(digest, &type_number::MODULE.to_be_bytes());
-            add(digest, &foreign.save());
+            match foreign.save() {
+                Ok(bytes) => add(digest, &bytes),
+                Err(reason) => {
+                    tracing::warn!("A value of type '{}' cannot be saved: {reason}", foreign.type_name());
+                    add(digest, b"!!cannot be saved!!");
+                }
+            }
         }
     }
     if entry.has_deadline() {

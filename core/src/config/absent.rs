@@ -14,6 +14,45 @@ pub const NOT_YET: &str = "Mortise does not have this directive yet";
 pub const WOULD_BE_UNSAFE: &str =
     "Mortise does not have this directive yet, and ignoring this value would cost durability or safety";
 
+/// What CONFIG SET says of a directive that only the configuration at start sets.
+pub const IMMUTABLE: &str = "can't set immutable config";
+
+/// Why CONFIG SET does not take a value.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// For this reason.
+    Because(&'static str),
+    /// It knows no such directive, which stands in files only.
+    Unknown,
+}
+
+/// Which of them only the configuration at start sets.
+const FIXED: &[&str] = &[
+    "aclfile",
+    "always-show-logo",
+    "aof_rewrite_cpulist",
+    "appenddirname",
+    "appendfilename",
+    "bgsave_cpulist",
+    "bio_cpulist",
+    "cluster-config-file",
+    "cluster-enabled",
+    "cluster-port",
+    "disable-thp",
+    "io-threads-do-reads",
+    "rdbchecksum",
+    "replicaof",
+    "server_cpulist",
+    "set-proc-title",
+    "socket-mark-id",
+    "syslog-enabled",
+    "syslog-facility",
+    "syslog-ident",
+];
+
+/// Which of them hold what nobody is to read in a log.
+const SECRET: &[&str] = &["masterauth", "masteruser", "tls-client-key-file-pass", "tls-key-file-pass"];
+
 /// A directive that is known by name only.
 #[derive(Debug)]
 pub struct Absent {
@@ -65,6 +104,23 @@ impl Absent {
             Ignored::If(_) => Some(""),
             Ignored::IfZero => Some("0"),
         }
+    }
+
+    /// Why CONFIG SET does not take a value; nothing if it does, as the value is in force anyway.
+    pub fn refusal(&self, value: &[u8]) -> Option<Refusal> {
+        if self.name == "user" {
+            return Some(Refusal::Unknown);
+        }
+        if FIXED.contains(&self.name) {
+            return Some(Refusal::Because(IMMUTABLE));
+        }
+        let is_in_force = self.in_force().is_some_and(|known| known.as_bytes() == value);
+        (!is_in_force).then_some(Refusal::Because(NOT_YET))
+    }
+
+    /// Whether its value must not appear in logs.
+    pub fn is_secret(&self) -> bool {
+        SECRET.contains(&self.name)
     }
 
     /// The names and values that CONFIG GET shows.
@@ -286,6 +342,26 @@ mod tests {
         ] {
             assert!(stops(name, words), "{name} {words:?}");
         }
+    }
+
+    #[test]
+    fn every_name_in_a_list_is_in_the_table() {
+        for name in FIXED.iter().chain(SECRET) {
+            assert!(ALL.iter().any(|row| row.name == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn set_refuses_as_redis_does() {
+        let refusal = |name: &str, value: &str| find(name).and_then(|row| row.refusal(value.as_bytes()));
+        for (name, value) in
+            [("cluster-enabled", "no"), ("replicaof", ""), ("slaveof", "no one"), ("syslog-enabled", "no")]
+        {
+            assert_eq!(refusal(name, value), Some(Refusal::Because(IMMUTABLE)), "{name}");
+        }
+        assert_eq!(refusal("user", "default"), Some(Refusal::Unknown));
+        assert_eq!(refusal("appendonly", "no"), None);
+        assert_eq!(refusal("appendonly", "yes"), Some(Refusal::Because(NOT_YET)));
     }
 
     #[test]

@@ -57,10 +57,20 @@ pub struct Fatal {
     place: Option<(Arc<Source>, usize, String)>,
 }
 
+/// How many ends of lines a text has.
+pub fn line_ends(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
+}
+
 impl Fatal {
     /// A reason that no line stands for.
     pub fn new(reason: impl Into<String>) -> Fatal {
         Fatal { reason: reason.into(), place: None }
+    }
+
+    /// Whether a line is at fault.
+    pub fn has_line(&self) -> bool {
+        self.place.is_some()
     }
 
     /// A reason that lies in `line`.
@@ -82,14 +92,19 @@ impl fmt::Display for Fatal {
 
 impl std::error::Error for Fatal {}
 
-/// Reads the file at `path`, and what it includes, after `lines`.
-pub fn read(path: &Path, lines: &mut Vec<Line>) -> Result<(), Fatal> {
+/// Reads the file at `path`, and what it includes, after `lines`. Says how many ends of lines the file itself has.
+pub fn read(path: &Path, lines: &mut Vec<Line>) -> Result<usize, Fatal> {
     Reader { lines, open: Vec::new() }.file(path)
 }
 
 /// Reads `text`, and what it includes, after `lines`.
 pub fn parse(text: &[u8], source: Source, lines: &mut Vec<Line>) -> Result<(), Fatal> {
-    Reader { lines, open: Vec::new() }.text(text, source)
+    parse_behind(0, text, source, lines)
+}
+
+/// The same, where the numbers of lines go on from what stands before the text.
+pub fn parse_behind(before: usize, text: &[u8], source: Source, lines: &mut Vec<Line>) -> Result<(), Fatal> {
+    Reader { lines, open: Vec::new() }.text(before, text, source)
 }
 
 struct Reader<'a> {
@@ -99,7 +114,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path) -> Result<(), Fatal> {
+    fn file(&mut self, path: &Path) -> Result<usize, Fatal> {
         let unreadable = |e: io::Error| {
             Fatal::new(format!("Fatal error, can't open config file '{}': {}", path.display(), cause(&e)))
         };
@@ -110,12 +125,12 @@ impl Reader<'_> {
         }
         let text = fs::read(path).map_err(unreadable)?;
         self.open.push(identity);
-        self.text(&text, Source::File(path.to_owned()))?;
+        self.text(0, &text, Source::File(path.to_owned()))?;
         self.open.pop();
-        Ok(())
+        Ok(line_ends(&text))
     }
 
-    fn text(&mut self, text: &[u8], source: Source) -> Result<(), Fatal> {
+    fn text(&mut self, before: usize, text: &[u8], source: Source) -> Result<(), Fatal> {
         let source = Arc::new(source);
         for (i, text) in text.split(|byte| *byte == b'\n').enumerate() {
             let text = text.trim_ascii();
@@ -124,7 +139,7 @@ impl Reader<'_> {
             }
             let mut line = Line {
                 source: source.clone(),
-                number: i + 1,
+                number: before + i + 1,
                 text: String::from_utf8_lossy(text).into_owned(),
                 name: String::new(),
                 words: Vec::new(),

@@ -67,7 +67,9 @@ impl<C: Clone> Directives<C> {
         let mut words = line.words.iter().map(text).collect::<Result<Vec<_>, _>>()?;
         let directive = match row {
             Row::Own(directive) => directive,
-            Row::External(external) => return external.set(&words.join(" ")),
+            Row::External(external) => {
+                return external.set_words(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            }
         };
         // Several words may come as one, in quotes: --bind "127.0.0.1 ::1".
         if directive.multiple && words.len() == 1 && !words[0].is_empty() {

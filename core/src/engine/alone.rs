@@ -101,6 +101,8 @@ pub struct Owes {
     pub unwatch: bool,
     /// Keys that it watches since.
     pub to_watch: Vec<Watched>,
+    /// It has sent a request of another protocol.
+    pub crossing: bool,
     /// What was answered without the engine.
     pub tally: BTreeMap<(usize, Answered), u64>,
     /// Kinds of errors among the answers.
@@ -152,6 +154,9 @@ impl Engine {
         {
             session.closing = true;
             return Err(error::MAX_CLIENTS);
+        }
+        if owes.crossing {
+            self.log_crossing();
         }
         for ((command, answered), count) in owes.tally {
             self.stats.answered(command, answered, count);

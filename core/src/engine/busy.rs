@@ -11,6 +11,7 @@ use mortise_sdk::error::{self, Error};
 
 use super::alone::{self, Alone, Answered, Slow};
 use super::args::Args;
+use super::crossing;
 use super::deferred::Work;
 use super::event::RunInSight;
 use super::gates;
@@ -70,6 +71,10 @@ pub fn answer(
     let mut left = None;
     let error = match lookup {
         Lookup::Found(command) => reply(session, command, args, known, out, &mut left),
+        Lookup::Unknown if crossing::closes(session, args) => {
+            session.owes.crossing = true;
+            None
+        }
         Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
             break_transaction(session);
             Some(super::dispatch::unknown(lookup, args))

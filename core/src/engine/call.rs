@@ -1,5 +1,10 @@
 //! What a command function is given: arguments, keys, reply.
 
+mod options;
+mod reply;
+
+use std::sync::Arc;
+
 use mortise_sdk::args as numbers;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error, Result};
@@ -19,7 +24,8 @@ use crate::keyspace::hash::hash;
 use crate::keyspace::{Db, Door};
 use crate::resp::output::Output;
 use crate::types::{AnyRef, Type};
-use std::sync::Arc;
+pub use options::Options;
+pub use reply::Reply;
 
 /// A command's function.
 #[derive(Clone)]
@@ -421,21 +427,31 @@ impl<'c> Call<'c> {
         Ok(())
     }
 
+    /// The container's name as the client called it: it may have been renamed.
+    pub fn container(&self) -> String {
+        String::from_utf8_lossy(self.arg(0)).to_ascii_uppercase()
+    }
+
     /// Refuses a subcommand with more words than these, where its arity does not.
     pub fn at_most(&self, words: usize) -> Result {
         if self.argc() <= words {
             return Ok(());
         }
-        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
-        let name = String::from_utf8_lossy(self.arg(1));
-        Err(Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-        )))
+        Err(self.misused())
+    }
+
+    /// The error for a subcommand that the command itself does not know in this form.
+    pub fn misused(&self) -> Error {
+        Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {} HELP.",
+            String::from_utf8_lossy(self.arg(1)),
+            self.container()
+        ))
     }
 
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
     pub fn help(&mut self, subcommands: &[(&str, &str)]) -> Result {
-        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let container = self.container();
         let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
         for (usage, about) in subcommands {
             lines.push((*usage).to_owned());
@@ -616,122 +632,5 @@ impl<'c> Call<'c> {
     /// A copy of the arguments that outlives the call.
     pub fn owned_args(&self) -> OwnedArgs {
         self.args.to_owned()
-    }
-}
-
-/// What a call can answer with.
-pub trait Reply {
-    /// Writes it.
-    fn write(self, out: &mut Output);
-}
-
-impl Reply for i64 {
-    fn write(self, out: &mut Output) {
-        out.integer(self);
-    }
-}
-
-impl Reply for usize {
-    fn write(self, out: &mut Output) {
-        out.count(self);
-    }
-}
-
-impl Reply for bool {
-    /// As an integer: what commands older than RESP3 answer.
-    fn write(self, out: &mut Output) {
-        out.integer(i64::from(self));
-    }
-}
-
-impl Reply for &[u8] {
-    fn write(self, out: &mut Output) {
-        out.bulk(self);
-    }
-}
-
-impl Reply for &str {
-    fn write(self, out: &mut Output) {
-        out.bulk(self.as_bytes());
-    }
-}
-
-impl Reply for String {
-    fn write(self, out: &mut Output) {
-        out.bulk(self.as_bytes());
-    }
-}
-
-impl<T: Reply> Reply for Option<T> {
-    fn write(self, out: &mut Output) {
-        match self {
-            Some(value) => value.write(out),
-            None => out.null(),
-        }
-    }
-}
-
-/// A walk over a call's options, from left to right.
-#[derive(Clone)]
-pub struct Options<'c> {
-    args: Args<'c>,
-    next: usize,
-}
-
-impl<'c> Options<'c> {
-    /// A walk that begins with the argument at `next`.
-    pub fn new(args: Args<'c>, next: usize) -> Options<'c> {
-        Options { args, next }
-    }
-
-    /// How many arguments are left.
-    pub fn left(&self) -> usize {
-        self.args.len().saturating_sub(self.next)
-    }
-
-    /// Whether none is left.
-    pub fn is_empty(&self) -> bool {
-        self.left() == 0
-    }
-
-    /// The index of the next argument.
-    pub fn position(&self) -> usize {
-        self.next
-    }
-
-    /// The next argument without passing it.
-    pub fn peek(&self) -> Option<&'c [u8]> {
-        self.args.get(self.next)
-    }
-
-    /// Passes the next argument if it is this word in any case.
-    pub fn takes(&mut self, word: &str) -> bool {
-        let found = self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
-        self.next += usize::from(found);
-        found
-    }
-
-    /// Passes this word and a value behind it; nothing if the word is another, or if no value follows.
-    pub fn takes_value(&mut self, word: &str) -> Option<&'c [u8]> {
-        if self.left() < 2 || !self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes())) {
-            return None;
-        }
-        self.next += 2;
-        self.args.get(self.next - 1)
-    }
-
-    /// Passes the next argument; a syntax error if there is none.
-    pub fn required(&mut self) -> Result<&'c [u8]> {
-        self.next().ok_or(error::SYNTAX)
-    }
-}
-
-impl<'c> Iterator for Options<'c> {
-    type Item = &'c [u8];
-
-    fn next(&mut self) -> Option<&'c [u8]> {
-        let arg = self.peek()?;
-        self.next += 1;
-        Some(arg)
     }
 }

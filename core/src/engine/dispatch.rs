@@ -10,6 +10,7 @@ use mortise_sdk::error::{self, Error};
 use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
 use super::call::{Call, Run};
+use super::crossing;
 use super::event::Suspend;
 use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
@@ -220,6 +221,7 @@ impl Engine {
             out.error(error.as_str());
             return (range.len(), Stop::Closes);
         }
+        let start = out.mark();
         let mut executed = 0;
         let mut stop = Stop::Done;
         for request in &batch.requests[range] {
@@ -234,6 +236,13 @@ impl Engine {
                     session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
                     let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
                     self.obey(session, registry, asked, out)
+                }
+                Lookup::Unknown if crossing::closes(session, args) => {
+                    self.log_crossing();
+                    // Nothing is answered, not even what was asked just before.
+                    out.rollback(start);
+                    stop = Stop::Closes;
+                    break;
                 }
                 lookup => {
                     session.outbox.last_command.store(0, Relaxed);
@@ -493,7 +502,7 @@ fn excerpt(bytes: &[u8], len_max: usize) -> String {
 /// The error for a request that names no command.
 pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
     match lookup {
-        Lookup::UnknownSubcommand(container) => unknown_subcommand(&container.name, args),
+        Lookup::UnknownSubcommand(_) => unknown_subcommand(args),
         _ => unknown_command(args),
     }
 }
@@ -515,11 +524,11 @@ fn unknown_command(args: Args<'_>) -> Error {
 }
 
 #[cold]
-fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
+fn unknown_subcommand(args: Args<'_>) -> Error {
     Error::text(format!(
         "ERR unknown subcommand '{}'. Try {} HELP.",
         excerpt(args.at(1), 128),
-        container.to_ascii_uppercase()
+        excerpt(args.at(0), 128).to_ascii_uppercase()
     ))
 }
 

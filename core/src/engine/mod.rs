@@ -9,6 +9,7 @@ pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
+mod crossing;
 pub mod deferred;
 pub mod dispatch;
 pub mod edit;
@@ -142,6 +143,8 @@ pub struct Engine {
     /// A client whose waiting call is tried again meanwhile, and the messages to it.
     retried: Option<ClientId>,
     retried_pushes: Vec<u8>,
+    /// When the log last said that a request of another protocol has come.
+    crossing_logged_ms: i64,
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
     slices: tick::Slices,
@@ -211,6 +214,7 @@ impl Engine {
             pushes: Vec::new(),
             retried: None,
             retried_pushes: Vec::new(),
+            crossing_logged_ms: 0,
             unpaused: false,
             slices: Default::default(),
             trial: None,

@@ -96,6 +96,13 @@ impl Stats {
         }
     }
 
+    /// The command at an index is no more.
+    pub fn forget(&mut self, index: usize) {
+        if let Some(stats) = self.commands.get_mut(index) {
+            *stats = CommandStats::default();
+        }
+    }
+
     /// A call was refused.
     pub fn refused(&mut self, index: usize) {
         if index >= self.commands.len() {

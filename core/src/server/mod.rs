@@ -369,6 +369,10 @@ pub fn main() -> ExitCode {
         Ok(false) => std::process::exit(1),
         Err(fatal) => {
             tracing::warn!("{}", fatal.reason);
+            if fatal.has_line() {
+                // Whoever started the server sees where it stands, wherever the log goes.
+                eprint!("{fatal}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -149,6 +149,7 @@ impl Server {
         };
         server.start_threads(count, additions, alive).map_err(fatal)?;
         server.announce(config.server.unixsocket.as_deref());
+        warn_of_small_memory(config.keyspace.maxmemory.0);
         Ok(server)
     }
 
@@ -278,7 +279,7 @@ fn listen(
         listeners.listen_tcp(&server.bind.0, server.port, server.tcp_backlog)
     };
     listening
-        .map_err(|_| Fatal::new(format!("Failed listening on port {} (tcp), aborting.", server.port)))?;
+        .map_err(|_| Fatal::new(format!("Failed listening on port {} (TCP), aborting.", server.port)))?;
     if let Some(path) = server.unixsocket.as_deref().filter(|path| !path.is_empty()) {
         listeners.listen_unix(path, server.unixsocketperm.0, server.tcp_backlog).map_err(|error| {
             Fatal::new(format!("Failed opening Unix socket: bind: {}", error_text(&error)))
@@ -312,6 +313,16 @@ fn warn_of_backlog(backlog: u32) {
         tracing::warn!(
             "WARNING: The TCP backlog setting of {backlog} cannot be enforced because {FILE} is set to the lower value \
              of {most}."
+        );
+    }
+}
+
+/// Says so if the limit of memory is one that nobody means.
+fn warn_of_small_memory(limit: u64) {
+    if limit > 0 && limit < 1024 * 1024 {
+        tracing::warn!(
+            "WARNING: You specified a maxmemory value that is less than 1MB (current value is {limit} bytes). Are you sure \
+             this is what you really want?"
         );
     }
 }

@@ -7,6 +7,9 @@ use super::spec::Spec;
 use super::usage::{Argument, Kind, Usage, UsageError};
 use crate::args::parse_integer;
 
+/// Longer names are none of a command.
+pub const NAME_LEN_MAX: usize = 64;
+
 /// What is known of a command.
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -96,6 +99,11 @@ impl Facts {
     pub fn of(spec: &Spec) -> Result<Facts, UsageError> {
         let wrong = |reason| UsageError { usage: spec.usage, reason };
         let mut usage = Usage::parse(spec.usage)?;
+        if !usage.name.iter().all(|word| is_name(word)) {
+            return Err(wrong(
+                "the name is longer than 64 bytes, or not of capitals, digits and . _ - alone",
+            ));
+        }
         let mut keys = Vec::with_capacity(spec.keys.len());
         for key in spec.keys {
             let position = key.at.or_else(|| usage.key_position(key.arg));
@@ -113,6 +121,10 @@ impl Facts {
         let movable = if legacy.movable { flags::MOVABLEKEYS } else { Flags::NONE };
         let flags = Flags::all(spec.flags) | movable;
         let implied = if flags.has(flags::CONTAINER) { -2 } else { usage.arity() };
+        // With fewer words than the line has, a command would look for arguments that are not there.
+        if spec.arity.is_some_and(|arity| arity.unsigned_abs() < implied.unsigned_abs()) {
+            return Err(wrong("the arity that the row states is less than what it implies"));
+        }
         let words: Vec<String> = usage.name.iter().map(|word| word.to_ascii_lowercase()).collect();
         Ok(Facts {
             spec: *spec,
@@ -241,6 +253,11 @@ impl Span {
         let step = usize::try_from(step).ok().filter(|&step| step > 0).ok_or(BadKeys)?;
         Ok(Some(Span { first: first as usize, last: last as usize, step }))
     }
+}
+
+fn is_name(word: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    word.len() <= NAME_LEN_MAX && word.bytes().all(is_plain)
 }
 
 /// Arguments that the row's keys name are keys; channels that are routed like keys stay strings.
@@ -526,7 +543,15 @@ mod tests {
 
     #[test]
     fn rows_that_contradict_themselves_are_refused() {
-        const ROWS: [Spec; 3] = [
+        const LONG: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ.ABCDEFGHIJKLMNOPQRSTUVWXYZ.ABCDEFGHIJK key";
+        const ROWS: [Spec; 10] = [
+            Spec { usage: LONG, ..BASE },
+            Spec { usage: "G\0T key", ..BASE },
+            Spec { usage: "GÉT key", ..BASE },
+            Spec { usage: "V:GET key", ..BASE },
+            Spec { usage: "V.GET key", arity: Some(-1), ..BASE },
+            Spec { usage: "V.GET key", arity: Some(1), ..BASE },
+            Spec { usage: "V.GET", flags: &[CONTAINER], arity: Some(-1), ..BASE },
             Spec { usage: "GET key", keys: &[key("kee", &[RO])], ..BASE },
             Spec { usage: "GET [a] key", keys: &[key("key", &[RO])], ..BASE },
             Spec { usage: "GET key", ages: &[added("NX", "1.0.0")], ..BASE },

@@ -71,6 +71,10 @@ pub struct Access(pub u16);
 macro_rules! access {
     ($( $(#[doc = $doc:literal])+ $name:ident = $bit:literal as $shown:literal; )*) => {
         $( $(#[doc = $doc])+ pub const $name: Access = Access(1 << $bit); )*
+        impl Access {
+            /// Everything that can be done to a key.
+            pub const ALL: Access = Access($( $name.0 )|*);
+        }
         const NAMES: &[(Access, &str)] = &[ $( ($name, $shown) ),* ];
     };
 }
