@@ -11,7 +11,7 @@ use std::sync::Arc;
 use mortise_sdk::declare::config::{Access, Directive};
 use mortise_sdk::{Error, glob};
 
-use absent::{Absent, Refusal};
+use absent::Absent;
 
 pub mod absent;
 pub mod docs;
@@ -248,8 +248,7 @@ impl<C: Clone> Directives<C> {
                 match absent::find(&name) {
                     Some(row) => match row.refusal(value) {
                         None => continue,
-                        Some(Refusal::Because(reason)) => return Err(refused(&name, reason)),
-                        Some(Refusal::Unknown) => return Err(unknown(&name)),
+                        Some(reason) => return Err(refused(&name, reason)),
                     },
                     None => return Err(unknown(&name)),
                 }
