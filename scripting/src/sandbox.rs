@@ -147,8 +147,8 @@ impl Sandbox {
         let (function, machine) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                errors::write(out, error.as_str().as_bytes());
-                host.count_error(error.as_str().as_bytes());
+                errors::write(out, error.as_bytes());
+                host.count_error(error.as_bytes());
                 return Outcome::Failed;
             }
         };

@@ -82,8 +82,8 @@ pub fn answer(
     };
     if let Some(error) = error {
         out.rollback(mark);
-        out.error(error.as_str());
-        *session.owes.errors.entry(error.code().to_owned()).or_default() += 1;
+        out.error(&error);
+        *session.owes.errors.entry(error.code().into_owned()).or_default() += 1;
     }
     if left.is_none() {
         super::dispatch::suppress(session, replies, out, mark);

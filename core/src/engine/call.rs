@@ -442,11 +442,12 @@ impl<'c> Call<'c> {
 
     /// The error for a subcommand that the command itself does not know in this form.
     pub fn misused(&self) -> Error {
-        Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {} HELP.",
-            String::from_utf8_lossy(self.arg(1)),
-            self.container()
-        ))
+        const SAID_LEN_MAX: usize = 128;
+        let said = &self.arg(1)[..self.arg(1).len().min(SAID_LEN_MAX)];
+        Error::quoting(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+            &[said, self.container().as_bytes()],
+        )
     }
 
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
@@ -514,8 +515,8 @@ impl<'c> Call<'c> {
 
     /// Answers with an error in the place of a call within this one.
     pub fn refuse(&mut self, error: &Error) {
-        self.engine.stats.error(error.as_str());
-        self.out.error(error.as_str());
+        self.engine.stats.error(error);
+        self.out.error(error);
     }
 
     // ---- propagation

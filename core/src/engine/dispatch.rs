@@ -218,7 +218,7 @@ impl Engine {
         if session.owes.anything
             && let Err(error) = self.catch_up(session)
         {
-            out.error(error.as_str());
+            out.error(&error);
             return (range.len(), Stop::Closes);
         }
         let start = out.mark();
@@ -358,8 +358,8 @@ impl Engine {
         if let Some(transaction) = &mut session.transaction {
             transaction.broken = true;
         }
-        self.stats.error(error.as_str());
-        out.error(error.as_str());
+        self.stats.error(error);
+        out.error(error);
         None
     }
 
@@ -372,9 +372,9 @@ impl Engine {
         if let Some(client) = self.clients.get_mut(session.id) {
             (client.queued, client.queued_len) = (None, 0);
         }
-        let reason = reason.as_str();
-        let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
-        Error::text(format!("EXECABORT Transaction discarded because of: {reason}"))
+        let reason = reason.as_bytes();
+        let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+        Error::quoting("EXECABORT Transaction discarded because of: {}", &[reason])
     }
 
     fn queue(&mut self, session: &mut Session, asked: Asked<'_>, out: &mut Output) {
@@ -449,8 +449,8 @@ impl Engine {
         let (rewritten, failed, wait) = (call.rewritten, call.failed, call.wait.take());
         if let Err(error) = &result {
             out.rollback(mark);
-            out.error(error.as_str());
-            self.stats.error(error.as_str());
+            out.error(error);
+            self.stats.error(error);
         }
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
@@ -493,12 +493,6 @@ pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output,
     };
 }
 
-/// The beginning of what a client said, as an error shows it: like Redis's, it ends at a NUL.
-fn excerpt(bytes: &[u8], len_max: usize) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(&bytes[..bytes.len().min(len_max)]).into_owned()
-}
-
 /// The error for a request that names no command.
 pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
     match lookup {
@@ -507,29 +501,32 @@ pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
     }
 }
 
+/// How much of what a client said is repeated.
+const EXCERPT_LEN_MAX: usize = 128;
+
+fn excerpt(word: &[u8], len_max: usize) -> &[u8] {
+    &word[..word.len().min(len_max)]
+}
+
 #[cold]
 fn unknown_command(args: Args<'_>) -> Error {
-    const LEN_MAX: usize = 128;
-    let mut beginning = String::new();
+    let mut beginning = Vec::new();
     for arg in args.iter().skip(1) {
-        if beginning.len() >= LEN_MAX {
+        if beginning.len() >= EXCERPT_LEN_MAX {
             break;
         }
-        beginning.push_str(&format!("'{}' ", excerpt(arg, LEN_MAX - beginning.len())));
+        let said = excerpt(arg, EXCERPT_LEN_MAX - beginning.len());
+        beginning.extend_from_slice(Error::quoting("'{}' ", &[said]).as_bytes());
     }
-    Error::text(format!(
-        "ERR unknown command '{}', with args beginning with: {beginning}",
-        excerpt(args.at(0), LEN_MAX)
-    ))
+    let name = excerpt(args.at(0), EXCERPT_LEN_MAX);
+    Error::quoting("ERR unknown command '{}', with args beginning with: {}", &[name, &beginning])
 }
 
 #[cold]
 fn unknown_subcommand(args: Args<'_>) -> Error {
-    Error::text(format!(
-        "ERR unknown subcommand '{}'. Try {} HELP.",
-        excerpt(args.at(1), 128),
-        excerpt(args.at(0), 128).to_ascii_uppercase()
-    ))
+    let said = excerpt(args.at(1), EXCERPT_LEN_MAX);
+    let container = excerpt(args.at(0), EXCERPT_LEN_MAX).to_ascii_uppercase();
+    Error::quoting("ERR unknown subcommand '{}'. Try {} HELP.", &[said, &container])
 }
 
 impl Engine {

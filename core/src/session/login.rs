@@ -53,8 +53,7 @@ pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
         } else if let Some(name) = options.takes_value("SETNAME") {
             call.session.owes.name = Some(client_name(name)?.to_owned());
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(Error::text(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(Error::quoting("ERR Syntax error in HELLO option '{}'", &[option]));
         }
     }
     if !call.session.authenticated {
