@@ -23,7 +23,8 @@ pub fn simple(out: &mut Vec<u8>, text: &str) {
 }
 
 /// An error: its code and message, without the `-`. Line ends within become spaces.
-pub fn error(out: &mut Vec<u8>, text: &[u8]) {
+pub fn error(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    let text = text.as_ref();
     out.reserve(text.len() + 3);
     out.push(b'-');
     out.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn both_versions() {
         assert_eq!(written(|out| simple(out, "OK")), "+OK\r\n");
-        assert_eq!(written(|out| error(out, b"ERR a\r\nb")), "-ERR a  b\r\n");
+        assert_eq!(written(|out| error(out, "ERR a\r\nb")), "-ERR a  b\r\n");
         assert_eq!(written(|out| integer(out, -12)), ":-12\r\n");
         assert_eq!(written(|out| bulk(out, b"")), "$0\r\n\r\n");
         assert_eq!(written(|out| bulk_integer(out, 100)), "$3\r\n100\r\n");
