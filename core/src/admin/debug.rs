@@ -24,7 +24,7 @@ const DEBUG: Command = Spec {
     usage: "DEBUG",
     about: "Commands for tests of the server.",
     cost: "depends on the subcommand",
-    flags: &[ADMIN, NOSCRIPT, LOADING, STALE, PROTECTED, SYSCMD],
+    flags: &[ADMIN, NOSCRIPT, LOADING, STALE, NEEDS_DEBUG, SYSCMD],
     arity: Some(-2),
     ..SERVER
 }

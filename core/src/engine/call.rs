@@ -32,6 +32,8 @@ pub use reply::Reply;
 pub enum Run {
     /// Of the core.
     Core(fn(&mut Call<'_>) -> Result),
+    /// Of the core, and it needs the session alone.
+    Alone(alone::Run),
     /// Of a module.
     Module(Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync>),
 }
@@ -79,7 +81,7 @@ pub struct Call<'c> {
 
 impl<'c> Call<'c> {
     /// Runs a call that needs only the session, and tells the engine at once.
-    pub fn alone(&mut self, run: alone::Run) -> Result {
+    pub(super) fn alone(&mut self, run: alone::Run) -> Result {
         let slow = if self.cannot_wait() { Slow::Verify } else { Slow::Leave };
         let in_transaction = self.caller == Caller::Transaction;
         let Call { engine, session, args, out, .. } = self;

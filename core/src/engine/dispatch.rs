@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
+use mortise_sdk::declare::flags::{RUNS_QUEUE, SUSPENDS};
 use mortise_sdk::error::{self, Error};
 
 use super::args::{Args, Span};
@@ -123,7 +123,7 @@ impl Batch {
     pub fn suspends(&self, session: &Session) -> bool {
         let Some(Lookup::Found(command)) = self.lookups.last() else { return false };
         command.flags.has(SUSPENDS)
-            || command.flags.has(NOT_QUEUED)
+            || command.flags.has(RUNS_QUEUE)
                 && session.transaction.as_ref().is_some_and(|transaction| {
                     transaction.queue.iter().any(|queued| queued.command.flags.has(SUSPENDS))
                 })
@@ -175,6 +175,14 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// A request, whatever it names.
+struct Said<'a> {
+    args: Args<'a>,
+    hash: u64,
+    hashed: usize,
+    suspend: Option<&'a dyn Suspend>,
+}
+
 /// Why a batch ended.
 pub enum Stop {
     /// Every request was executed.
@@ -199,66 +207,29 @@ impl Engine {
         out: &mut Output,
         suspend: Option<&dyn Suspend>,
     ) -> (usize, Stop) {
-        if session.outbox.is_closing() {
-            // It was killed while it waited for its turn.
-            return (range.len(), Stop::Closes);
-        }
-        if !Arc::ptr_eq(registry, &self.registry) {
-            // Looked up before the commands changed.
-            return (0, Stop::Stale);
-        }
-        if self.current.is_some() {
-            // The batch before this one did not come to its end: a command has panicked.
-            self.abandon();
-        }
-        self.refresh_clock();
-        session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
-        self.current = Some(session.id);
-        out.set_version(session.version);
-        if session.owes.anything
-            && let Err(error) = self.catch_up(session)
-        {
-            out.error(&error);
-            return (range.len(), Stop::Closes);
+        if let Some(stop) = self.enter(session, registry, out) {
+            // What looks stale is looked up again; of the rest nothing is left to do.
+            let over = if matches!(stop, Stop::Stale) { 0 } else { range.len() };
+            return (over, stop);
         }
         let start = out.mark();
-        let mut executed = 0;
-        let mut stop = Stop::Done;
+        let (mut executed, mut stop) = (0, Stop::Done);
         for request in &batch.requests[range] {
-            let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
-            let (mark, replies) = (out.mark(), session.replies);
             if let Some(suspend) = suspend {
-                suspend.begins(executed, mark, self.now_ms);
+                suspend.begins(executed, out.mark(), self.now_ms);
             }
             executed += 1;
-            let waits = match &batch.lookups[request.lookup] {
-                Lookup::Found(command) => {
-                    session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
-                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
-                    self.obey(session, registry, asked, out)
-                }
-                Lookup::Unknown if crossing::closes(session, args) => {
-                    self.log_crossing();
-                    // Nothing is answered, not even what was asked just before.
-                    out.rollback(start);
-                    stop = Stop::Closes;
-                    break;
-                }
-                lookup => {
-                    session.outbox.last_command.store(0, Relaxed);
-                    self.refuse(session, &unknown(lookup, args), out)
-                }
-            };
-            self.settle();
-            self.advance_time();
-            if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
-                suppress(session, replies, out, mark);
+            let lookup = &batch.lookups[request.lookup];
+            let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
+            if matches!(lookup, Lookup::Unknown) && crossing::closes(session, args) {
+                self.log_crossing();
+                // Nothing is answered, not even what was asked just before.
+                out.rollback(start);
+                stop = Stop::Closes;
+                break;
             }
-            if !self.pushes.is_empty() {
-                out.insert(mark, &self.pushes);
-                self.pushes.clear();
-            }
-            if let Some(wait) = waits {
+            let said = Said { args, hash: request.hash, hashed: request.hashed, suspend };
+            if let Some(wait) = self.answer(session, registry, lookup, said, out) {
                 stop = Stop::Waits(wait);
                 break;
             }
@@ -276,6 +247,78 @@ impl Engine {
             self.resume_paused();
         }
         (executed, stop)
+    }
+
+    /// Begins a batch; says why not if it cannot.
+    #[inline(always)]
+    fn enter(&mut self, session: &mut Session, registry: &Arc<Registry>, out: &mut Output) -> Option<Stop> {
+        if session.outbox.is_closing() {
+            // It was killed while it waited for its turn.
+            return Some(Stop::Closes);
+        }
+        if !Arc::ptr_eq(registry, &self.registry) {
+            // Looked up before the commands changed.
+            return Some(Stop::Stale);
+        }
+        if self.current.is_some() {
+            // The batch before this one did not come to its end: a command has panicked.
+            self.abandon();
+        }
+        self.refresh_clock();
+        session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
+        self.current = Some(session.id);
+        out.set_version(session.version);
+        if session.owes.anything
+            && let Err(error) = self.catch_up(session)
+        {
+            out.error(&error);
+            return Some(Stop::Closes);
+        }
+        None
+    }
+
+    /// Obeys one request or refuses it, and lets everybody hear of what it changed.
+    #[inline(always)]
+    fn answer(
+        &mut self,
+        session: &mut Session,
+        registry: &Arc<Registry>,
+        lookup: &Lookup,
+        said: Said<'_>,
+        out: &mut Output,
+    ) -> Option<Box<Wait>> {
+        let (mark, replies) = (out.mark(), session.replies);
+        let waits = match lookup {
+            Lookup::Found(command) => {
+                session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
+                let Said { args, hash, hashed, suspend } = said;
+                self.obey(session, registry, Asked { command, args, hash, hashed, suspend }, out)
+            }
+            lookup => {
+                session.outbox.last_command.store(0, Relaxed);
+                self.refuse(session, &unknown(lookup, said.args), out)
+            }
+        };
+        self.settle();
+        self.advance_time();
+        if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
+            suppress(session, replies, out, mark);
+        }
+        if !self.pushes.is_empty() {
+            self.place_pushes(lookup, out, mark);
+        }
+        waits
+    }
+
+    /// Messages to the client itself stand in front of the reply of the command that caused them. Those of a transaction
+    /// stand behind it: its reply has begun before, and may hold the confirmation of the subscription that they follow.
+    #[cold]
+    fn place_pushes(&mut self, lookup: &Lookup, out: &mut Output, mark: usize) {
+        match lookup {
+            Lookup::Found(command) if is_exec(command) => out.raw(&self.pushes),
+            _ => out.insert(mark, &self.pushes),
+        }
+        self.pushes.clear();
     }
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
@@ -443,6 +486,7 @@ impl Engine {
         } else {
             match &command.run {
                 Run::Core(run) => run(&mut call),
+                Run::Alone(run) => call.alone(*run),
                 Run::Module(run) => run(&mut call),
             }
         };

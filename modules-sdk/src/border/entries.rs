@@ -116,7 +116,7 @@ unsafe extern "C" fn start<E: Entry>(host: HostRef, args: List<'_, Slice<'_>>) -
                 .commands
                 .iter()
                 .flat_map(|table| table.iter())
-                .map(|command| command.run)
+                .map(|command| command.function())
                 .collect(),
             types: definition.feature.types,
             host,
