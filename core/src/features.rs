@@ -53,6 +53,7 @@ pub const FEATURES: &[Feature] = &[
     crate::admin::DEBUG,
     crate::modules::FEATURE,
     crate::server::FEATURE,
+    crate::server::tls::FEATURE,
 ];
 
 /// The registry of the core's own commands.

@@ -14,6 +14,7 @@ pub mod shadow;
 pub mod source;
 pub mod suite;
 pub mod tempdir;
+pub mod tls;
 mod witness;
 mod words;
 

@@ -12,6 +12,7 @@ use crate::script::{Action, Awaited, Expectation, Script, Step};
 use crate::server::{self, Server};
 use crate::shadow::Shadowed;
 use crate::source;
+use crate::tls::{self, Certificates};
 
 /// Whom the scripts are run against.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum Target {
     Mortise,
     /// Another one.
     Reference(Reference),
+    /// Mortise, by a road that cannot lead to a second server.
+    Elsewhere,
 }
 
 impl Target {
@@ -43,6 +46,7 @@ impl Target {
                 .and_then(|binary| Server::start_binary(&binary, directives))
                 .map(Some),
             Target::Reference(reference) => reference.start(directives),
+            Target::Elsewhere => Ok(None),
         }
     }
 }
@@ -103,6 +107,23 @@ pub fn scripts_folder() -> PathBuf {
 ///
 /// With `UPDATE=1` the files are rewritten to what the target answers, and nothing fails but what cannot be run.
 pub fn run(folder: &Path, target: &Target) {
+    let shared = Shared::start(target).unwrap_or_else(|error| panic!("the server does not start: {error}"));
+    run_on(folder, target, &shared, shared.address());
+}
+
+/// Runs every script of a folder against Mortise over TLS. Those that want a server of their own are left to `run`.
+pub fn run_over_tls(folder: &Path) {
+    let (certificates, port) = (Certificates::create(), tls::free_port());
+    let directives = certificates.directives(port, "yes").join("\n");
+    let started =
+        Shadowed::start(&format!("bind 127.0.0.1\nsave \"\"\n{directives}\n")).map(Shared::Shadowed);
+    let shared = started.unwrap_or_else(|error| panic!("the server does not start: {error}"));
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let address = tls::tunnel(address, certificates.client(Some("client"))).expect("a tunnel");
+    run_on(folder, &Target::Elsewhere, &shared, address);
+}
+
+fn run_on(folder: &Path, target: &Target, shared: &Shared, address: SocketAddr) {
     let differences = Differences::load(&source::workspace_root().join("tests/differences.md"))
         .unwrap_or_else(|error| panic!("{error}"));
     let update = env::var_os("UPDATE").is_some_and(|value| value == "1");
@@ -111,11 +132,10 @@ pub fn run(folder: &Path, target: &Target) {
     paths.retain(|path| filter.split(',').any(|part| path.to_string_lossy().contains(part)));
     assert!(!paths.is_empty(), "no script in {} has {filter:?} in its name", folder.display());
 
-    let shared = Shared::start(target).unwrap_or_else(|error| panic!("the server does not start: {error}"));
     let mut problems = Vec::new();
     let mut runs = 0;
     for path in &paths {
-        match run_file(path, target, &shared, &differences, update) {
+        match run_file(path, target, shared, address, &differences, update) {
             Ok((count, failures)) => {
                 runs += count;
                 problems.extend(failures);
@@ -139,6 +159,7 @@ fn run_file(
     path: &Path,
     target: &Target,
     shared: &Shared,
+    address: SocketAddr,
     differences: &Differences,
     update: bool,
 ) -> Result<(usize, Vec<String>), String> {
@@ -162,7 +183,7 @@ fn run_file(
     if own.is_none() && !directives.is_empty() {
         return Ok((0, Vec::new()));
     }
-    let address = own.as_ref().map_or_else(|| shared.address(), Server::address);
+    let address = own.as_ref().map_or(address, Server::address);
     let mut runner = Runner::connect(address, differences).map_err(|error| error.to_string())?;
     if own.is_none() {
         runner.watched = shared.watched();

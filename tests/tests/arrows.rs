@@ -18,7 +18,7 @@ const ARROWS: &[Arrow] = &[
     Arrow { package: "mortise-abi", folder: "modules-sdk/abi", knows: &[], takes: &["abi_stable"] },
     Arrow { package: "mortise-sdk", folder: "modules-sdk", knows: &["mortise-abi"], takes: &["bytes"] },
     Arrow { package: "mortise-acl", folder: "acl", knows: &["mortise-sdk"], takes: &["argon2", "sha2"] },
-    Arrow { package: "mortise-tls", folder: "tls", knows: &[], takes: &["rustls", "bytes"] },
+    Arrow { package: "mortise-tls", folder: "tls", knows: &[], takes: &["pkcs8", "rustls"] },
     Arrow {
         package: "mortise-scripting",
         folder: "scripting",
@@ -57,7 +57,12 @@ const ARROWS: &[Arrow] = &[
         knows: &["mortise-sdk"],
         takes: &[],
     },
-    Arrow { package: "mortise-tests", folder: "tests", knows: &["mortise-core", "mortise-sdk"], takes: &[] },
+    Arrow {
+        package: "mortise-tests",
+        folder: "tests",
+        knows: &["mortise-core", "mortise-sdk"],
+        takes: &["rcgen", "rustls"],
+    },
     Arrow {
         package: "mortise-benches",
         folder: "benches",

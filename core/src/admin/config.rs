@@ -161,6 +161,7 @@ impl Engine {
         let Engine { rim, config, users, .. } = self;
         match name {
             "listen" => rim.listen(config),
+            "tls" => rim.load_certificates(config),
             "chdir" => {
                 // CONFIG GET shows where the server is, not how it came there.
                 config.server.dir = rim.chdir(&config.server.dir)?;
@@ -218,6 +219,11 @@ mod tests {
         fn listen(&mut self, config: &Config) -> std::result::Result<(), String> {
             self.note(format!("listen {}", config.server.port));
             if config.server.port == 1 { Err("Unable to listen on this port".into()) } else { Ok(()) }
+        }
+
+        fn load_certificates(&mut self, config: &Config) -> std::result::Result<(), String> {
+            self.note(format!("certificates {}", config.tls.tls_protocols));
+            Ok(())
         }
 
         fn chdir(&mut self, dir: &str) -> std::result::Result<String, String> {

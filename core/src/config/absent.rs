@@ -141,7 +141,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("appendonly", Ignored::If(&["no"])),
-    unless("tls-port", Ignored::IfZero),
     unless("maxmemory-clients", Ignored::IfZero),
     unless("cluster-enabled", Ignored::If(&["no"])),
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
@@ -216,25 +215,11 @@ pub const ALL: &[Absent] = &[
     ignored("cluster-announce-human-nodename"),
     ignored("cluster-preferred-endpoint-type"),
     // TLS.
-    ignored("tls-cluster"),
-    ignored("tls-replication"),
-    ignored("tls-auth-clients"),
-    ignored("tls-cert-file"),
-    ignored("tls-key-file"),
-    ignored("tls-key-file-pass"),
+    unless("tls-cluster", Ignored::If(&["no"])),
+    unless("tls-replication", Ignored::If(&["no"])),
     ignored("tls-client-cert-file"),
     ignored("tls-client-key-file"),
     ignored("tls-client-key-file-pass"),
-    ignored("tls-dh-params-file"),
-    ignored("tls-ca-cert-file"),
-    ignored("tls-ca-cert-dir"),
-    ignored("tls-protocols"),
-    ignored("tls-ciphers"),
-    ignored("tls-ciphersuites"),
-    ignored("tls-prefer-server-ciphers"),
-    ignored("tls-session-caching"),
-    ignored("tls-session-cache-size"),
-    ignored("tls-session-cache-timeout"),
     // Memory.
     ignored("maxmemory-eviction-tenacity"),
     ignored("lazyfree-lazy-eviction"),
@@ -321,7 +306,7 @@ mod tests {
         for (name, words) in [
             ("appendonly", &["yes"][..]),
             ("appendonly", &[]),
-            ("TLS-port", &["6380"]),
+            ("TLS-replication", &["yes"]),
             ("replicaof", &["10.0.0.1", "6379"]),
             ("slaveof", &["10.0.0.1", "6379"]),
             ("cluster-enabled", &["yes"]),
@@ -363,10 +348,10 @@ mod tests {
     fn other_values_do_not() {
         for (name, words) in [
             ("appendonly", &["No"][..]),
-            ("tls-port", &["0"]),
+            ("tls-cluster", &["no"]),
             ("replicaof", &["NO", "ONE"]),
             ("save", &["3600", "1"]),
-            ("tls-cert-file", &["/etc/redis.crt"]),
+            ("tls-client-cert-file", &["/etc/redis.crt"]),
         ] {
             assert!(!stops(name, words), "{name} {words:?}");
         }

@@ -56,7 +56,8 @@ enum Row<C: 'static> {
 
 /// What CONFIG SET changed.
 pub struct Changed<C> {
-    /// The directives whose value is another now, by the names (or aliases) they were called by.
+    /// The directives whose value, or whatever it names, is another now, by the names (or aliases) they were called
+    /// by.
     pub names: Vec<String>,
     /// What there is to do because of it, each once, in the order of the arguments.
     pub effects: Vec<Effect>,
@@ -93,6 +94,10 @@ impl<C> Row<C> {
             Row::Own(directive) => directive.access,
             Row::External(external) => external.access(),
         }
+    }
+
+    fn is_volatile(&self) -> bool {
+        matches!(self, Row::Own(Directive { volatile: true, .. }))
     }
 
     /// Its value as CONFIG GET shows it; nothing if a module cannot say it.
@@ -290,7 +295,7 @@ impl<C: Clone> Directives<C> {
                 self.restore_externals(&changed);
                 return Err(refused(&name, &reason));
             }
-            if row.get(&copy) == before {
+            if row.get(&copy) == before && !row.is_volatile() {
                 continue;
             }
             if let Row::Own(Directive { on_change: Some(effect), .. }) = row
@@ -390,6 +395,7 @@ parts! {
     /// The server's settings, one part a feature.
     pub struct Config {
         server: crate::server::ServerConfig,
+        tls: crate::server::tls::TlsConfig,
         clients: crate::session::ClientsConfig,
         keyspace: crate::keys::KeyspaceConfig,
         hash: crate::types::hash::HashConfig,
@@ -400,6 +406,13 @@ parts! {
         debug: crate::admin::DebugConfig,
         scripting: crate::scripting::ScriptingConfig,
         modules: crate::modules::ModulesConfig,
+    }
+}
+
+impl Config {
+    /// The port that stands for the server where only one can: that for TLS if there is no other.
+    pub fn any_port(&self) -> u16 {
+        if self.server.port == 0 { self.tls.tls_port } else { self.server.port }
     }
 }
 

@@ -12,8 +12,11 @@ use crate::server::LogLevel;
 ///
 /// What can fail leaves everything as it was when it does, and says why in words that follow `CONFIG SET failed … - `.
 pub trait Rim: Send {
-    /// Listens where the settings say now (`port`, `bind`), and nowhere else.
+    /// Listens where the settings say now (`port`, `tls-port`, `bind`), and nowhere else.
     fn listen(&mut self, config: &Config) -> Result<(), String>;
+
+    /// Reads certificates and keys anew, as the settings name them now, for connections that are yet to come.
+    fn load_certificates(&mut self, config: &Config) -> Result<(), String>;
 
     /// Changes the working directory, and returns its absolute path.
     fn chdir(&mut self, dir: &str) -> Result<String, String>;
@@ -77,6 +80,10 @@ pub struct NoRim;
 
 impl Rim for NoRim {
     fn listen(&mut self, _: &Config) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn load_certificates(&mut self, _: &Config) -> Result<(), String> {
         Ok(())
     }
 

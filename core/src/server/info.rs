@@ -31,7 +31,9 @@ pub(super) const SERVER: Section = Section {
             e.config.server.supervised.name().into()
         }),
         field("run_id", "40 digits that no other run has.", |e| e.process.run_id.clone().into()),
-        field("tcp_port", "The port it listens on.", |e| e.config.server.port.into()),
+        field("tcp_port", "The port it listens on; the one for TLS if there is no other.", |e| {
+            e.config.any_port().into()
+        }),
         field("server_time_usec", "Unix microseconds.", |e| e.unix_us().into()),
         field("uptime_in_seconds", "Seconds since the start.", |e| uptime_s(e).into()),
         field("uptime_in_days", "Days since the start.", |e| (uptime_s(e) / 86400).into()),

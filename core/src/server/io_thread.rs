@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use mortise_tls::Acceptor;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::Shared;
 use super::connection;
 use super::stream::Stream;
+use super::tls::handshake::{self, Handshakes};
 use super::turn::{self, Turn};
 use crate::engine::Engine;
 use crate::engine::client::Origin;
@@ -27,6 +29,8 @@ pub struct IoThread {
     pub scratch: RefCell<Scratch>,
     /// What they have said.
     pub turn: RefCell<Turn>,
+    /// Those that are not through their handshakes yet.
+    pub handshakes: Handshakes,
 }
 
 /// Buffers that only the connection that runs uses, and the thread's snapshot of the commands.
@@ -74,6 +78,8 @@ pub struct Arrival {
     pub stream: Stream,
     /// Where it comes from.
     pub origin: Origin,
+    /// What its TLS begins with; nothing if it speaks none, or speaks it already.
+    pub tls: Option<Acceptor>,
 }
 
 /// The threads, as the listeners see them.
@@ -122,14 +128,20 @@ pub fn serve(
         registry,
         thread,
     };
-    let thread = Rc::new(IoThread { scratch: RefCell::new(scratch), turn: RefCell::new(Turn::default()) });
+    let thread = Rc::new(IoThread {
+        scratch: RefCell::new(scratch),
+        turn: RefCell::new(Turn::default()),
+        handshakes: Handshakes::default(),
+    });
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async {
         tokio::task::spawn_local(turn::end_each(thread.clone()));
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
             while let Some(arrival) = arrivals.recv().await {
-                if let Some(connection) = connection::Task::accept(arrival, &thread) {
+                if let Arrival { stream: Stream::Tcp(socket), origin, tls: Some(acceptor) } = arrival {
+                    handshake::begin(socket, origin, &acceptor, &thread);
+                } else if let Some(connection) = connection::Task::accept(arrival, &thread) {
                     tokio::task::spawn_local(connection);
                 }
             }

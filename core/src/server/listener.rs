@@ -1,4 +1,4 @@
-//! Listeners: TCP and Unix. A connection is handed to an I/O thread.
+//! Listeners: TCP, with and without TLS, and Unix. A connection is handed to an I/O thread.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -14,20 +14,49 @@ use tokio::sync::mpsc;
 use super::io_thread::{Arrival, IoThreads};
 use super::stream::Stream;
 use super::{Shared, error_text};
+use crate::config::Config;
 use crate::engine::client::Origin;
 
 /// The sockets that the server listens on. A new one goes to the task that `accept` runs; one that is shut down ends its
 /// share of that task by itself.
 pub struct Listeners {
-    tcp: Vec<(SocketAddr, std::net::TcpListener)>,
+    tcp: Vec<Tcp>,
     unix: Option<PathBuf>,
     added: mpsc::UnboundedSender<Listener>,
 }
 
+/// A socket that is listened on.
+struct Tcp {
+    address: SocketAddr,
+    /// Whether its connections speak TLS.
+    secure: bool,
+    socket: std::net::TcpListener,
+}
+
+/// Ports to listen on; zero means not to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Plain.
+    pub tcp: u16,
+    /// TLS.
+    pub tls: u16,
+}
+
+impl Ports {
+    /// Those that the settings name.
+    pub fn of(config: &Config) -> Ports {
+        Ports { tcp: config.server.port, tls: config.tls.tls_port }
+    }
+
+    fn has(self, port: u16) -> bool {
+        port == self.tcp || port == self.tls
+    }
+}
+
 /// A socket to accept connections from.
 pub enum Listener {
-    /// TCP.
-    Tcp(std::net::TcpListener),
+    /// TCP, and whether its connections speak TLS.
+    Tcp(std::net::TcpListener, bool),
     /// Unix, and its path.
     Unix(std::os::unix::net::UnixListener, String),
 }
@@ -43,9 +72,9 @@ impl Listeners {
         (Listeners { tcp: Vec::new(), unix: None, added }, additions)
     }
 
-    /// The first address of TCP.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.tcp.first().and_then(|(_, socket)| socket.local_addr().ok())
+    /// The first address of TCP, plain or with TLS.
+    pub fn address(&self, secure: bool) -> Option<SocketAddr> {
+        self.tcp.iter().find(|tcp| tcp.secure == secure)?.socket.local_addr().ok()
     }
 
     /// Whether there are listeners of TCP.
@@ -58,25 +87,31 @@ impl Listeners {
         self.unix.as_deref()
     }
 
-    /// Listens on a port of every address of `bind`, and nowhere else; if that is not possible, all stays as it was.
-    pub fn listen_tcp(&mut self, bind: &[String], port: u16, backlog: u32) -> Result<(), Unavailable> {
-        let wanted = if port == 0 { Vec::new() } else { resolve(bind, port)? };
+    /// Listens on these ports of every address of `bind`, and nowhere else; if that is not possible, all stays as it was.
+    pub fn listen_tcp(&mut self, bind: &[String], ports: Ports, backlog: u32) -> Result<(), Unavailable> {
+        let mut wanted = if ports.tcp == 0 { Vec::new() } else { resolve(bind, ports.tcp, false)? };
+        if ports.tls != 0 {
+            wanted.extend(resolve(bind, ports.tls, true)?);
+        }
         let before = std::mem::take(&mut self.tcp);
         let (kept, replaced): (Vec<_>, Vec<_>) =
-            before.into_iter().partition(|(address, _)| wanted.iter().any(|place| place.address == *address));
-        // On the same port, a listener of all addresses stands in the way of one of a single address.
+            before.into_iter().partition(|tcp| wanted.iter().any(|place| place.is(tcp)));
+        // On the same port, a listener of all addresses stands in the way of one of a single address, and one with TLS in
+        // the way of one without.
         let (in_the_way, others): (Vec<_>, Vec<_>) =
-            replaced.into_iter().partition(|(address, _)| address.port() == port);
-        in_the_way.iter().for_each(|(_, socket)| shut_down(socket));
+            replaced.into_iter().partition(|tcp| ports.has(tcp.address.port()));
+        in_the_way.iter().for_each(|tcp| shut_down(&tcp.socket));
         self.tcp = kept;
+        let kept = self.tcp.len();
         match self.add_tcp(&wanted, backlog) {
             Ok(()) => {
-                others.iter().for_each(|(_, socket)| shut_down(socket));
+                others.iter().for_each(|tcp| shut_down(&tcp.socket));
                 Ok(())
             }
             Err(unavailable) => {
+                debug_assert_eq!(self.tcp.len(), kept, "all of them, or none");
                 self.tcp.extend(others);
-                let again = in_the_way.into_iter().map(|(address, _)| Place::of(address)).collect::<Vec<_>>();
+                let again = in_the_way.iter().map(Place::of).collect::<Vec<_>>();
                 // These were ours a moment ago. Should another process have been quicker, the log says so.
                 let _ = self.add_tcp(&again, backlog);
                 Err(unavailable)
@@ -87,10 +122,10 @@ impl Listeners {
     /// Listens on some free port of every address of `bind`, which is told.
     pub fn listen_anywhere(&mut self, bind: &[String], backlog: u32) -> Result<u16, Unavailable> {
         let mut port = 0;
-        for place in resolve(bind, 0)? {
+        for place in resolve(bind, 0, false)? {
             let place = Place { address: SocketAddr::new(place.address.ip(), port), ..place };
             self.add_tcp(&[place], backlog)?;
-            port = self.address().map_or(0, |address| address.port());
+            port = self.address(false).map_or(0, |address| address.port());
         }
         Ok(port)
     }
@@ -98,10 +133,13 @@ impl Listeners {
     /// Adds those of `wanted` that are missing: all of them, or none.
     fn add_tcp(&mut self, wanted: &[Place], backlog: u32) -> Result<(), Unavailable> {
         let mut sockets = Vec::new();
-        for place in wanted.iter().filter(|place| self.tcp.iter().all(|(known, _)| *known != place.address)) {
+        for place in wanted.iter().filter(|place| !self.tcp.iter().any(|tcp| place.is(tcp))) {
             match listen(place.address, backlog) {
                 // A port of zero has become a real one.
-                Ok(socket) => sockets.push((socket.local_addr().unwrap_or(place.address), socket)),
+                Ok(socket) => {
+                    let address = socket.local_addr().unwrap_or(place.address);
+                    sockets.push(Tcp { address, secure: place.secure, socket });
+                }
                 Err(error) => {
                     let (Place { shown, .. }, port) = (place, place.address.port());
                     let reason = error_text(&error);
@@ -115,16 +153,16 @@ impl Listeners {
                 }
             }
         }
-        for (address, socket) in sockets {
-            let twin = socket.try_clone().map_err(|error| {
+        for tcp in sockets {
+            let twin = tcp.socket.try_clone().map_err(|error| {
                 tracing::warn!(
                     "Warning: Could not create server TCP listening socket: {}",
                     error_text(&error)
                 );
                 Unavailable
             })?;
-            let _ = self.added.send(Listener::Tcp(twin));
-            self.tcp.push((address, socket));
+            let _ = self.added.send(Listener::Tcp(twin, tcp.secure));
+            self.tcp.push(tcp);
         }
         Ok(())
     }
@@ -149,7 +187,7 @@ impl Listeners {
 
     /// Listens nowhere any more.
     pub fn close(&mut self) {
-        self.tcp.drain(..).for_each(|(_, socket)| shut_down(&socket));
+        self.tcp.drain(..).for_each(|tcp| shut_down(&tcp.socket));
         if let Some(path) = self.unix.take() {
             tracing::info!("Removing the unix socket file.");
             let _ = std::fs::remove_file(path);
@@ -170,16 +208,23 @@ struct Place {
     shown: String,
     /// It may be missing from this machine.
     optional: bool,
+    /// Whether its connections speak TLS.
+    secure: bool,
 }
 
 impl Place {
-    fn of(address: SocketAddr) -> Place {
-        Place { address, shown: address.ip().to_string(), optional: true }
+    fn of(tcp: &Tcp) -> Place {
+        let Tcp { address, secure, .. } = *tcp;
+        Place { address, shown: address.ip().to_string(), optional: true, secure }
+    }
+
+    fn is(&self, tcp: &Tcp) -> bool {
+        self.address == tcp.address && self.secure == tcp.secure
     }
 }
 
 /// The addresses that `bind` means. A name without a colon means IPv4; a leading `-` allows an address to be missing.
-fn resolve(bind: &[String], port: u16) -> Result<Vec<Place>, Unavailable> {
+fn resolve(bind: &[String], port: u16, secure: bool) -> Result<Vec<Place>, Unavailable> {
     let mut places: Vec<Place> = Vec::new();
     for name in bind.iter().filter(|name| !name.is_empty()) {
         let (optional, shown) = name.strip_prefix('-').map_or((false, name.as_str()), |shown| (true, shown));
@@ -187,7 +232,7 @@ fn resolve(bind: &[String], port: u16) -> Result<Vec<Place>, Unavailable> {
             Some(ip) => {
                 let address = SocketAddr::new(ip, port);
                 if places.iter().all(|known| known.address != address) {
-                    places.push(Place { address, shown: shown.to_owned(), optional });
+                    places.push(Place { address, shown: shown.to_owned(), optional, secure });
                 }
             }
             None => {
@@ -277,9 +322,9 @@ pub async fn accept(
         let threads = threads.clone();
         // Both fail only if the socket were none.
         match listener {
-            Listener::Tcp(socket) => {
+            Listener::Tcp(socket, secure) => {
                 if let Ok(listener) = TcpListener::from_std(socket) {
-                    tokio::task::spawn_local(accept_tcp(listener, threads, shared.clone()));
+                    tokio::task::spawn_local(accept_tcp(listener, secure, threads, shared.clone()));
                 }
             }
             Listener::Unix(socket, path) => {
@@ -292,7 +337,7 @@ pub async fn accept(
 }
 
 /// Takes connections of a TCP listener until it is shut down.
-async fn accept_tcp(listener: TcpListener, threads: IoThreads, shared: Arc<Shared>) {
+async fn accept_tcp(listener: TcpListener, secure: bool, threads: IoThreads, shared: Arc<Shared>) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -304,6 +349,11 @@ async fn accept_tcp(listener: TcpListener, threads: IoThreads, shared: Arc<Share
             }
         };
         let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { continue };
+        let tls = if secure { shared.tls.current.acceptor() } else { None };
+        if secure && tls.is_none() {
+            // The port is about to be closed.
+            continue;
+        }
         let _ = stream.set_nodelay(true);
         let keepalive_s = u64::from(shared.tcp_keepalive_s.load(Ordering::Relaxed));
         if keepalive_s > 0 {
@@ -322,7 +372,7 @@ async fn accept_tcp(listener: TcpListener, threads: IoThreads, shared: Arc<Share
             is_local: peer.ip().to_canonical().is_loopback(),
             io_thread: 0,
         };
-        threads.hand_over(Arrival { stream: Stream::Tcp(stream), origin });
+        threads.hand_over(Arrival { stream: Stream::Tcp(stream), origin, tls });
     }
 }
 
@@ -344,7 +394,7 @@ async fn accept_unix(listener: UnixListener, path: String, threads: IoThreads) {
             is_local: true,
             io_thread: 0,
         };
-        threads.hand_over(Arrival { stream: Stream::Unix(stream), origin });
+        threads.hand_over(Arrival { stream: Stream::Unix(stream), origin, tls: None });
     }
 }
 
@@ -363,6 +413,10 @@ mod tests {
 
     fn bind(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn plain(tcp: u16) -> Ports {
+        Ports { tcp, tls: 0 }
     }
 
     fn is_open(ip: &str, port: u16) -> bool {
@@ -384,8 +438,8 @@ mod tests {
         let port = ours.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap();
         let (mut theirs, _more) = Listeners::new();
         let taken = theirs.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap();
-        assert!(ours.listen_tcp(&bind(&["127.0.0.1"]), taken, BACKLOG).is_err());
-        assert_eq!(ours.address().unwrap().port(), port);
+        assert!(ours.listen_tcp(&bind(&["127.0.0.1"]), plain(taken), BACKLOG).is_err());
+        assert_eq!(ours.address(false).unwrap().port(), port);
         assert!(is_open("127.0.0.1", port));
     }
 
@@ -397,24 +451,52 @@ mod tests {
             let (mut others, _more) = Listeners::new();
             others.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap()
         };
-        listeners.listen_tcp(&bind(&["127.0.0.1"]), second, BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["127.0.0.1"]), plain(second), BACKLOG).unwrap();
         assert!(is_open("127.0.0.1", second) && !is_open("127.0.0.1", first));
-        listeners.listen_tcp(&[], second, BACKLOG).unwrap();
+        listeners.listen_tcp(&[], plain(second), BACKLOG).unwrap();
         assert!(!is_open("127.0.0.1", second) && !listeners.has_tcp());
+    }
+
+    #[test]
+    fn plain_and_tls_may_change_places() {
+        let (mut listeners, mut additions) = Listeners::new();
+        let port = listeners.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap();
+        let other = {
+            let (mut others, _more) = Listeners::new();
+            others.listen_anywhere(&bind(&["127.0.0.1"]), BACKLOG).unwrap()
+        };
+        let addresses = |listeners: &Listeners| {
+            [false, true].map(|secure| listeners.address(secure).map(|address| address.port()))
+        };
+        listeners.listen_tcp(&bind(&["127.0.0.1"]), Ports { tcp: port, tls: other }, BACKLOG).unwrap();
+        assert_eq!(addresses(&listeners), [Some(port), Some(other)]);
+        listeners.listen_tcp(&bind(&["127.0.0.1"]), Ports { tcp: other, tls: port }, BACKLOG).unwrap();
+        assert_eq!(addresses(&listeners), [Some(other), Some(port)]);
+        assert!(
+            listeners.listen_tcp(&bind(&["127.0.0.1"]), Ports { tcp: other, tls: other }, BACKLOG).is_err()
+        );
+        assert_eq!(addresses(&listeners), [Some(other), Some(port)]);
+        listeners.listen_tcp(&bind(&["127.0.0.1"]), Ports { tcp: 0, tls: port }, BACKLOG).unwrap();
+        assert_eq!(addresses(&listeners), [None, Some(port)]);
+        let mut secure = Vec::new();
+        while let Ok(addition) = additions.try_recv() {
+            secure.push(matches!(addition, Listener::Tcp(_, true)));
+        }
+        assert_eq!(secure[..4], [false, true, false, true]);
     }
 
     #[test]
     fn one_address_takes_the_place_of_all_and_back() {
         let (mut listeners, _additions) = Listeners::new();
         let port = listeners.listen_anywhere(&bind(&["*"]), BACKLOG).unwrap();
-        listeners.listen_tcp(&bind(&["127.0.0.2"]), port, BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["127.0.0.2"]), plain(port), BACKLOG).unwrap();
         assert!(is_open("127.0.0.2", port) && !is_open("127.0.0.1", port));
         // 192.0.2.1 is nobody's address (RFC 5737).
-        assert!(listeners.listen_tcp(&bind(&["127.0.0.1", "192.0.2.1"]), port, BACKLOG).is_err());
+        assert!(listeners.listen_tcp(&bind(&["127.0.0.1", "192.0.2.1"]), plain(port), BACKLOG).is_err());
         assert!(is_open("127.0.0.2", port) && !is_open("127.0.0.1", port));
-        listeners.listen_tcp(&bind(&["127.0.0.1", "-192.0.2.1"]), port, BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["127.0.0.1", "-192.0.2.1"]), plain(port), BACKLOG).unwrap();
         assert!(is_open("127.0.0.1", port));
-        listeners.listen_tcp(&bind(&["*", "-::*"]), port, BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["*", "-::*"]), plain(port), BACKLOG).unwrap();
         assert!(is_open("127.0.0.2", port));
     }
 
@@ -439,7 +521,7 @@ mod tests {
         }
         let (mut listeners, _additions) = Listeners::new();
         let port = listeners.listen_anywhere(&bind(&["127.1"]), BACKLOG).unwrap();
-        listeners.listen_tcp(&bind(&["-1"]), port, BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["-1"]), plain(port), BACKLOG).unwrap();
         assert!(!listeners.has_tcp());
     }
 

@@ -15,6 +15,7 @@ pub mod start;
 pub mod stream;
 pub mod supervisor;
 pub mod ticker;
+pub mod tls;
 pub mod traffic;
 pub mod turn;
 pub mod worker;
@@ -45,6 +46,7 @@ use signals::Signals;
 pub use start::{Server, Settings};
 use supervisor::Supervisor;
 use ticker::Ticker;
+use tls::Tls;
 use traffic::Traffic;
 use worker::Worker;
 
@@ -149,6 +151,8 @@ pub struct Shared {
     pub tcp_keepalive_s: AtomicU32,
     /// Bytes read and written, by thread.
     pub traffic: Box<[Traffic]>,
+    /// Certificates in force, and limits of handshakes.
+    pub tls: Tls,
     /// Who is told when a tick has to come early.
     pub ticker: Ticker,
     worker: Worker,
@@ -160,7 +164,7 @@ pub type Later = Box<dyn FnOnce(&mut Engine) + Send>;
 
 impl Shared {
     /// What `threads` I/O threads share. Settings take effect with `apply_config`.
-    pub fn new(engine: Engine, threads: usize) -> io::Result<Arc<Shared>> {
+    pub fn new(engine: Engine, threads: usize, tls: Tls) -> io::Result<Arc<Shared>> {
         let worker = Worker::start()?;
         Ok(Arc::new_cyclic(|this| Shared {
             known: Mutex::default(),
@@ -176,6 +180,7 @@ impl Shared {
             stop: watch::Sender::new(false),
             tcp_keepalive_s: AtomicU32::new(0),
             traffic: (0..threads).map(|_| Traffic::default()).collect(),
+            tls,
             ticker: Ticker::default(),
             worker,
             this: this.clone(),
@@ -307,6 +312,7 @@ impl Shared {
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);
         self.tcp_keepalive_s.store(config.clients.tcp_keepalive, Ordering::Relaxed);
+        self.tls.apply_config(&config.tls);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
     }
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use mortise_acl::Users;
+use mortise_tls::Problem;
 use parking_lot::Mutex;
 
-use super::listener::Listeners;
+use super::listener::{Listeners, Ports};
 use super::process::{self, OpenFiles};
 use super::traffic::Traffic;
-use super::{LogLevel, Shared, error_text, logging};
+use super::{LogLevel, Shared, error_text, logging, tls};
 use crate::config::rewrite::{self, Entry};
 use crate::config::{Config, Directives};
 use crate::engine::rim::{Rim, Usage};
@@ -18,30 +19,36 @@ use crate::engine::rim::{Rim, Usage};
 pub struct ProcessRim {
     shared: Weak<Shared>,
     listeners: Arc<Mutex<Listeners>>,
-    /// The port that was last listened on, by which a change of the port is told from one of the addresses.
-    port: u16,
+    /// The ports that were last listened on, by which a change of a port is told from one of the addresses.
+    ports: Ports,
 }
 
 impl ProcessRim {
-    /// The rim around `shared`, listening on `port`.
-    pub fn new(shared: &Arc<Shared>, listeners: Arc<Mutex<Listeners>>, port: u16) -> ProcessRim {
-        ProcessRim { shared: Arc::downgrade(shared), listeners, port }
+    /// The rim around `shared`, listening on `ports`.
+    pub fn new(shared: &Arc<Shared>, listeners: Arc<Mutex<Listeners>>, ports: Ports) -> ProcessRim {
+        ProcessRim { shared: Arc::downgrade(shared), listeners, ports }
     }
 }
 
 impl Rim for ProcessRim {
     fn listen(&mut self, config: &Config) -> Result<(), String> {
-        let server = &config.server;
-        match self.listeners.lock().listen_tcp(&server.bind.0, server.port, server.tcp_backlog) {
+        let (server, ports) = (&config.server, Ports::of(config));
+        if let Some(shared) = self.shared.upgrade() {
+            shared.tls.ensure_loaded(config).map_err(cannot_update)?;
+        }
+        match self.listeners.lock().listen_tcp(&server.bind.0, ports, server.tcp_backlog) {
             Ok(()) => {
-                self.port = server.port;
+                self.ports = ports;
                 Ok(())
             }
-            Err(_) if server.port != self.port => {
-                Err("Unable to listen on this port. Check server logs.".into())
-            }
+            Err(_) if ports != self.ports => Err("Unable to listen on this port. Check server logs.".into()),
             Err(_) => Err("Failed to bind to specified addresses.".into()),
         }
+    }
+
+    fn load_certificates(&mut self, config: &Config) -> Result<(), String> {
+        let shared = self.shared.upgrade();
+        shared.map_or(Ok(()), |shared| shared.tls.load(config)).map_err(cannot_update)
     }
 
     fn chdir(&mut self, dir: &str) -> Result<String, String> {
@@ -81,6 +88,12 @@ impl Rim for ProcessRim {
         let traffic = shared.as_ref().map_or(&[][..], |shared| &shared.traffic);
         process::usage(Traffic::sum(traffic), Traffic::sum(traffic.get(1..).unwrap_or_default()))
     }
+}
+
+/// The log says what is wrong, and the client is told where to look.
+fn cannot_update(problem: Problem) -> String {
+    tracing::warn!("{problem}");
+    tls::CANNOT_UPDATE.to_owned()
 }
 
 /// Changes the working directory, and returns its absolute path.

@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::clock::SystemClock;
-use super::listener::{self, Listeners};
+use super::listener::{self, Listeners, Ports};
 use super::process::{self, OpenFiles, Pidfile};
 use super::rim::ProcessRim;
 use super::signals::Signals;
 use super::supervisor::Supervisor;
+use super::tls::Tls;
 use super::{Shared, cli, directives, error_text, io_thread, ticker};
 use crate::acl;
 use crate::config::file::{self, Fatal, Line, Source};
@@ -108,9 +109,11 @@ impl Server {
         let Settings { mut config, directives, loaded, registry, config_file, any_port, .. } = settings;
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         config.clients.maxclients = fit_clients(config.clients.maxclients)?;
+        let tls = Tls::default();
+        tls.load(&config).map_err(|problem| Fatal::new(format!("Failed to configure TLS: {problem}")))?;
         let (listeners, additions) = listen(&mut config, any_port)?;
         let pidfile = Pidfile::write(config.server.pidfile.as_deref(), settings.background);
-        tracing::info!("Running mode=standalone, port={}.", config.server.port);
+        tracing::info!("Running mode=standalone, port={}.", config.any_port());
         tracing::info!(" PID: {}", std::process::id());
         warn_of_backlog(config.server.tcp_backlog);
 
@@ -134,10 +137,10 @@ impl Server {
             |error: std::io::Error| Fatal::new(format!("Can't start a thread: {}", error_text(&error)));
         let count = config.server.io_threads as usize;
         let users = engine.users.clone();
-        let shared = Shared::new(engine, count).map_err(fatal)?;
+        let shared = Shared::new(engine, count, tls).map_err(fatal)?;
         shared.apply_config(&config, &users);
         let listeners = Arc::new(Mutex::new(listeners));
-        shared.engine.lock().rim = Box::new(ProcessRim::new(&shared, listeners.clone(), config.server.port));
+        shared.engine.lock().rim = Box::new(ProcessRim::new(&shared, listeners.clone(), Ports::of(&config)));
         let (alive, ended) = mpsc::channel(1);
         let mut server = Server {
             shared,
@@ -198,7 +201,12 @@ impl Server {
 
     /// Where it listens for TCP: the first address, with the real port.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.listeners.lock().address()
+        self.listeners.lock().address(false)
+    }
+
+    /// Where it listens for TLS: the first address, with the real port.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.listeners.lock().address(true)
     }
 
     /// The path of the Unix socket.
@@ -271,15 +279,22 @@ fn listen(
     config: &mut Config,
     any_port: bool,
 ) -> Result<(Listeners, mpsc::UnboundedReceiver<listener::Listener>), Fatal> {
+    let tls_port = config.tls.tls_port;
     let server = &mut config.server;
     let (mut listeners, additions) = Listeners::new();
     let listening = if any_port {
         listeners.listen_anywhere(&server.bind.0, server.tcp_backlog).map(|port| server.port = port)
     } else {
-        listeners.listen_tcp(&server.bind.0, server.port, server.tcp_backlog)
+        listeners.listen_tcp(&server.bind.0, Ports { tcp: server.port, tls: 0 }, server.tcp_backlog)
     };
     listening
         .map_err(|_| Fatal::new(format!("Failed listening on port {} (TCP), aborting.", server.port)))?;
+    if tls_port != 0 {
+        let ports = Ports { tcp: server.port, tls: tls_port };
+        listeners
+            .listen_tcp(&server.bind.0, ports, server.tcp_backlog)
+            .map_err(|_| Fatal::new(format!("Failed listening on port {tls_port} (TLS), aborting.")))?;
+    }
     if let Some(path) = server.unixsocket.as_deref().filter(|path| !path.is_empty()) {
         listeners.listen_unix(path, server.unixsocketperm.0, server.tcp_backlog).map_err(|error| {
             Fatal::new(format!("Failed opening Unix socket: bind: {}", error_text(&error)))

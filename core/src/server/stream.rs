@@ -1,4 +1,4 @@
-//! A socket, TCP or Unix: reading, writing, and taking leave.
+//! A socket, TCP, Unix or TLS: reading, writing, and taking leave.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::stream::TlsStream;
 
 /// How long a client is listened to that the server has taken leave of.
 const LINGER_MAX: Duration = Duration::from_millis(500);
@@ -17,6 +19,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
+    /// TLS over TCP, its handshake done.
+    Tls(Box<TlsStream>),
     /// It is closed, or someone else's by now.
     Gone,
 }
@@ -28,16 +32,18 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => stream.poll_read(cx, buffer),
             Stream::Gone => Poll::Ready(Ok(())),
         }
     }
 
-    /// Writes what there is room for.
+    /// Writes what there is room for. What it does not take has to be given to it again, and nothing else before.
     #[inline(always)]
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Tls(stream) => stream.try_write(bytes),
             Stream::Gone => Err(ErrorKind::BrokenPipe.into()),
         }
     }
@@ -47,6 +53,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Tls(stream) => stream.poll_write_ready(cx),
             Stream::Gone => Poll::Ready(Err(ErrorKind::BrokenPipe.into())),
         }
     }
@@ -57,6 +64,7 @@ impl Stream {
         let _ = match &mut self {
             Stream::Tcp(stream) => stream.write_all(text.as_bytes()).await,
             Stream::Unix(stream) => stream.write_all(text.as_bytes()).await,
+            Stream::Tls(stream) => stream.try_write(text.as_bytes()).map(|_| ()),
             Stream::Gone => Ok(()),
         };
     }
@@ -75,6 +83,7 @@ impl Stream {
         let _ = match self {
             Stream::Tcp(stream) => tokio::time::timeout(LINGER_MAX, drain(stream)).await,
             Stream::Unix(stream) => tokio::time::timeout(LINGER_MAX, drain(stream)).await,
+            Stream::Tls(mut stream) => tokio::time::timeout(LINGER_MAX, drain(stream.close())).await,
             Stream::Gone => return,
         };
     }

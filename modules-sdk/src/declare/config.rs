@@ -72,6 +72,8 @@ pub struct Directive<C: 'static> {
     pub limits: Option<Limits>,
     /// Whether it takes several words.
     pub multiple: bool,
+    /// Whether setting it to the value that it has takes effect: it names something whose contents may be others by now.
+    pub volatile: bool,
     /// What the server does once CONFIG SET has changed it.
     pub on_change: Option<&'static str>,
     /// Its value as CONFIG GET shows it.
@@ -160,6 +162,7 @@ macro_rules! config {
                             kind: <$Type as $crate::declare::config::Setting>::KIND,
                             limits: LIMITS,
                             multiple: <$Type as $crate::declare::config::Setting>::MULTIPLE,
+                            volatile: <$Type as $crate::declare::config::Setting>::VOLATILE,
                             on_change: $crate::config!(@effect $($effect)?),
                             get: |c| {
                                 $crate::declare::config::Setting::show(&AsRef::<$Config>::as_ref(c).$name)

@@ -25,7 +25,7 @@ impl Connection {
             just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password \
             for the default user. NOTE: You only need to do one of the above things in order for the server to start \
             accepting connections from the outside.\r\n";
-        let Arrival { stream, origin } = arrival;
+        let Arrival { stream, origin, .. } = arrival;
         let outbox = Arc::new(Outbox::new());
         let known = shared.known();
         if known.admits_only_local() && !origin.is_local {

@@ -10,6 +10,9 @@ pub trait Setting: Clone + PartialEq + 'static {
     const KIND: Kind;
     /// Whether it takes several words.
     const MULTIPLE: bool = false;
+    /// Whether setting it to the value that it has takes effect, since the value names something (a file) whose contents
+    /// may be others by now.
+    const VOLATILE: bool = false;
 
     /// A value from the words after the directive's name: exactly one, unless it takes several.
     fn parse(words: &[&str], limits: Option<Limits>) -> Result<Self, String>;

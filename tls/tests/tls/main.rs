@@ -1,0 +1,5 @@
+//! The crate from outside: sessions against a client, and files.
+
+mod common;
+mod files;
+mod session;
