@@ -10,6 +10,7 @@ need redis-cli redis-tools
 need python3 python3
 python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 need node nodejs
+need openssl openssl
 need npm npm
 need cc gcc
 [ -z "$missing" ] && exit 0

@@ -1,12 +1,17 @@
-// A round with ioredis, as an application would use it. Arguments: host and port. The exit code tells.
+// A round with ioredis, as an application would use it. The exit code tells.
+// Arguments: host and port, and for TLS the folder of ca.crt, client.crt and client.key.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import Redis from "ioredis";
 
 const [host, port] = [process.argv[2], Number(process.argv[3])];
-const connect = (options = {}) => new Redis({ host, port, commandTimeout: 10_000, ...options });
+const folder = process.argv[4];
+const file = (name) => readFileSync(`${folder}/${name}`);
+const tls = folder && { ca: file("ca.crt"), cert: file("client.crt"), key: file("client.key") };
+const connect = (options = {}) => new Redis({ host, port, tls, commandTimeout: 10_000, ...options });
 
 // No part hangs for ever.
 setTimeout(() => {
@@ -184,5 +189,5 @@ for (const [name, part] of Object.entries(parts)) {
 }
 await redis.flushall();
 await redis.quit();
-console.log("ioredis: all well");
+console.log(`ioredis${tls ? ", TLS" : ""}: all well`);
 process.exit(0); // the timers of answered commands would keep it for a while

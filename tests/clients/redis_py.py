@@ -1,4 +1,7 @@
-"""A round with redis-py, as an application would use it. Arguments: host and port. The exit code tells."""
+"""A round with redis-py, as an application would use it. The exit code tells.
+
+Arguments: host and port, and for TLS the folder of ca.crt, client.crt and client.key.
+"""
 
 import sys
 import threading
@@ -9,11 +12,19 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 HOST, PORT = sys.argv[1], int(sys.argv[2])
+TLS = {}
+if len(sys.argv) > 3:
+    TLS = {
+        "ssl": True,
+        "ssl_ca_certs": f"{sys.argv[3]}/ca.crt",
+        "ssl_certfile": f"{sys.argv[3]}/client.crt",
+        "ssl_keyfile": f"{sys.argv[3]}/client.key",
+    }
 PATIENCE = 10
 
 
 def connect(**options):
-    return redis.Redis(host=HOST, port=PORT, decode_responses=True, socket_timeout=PATIENCE, **options)
+    return redis.Redis(host=HOST, port=PORT, decode_responses=True, socket_timeout=PATIENCE, **TLS, **options)
 
 
 def eventually(what):
@@ -47,7 +58,7 @@ def strings(r):
     assert r.setbit("bits", 7, 1) == 0 and r.getbit("bits", 7) == 1 and r.bitcount("bits") == 1
     assert r.getex("greeting", persist=True) == "again" and r.ttl("greeting") == -1
     assert r.getdel("greeting") == "again" and r.exists("greeting") == 0
-    binary = redis.Redis(host=HOST, port=PORT)
+    binary = redis.Redis(host=HOST, port=PORT, **TLS)
     value = bytes(range(256)) * 4096
     assert binary.set("binary", value) and binary.get("binary") == value
     binary.close()
@@ -249,7 +260,7 @@ def main():
                 raise
         r.flushall()
         r.close()
-        print(f"redis-py {redis.__version__}, RESP{protocol}: all well")
+        print(f"redis-py {redis.__version__}, RESP{protocol}{', TLS' if TLS else ''}: all well")
 
 
 main()

@@ -1,11 +1,12 @@
 //! A round with the client libraries that most applications use, installed from their registries.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::{env, net::SocketAddr};
 
 use mortise_tests::source;
 use mortise_tests::suite::Target;
+use mortise_tests::tls::{self, Certificates};
 
 fn folder() -> PathBuf {
     source::workspace_root().join("tests/clients")
@@ -30,13 +31,19 @@ fn run(command: &mut Command, name: &str) {
     print!("{text}");
 }
 
-fn round(program: &Path, script: &str, address: SocketAddr) {
-    let mut command = Command::new(program);
-    command.arg(folder().join(script)).arg(address.ip().to_string()).arg(address.port().to_string());
-    run(&mut command, script);
+/// A round of each library; over TLS if there are certificates.
+fn rounds(address: SocketAddr, certificates: Option<&Certificates>) {
+    for (program, script) in
+        [(venv().join("bin/python"), "redis_py.py"), (PathBuf::from("node"), "ioredis.mjs")]
+    {
+        let mut command = Command::new(program);
+        command.arg(folder().join(script)).arg(address.ip().to_string()).arg(address.port().to_string());
+        command.args(certificates.map(Certificates::dir));
+        run(&mut command, script);
+    }
 }
 
-/// One test, so that what is installed is installed once; the two rounds flush the server.
+/// One test, so that what is installed is installed once; the rounds flush the server.
 #[test]
 fn client_libraries_find_what_they_expect() {
     install();
@@ -46,6 +53,15 @@ fn client_libraries_find_what_they_expect() {
         Some(server) => server.address(),
         None => target.running().expect("a server that was not started runs already"),
     };
-    round(&venv().join("bin/python"), "redis_py.py", address);
-    round(Path::new("node"), "ioredis.mjs", address);
+    rounds(address, None);
+    drop(server);
+    let (certificates, port) = (Certificates::create(), tls::free_port());
+    let directives = certificates.directives(port, "yes");
+    let directives: Vec<_> = directives.iter().map(String::as_str).collect();
+    let server =
+        target.start(&directives).unwrap_or_else(|error| panic!("the server does not start: {error}"));
+    // One that was running before has no certificates of ours.
+    if server.is_some() {
+        rounds(SocketAddr::from(([127, 0, 0, 1], port)), Some(&certificates));
+    }
 }

@@ -145,6 +145,10 @@ impl Engine {
             self.rim.config_changed(&self.config, &self.users);
             return Ok(());
         };
+        let directive = &changed.effects[failed].directive;
+        tracing::warn!(
+            "Failed applying new configuration. Possibly related to new {directive} setting. Restoring previous settings."
+        );
         let done: Vec<_> = changed.effects[..failed].iter().map(|effect| effect.name).collect();
         directives.undo(&mut self.config, changed);
         for name in done.into_iter().rev() {

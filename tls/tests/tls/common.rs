@@ -174,7 +174,7 @@ impl Pair {
     }
 
     /// What the client wants to send.
-    pub(crate) fn from_client(&mut self) -> Vec<u8> {
+    pub(crate) fn take_from_client(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -183,7 +183,7 @@ impl Pair {
     }
 
     /// Gives bytes to the session, and its answer to the client.
-    pub(crate) fn to_session(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    pub(crate) fn give_session(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         let mut out = Vec::new();
         for part in bytes.chunks(self.step.min(bytes.len().max(1))) {
             let heard = &mut self.heard;
@@ -193,15 +193,15 @@ impl Pair {
                 &mut out,
             );
             if taken.is_err() {
-                let _ = self.to_client(&out);
+                let _ = self.give_client(&out);
                 return taken;
             }
         }
-        self.to_client(&out).map_err(|error| panic!("{error}"))
+        self.give_client(&out).map_err(|error| panic!("{error}"))
     }
 
     /// Gives bytes to the session, and its answer to the client, who may not understand it.
-    pub(crate) fn to_session_only(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+    pub(crate) fn give_session_alone(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         let mut out = Vec::new();
         let mut result = Ok(());
         for part in bytes.chunks(self.step.min(bytes.len().max(1))) {
@@ -210,12 +210,12 @@ impl Pair {
                 break;
             }
         }
-        let _ = self.to_client(&out);
+        let _ = self.give_client(&out);
         result
     }
 
     /// Gives bytes to the client.
-    pub(crate) fn to_client(&mut self, mut bytes: &[u8]) -> Result<(), rustls::Error> {
+    pub(crate) fn give_client(&mut self, mut bytes: &[u8]) -> Result<(), rustls::Error> {
         while !bytes.is_empty() {
             self.client.read_tls(&mut bytes).unwrap();
             let len = self.client.process_new_packets()?.plaintext_bytes_to_read();
@@ -229,11 +229,11 @@ impl Pair {
     /// Carries bytes until neither end has more to say.
     pub(crate) fn settle(&mut self) -> Result<(), Problem> {
         loop {
-            let bytes = self.from_client();
+            let bytes = self.take_from_client();
             if bytes.is_empty() {
                 return Ok(());
             }
-            self.to_session(&bytes)?;
+            self.give_session(&bytes)?;
         }
     }
 

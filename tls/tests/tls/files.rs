@@ -110,7 +110,7 @@ fn a_folder_of_authorities_is_read_whole() {
 
     let wish = crate::common::ClientWish {
         identity: Some(server.authority.certify(|_| {})),
-        ..common::ClientWish::default()
+        ..crate::common::ClientWish::default()
     };
     let config = crate::common::client_config(&server.authority, &wish);
     crate::common::Pair::new(&server.acceptor(), config).settle().unwrap();

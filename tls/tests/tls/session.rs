@@ -44,12 +44,12 @@ fn what_is_said_arrives_however_the_wire_cuts_it() {
                 assert_eq!(pair.heard, value(len), "{step} {len}");
                 // A session answers while the next record is half there.
                 pair.client.writer().write_all(b"second").unwrap();
-                let record = pair.from_client();
-                pair.to_session(&record[..record.len() / 2]).unwrap();
+                let record = pair.take_from_client();
+                pair.give_session(&record[..record.len() / 2]).unwrap();
                 let wire = pair.say(&value(len));
-                pair.to_client(&wire).unwrap();
+                pair.give_client(&wire).unwrap();
                 assert_eq!(read(&mut pair, len), value(len));
-                pair.to_session(&record[record.len() / 2..]).unwrap();
+                pair.give_session(&record[record.len() / 2..]).unwrap();
                 assert!(pair.heard.ends_with(b"second"));
             }
         }
@@ -71,7 +71,7 @@ fn a_megabyte_goes_both_ways() {
     for chunk in megabyte.chunks(50_000) {
         let wire = pair.say(chunk);
         assert!(wire.len() > chunk.len());
-        pair.to_client(&wire).unwrap();
+        pair.give_client(&wire).unwrap();
         got.extend(read(&mut pair, chunk.len()));
     }
     assert_eq!(got, megabyte);
@@ -85,9 +85,9 @@ fn many_records_of_one_read_are_heard_in_order() {
     let mut wire = Vec::new();
     for number in 0..500_u32 {
         pair.client.writer().write_all(&number.to_be_bytes()).unwrap();
-        wire.extend(pair.from_client());
+        wire.extend(pair.take_from_client());
     }
-    pair.to_session(&wire).unwrap();
+    pair.give_session(&wire).unwrap();
     let expected: Vec<u8> = (0..500_u32).flat_map(u32::to_be_bytes).collect();
     assert_eq!(pair.heard, expected);
 }
@@ -108,7 +108,7 @@ fn both_ends_may_say_goodbye() {
         let len = wire.len();
         pair.session.close(&mut wire);
         assert_eq!(wire.len(), len);
-        pair.to_client(&wire).unwrap();
+        pair.give_client(&wire).unwrap();
         assert_eq!(pair.told, b"answer");
         assert_eq!(pair.client.reader().read(&mut [0]).expect("it was not cut off"), 0);
         assert!(pair.session.send(b"more", &mut [0; 2048]).is_err());
@@ -151,7 +151,7 @@ fn the_client_may_change_its_keys() {
         assert_eq!(pair.heard, vec![round; 10]);
         pair.heard.clear();
         let wire = pair.say(&[round; 20]);
-        pair.to_client(&wire).unwrap();
+        pair.give_client(&wire).unwrap();
         assert_eq!(read(&mut pair, 20), [round; 20]);
     }
 }
@@ -202,10 +202,10 @@ fn a_chain_is_sent_and_understood() {
     pair(&server, &ClientWish::default()).settle().unwrap();
     server.settings.cert_file = Some(server.folder.write("alone.crt", identity.cert));
     let mut pair = pair(&server, &ClientWish::default());
-    let hello = pair.from_client();
+    let hello = pair.take_from_client();
     let mut out = Vec::new();
     pair.session.receive(&mut hello.clone(), |_| {}, &mut out).unwrap();
-    assert!(pair.to_client(&out).is_err(), "the client misses what certifies it");
+    assert!(pair.give_client(&out).is_err(), "the client misses what certifies it");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn whatever_the_wire_carries_is_survived() {
             if !pair.client.is_handshaking() {
                 pair.client.writer().write_all(b"*1\r\n$4\r\nPING\r\n").unwrap();
             }
-            let mut bytes = pair.from_client();
+            let mut bytes = pair.take_from_client();
             if message >= clean && !bytes.is_empty() {
                 let at = (random() % bytes.len() as u64) as usize;
                 match random() % 4 {
@@ -325,7 +325,7 @@ fn whatever_the_wire_carries_is_survived() {
                     _ => drop(bytes.drain(at..(at + 3).min(bytes.len()))),
                 }
             }
-            let result = pair.to_session_only(&bytes);
+            let result = pair.give_session_alone(&bytes);
             if pair.session.is_established() {
                 let _ = pair.session.send(b"+PONG\r\n", &mut [0; 2048]);
             }
