@@ -338,3 +338,35 @@ fn everything_wrong_with_a_file_is_told() {
         assert_eq!(told, format!("{errors}{unchanged}"));
     }
 }
+
+#[test]
+fn no_text_makes_it_panic_and_what_is_accepted_is_read_back() {
+    const PIECES: &str = "user user user ann bob on nopass +@all -@all +get -get +@string -@string +config|get +config \
+                          +select|0 +select|a)b ~* %R~* %W~* %RW~* ~a ~a) ~\"a ~'b' &* &x &\"y\" ( ) (~k +get) (+@all (~z\" \
+                          reset resetkeys resetchannels clearselectors >pass <pass # ! + - ~ & % %R @ | \\ \\x41 \" ' \u{e9}";
+    let setting = setting(&facts(), false);
+    let pieces: Vec<&str> = PIECES.split_whitespace().chain(["\n", "\n", "\r\n", "\t", "", "\0"]).collect();
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut accepted = 0;
+    for _ in 0..60_000 {
+        let mut text = String::from("user ann ");
+        for _ in 0..6 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            text.push_str(pieces[seed as usize % pieces.len()]);
+            text.push_str(if seed >> 60 == 0 { "" } else { " " });
+        }
+        let Ok(read) = file::parse(text.as_bytes(), "f", &setting) else { continue };
+        accepted += 1;
+        let mut users = Users::new(setting.clone());
+        users.replace(read);
+        let printed = file::print(&users);
+        let shown = String::from_utf8_lossy(&printed).into_owned();
+        let again =
+            file::parse(&printed, "f", &setting).unwrap_or_else(|error| panic!("{text:?}: {shown}: {error}"));
+        users.replace(again);
+        assert_eq!(String::from_utf8_lossy(&file::print(&users)), shown, "{text:?}");
+    }
+    assert!(accepted > 1000, "{accepted} were accepted");
+}

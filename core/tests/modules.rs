@@ -250,7 +250,7 @@ fn quotes_around_words_survive() {
     };
     set(&mut server, br#"one "two  three" 'four five'"#).unwrap();
     assert_eq!(server.ask("RICH.WORDS"), "*3 $3 one $10 two  three $9 four five");
-    assert!(set(&mut server, br#"one "two"#).unwrap_err().as_str().ends_with("unbalanced quotes"));
+    assert!(set(&mut server, br#"one "two"#).unwrap_err().to_string().ends_with("unbalanced quotes"));
     // What is taken back is what was there, although the other directive of the call is the one refused.
     let pairs: [(&[u8], &[u8]); 2] = [(b"rich.words", b"x"), (b"port", b"x")];
     assert!(directives.set_many(&mut server.engine.config, &pairs, false).is_err());

@@ -1,5 +1,6 @@
 //! What a module is: the tables of a feature, standing on the ground of guests, and `module!`.
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use crate::border::TypeRow;
@@ -18,6 +19,7 @@ pub type Start = fn(&[&[u8]]) -> Result;
 
 impl<C: 'static> declare::Ground for Guest<C> {
     type Run = Run;
+    type Alone = Infallible;
     type Config = C;
     type Engine = Settings;
     type Type = TypeRow;

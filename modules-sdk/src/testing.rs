@@ -74,7 +74,7 @@ impl Host {
         let (facts, run) = commands
             .find_map(|command| {
                 let facts = Facts::of(&command.spec).expect("usage lines of a tested module are right");
-                facts.name.eq_ignore_ascii_case(name).then_some((facts, command.run))
+                facts.name.eq_ignore_ascii_case(name).then(|| (facts, command.function()))
             })
             .ok_or_else(|| Error::text(format!("ERR unknown command '{name}'")))?;
         if !facts.accepts(words.len()) {

@@ -1,19 +1,36 @@
-//! Words of a line, quoted as in redis.conf, in inline requests and in ACL selectors.
+//! A line of words as people type it: an inline request, a line of redis.conf. `plain`, `"double\n\x00"` with escapes,
+//! `'single'` where only `\'` is one.
+//!
+//! Redis reads such a line as a C text: a NUL ends it, and what counts as space between words (`isspace`) is more than
+//! what ends a word without quotes.
 
-/// Splits a line into words: `plain`, `"double\n\x00"` with escapes, `'single'` where only `\'` is one.
-/// `None` if a quote is not closed, or closed in the middle of a word.
+/// Whether it stands between words.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+/// Whether it ends a word that has no quotes.
+fn ends_word(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// The next word of a line without quotes or NULs, from a position on: where it begins and where it ends.
+pub fn plain_word(line: &[u8], from: usize) -> Option<(usize, usize)> {
+    let start = from + line[from..].iter().position(|byte| !is_space(*byte))?;
+    let len = line[start..].iter().position(|byte| ends_word(*byte));
+    Some((start, len.map_or(line.len(), |len| start + len)))
+}
+
+/// Splits a line into words. `None` if a quote is not closed, or closed in the middle of a word.
 pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
-    let mut rest = line;
-    loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return Some(words);
-        }
+    let mut rest = line.split(|byte| *byte == 0).next().unwrap_or_default();
+    while let Some(start) = rest.iter().position(|byte| !is_space(*byte)) {
         let mut word = Vec::new();
-        rest = split_word(rest, &mut word)?;
+        rest = split_word(&rest[start..], &mut word)?;
         words.push(word);
     }
+    Some(words)
 }
 
 /// Takes one word off the start of `rest`, and returns what is left.
@@ -21,11 +38,11 @@ fn split_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         match rest {
             [] => return Some(rest),
-            [space, ..] if space.is_ascii_whitespace() => return Some(rest),
+            [byte, ..] if ends_word(*byte) => return Some(rest),
             // A quote may open in the middle of a word; where it closes, the word ends.
             [quote @ (b'"' | b'\''), quoted @ ..] => {
                 let rest = unquote(quoted, *quote, word)?;
-                return rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest);
+                return rest.first().is_none_or(|byte| is_space(*byte)).then_some(rest);
             }
             [byte, tail @ ..] => {
                 word.push(*byte);
@@ -76,9 +93,13 @@ mod tests {
     use super::*;
     use crate::declare::config::quote;
 
-    fn split(line: &str) -> Option<Vec<String>> {
-        let words = split_words(line.as_bytes())?;
-        Some(words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
+    fn words_of(line: &str) -> Option<Vec<String>> {
+        Some(
+            split_words(line.as_bytes())?
+                .into_iter()
+                .map(|word| String::from_utf8_lossy(&word).into_owned())
+                .collect(),
+        )
     }
 
     #[test]
@@ -90,16 +111,18 @@ mod tests {
             (r#"x "\x41\n\"\q" '\n'"#, &["x", "A\n\"q", "\\n"]),
             (r#"x pre"fix ed" y"#, &["x", "prefix ed", "y"]),
             (r#"x "\xg1""#, &["x", "xg1"]),
-            ("", &[]),
+            ("a\u{b}b\u{c} \u{b}\u{c} \"c\"\u{b}d", &["a\u{b}b\u{c}", "c", "d"]),
+            ("a b\0c \"d", &["a", "b"]),
+            (" \u{b}", &[]),
         ] {
             assert_eq!(
-                split(line).as_deref(),
+                words_of(line).as_deref(),
                 Some(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>()[..]),
                 "{line}"
             );
         }
         for line in [r#"x "abc"#, "x 'abc", r#"x "a"b"#, "x 'a'b", r#"x "a\"#] {
-            assert_eq!(split(line), None, "{line}");
+            assert_eq!(words_of(line), None, "{line}");
         }
     }
 
@@ -107,5 +130,17 @@ mod tests {
     fn what_is_quoted_is_split_back() {
         let every_byte: Vec<u8> = (0..=255).collect();
         assert_eq!(split_words(quote(&every_byte).as_bytes()), Some(vec![every_byte]));
+    }
+
+    #[test]
+    fn plain_words_are_the_same_words() {
+        for line in ["a\u{b}b\u{c} \u{b}\u{c} c\u{b}d\t", "", "  ", "one", "\u{c}a\rb\nc "] {
+            let (mut found, mut at) = (Vec::new(), 0);
+            while let Some((start, end)) = plain_word(line.as_bytes(), at) {
+                found.push(line[start..end].to_owned());
+                at = end;
+            }
+            assert_eq!(Some(found), words_of(line), "{line:?}");
+        }
     }
 }

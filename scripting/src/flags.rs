@@ -57,7 +57,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Flags, usize), Error> {
 }
 
 fn refusal(what: &str, word: &[u8]) -> Error {
-    Error::text(format!("ERR {what}: {}", String::from_utf8_lossy(word)))
+    Error::quoting("ERR {}: {}", &[what.as_bytes(), word])
 }
 
 /// Words between white space, which may be quoted as in a configuration file; `None` if a quote is not closed.

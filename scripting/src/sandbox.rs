@@ -147,8 +147,8 @@ impl Sandbox {
         let (function, machine) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                errors::write(out, error.as_str().as_bytes());
-                host.count_error(error.as_str().as_bytes());
+                errors::write(out, error.as_bytes());
+                host.count_error(error.as_bytes());
                 return Outcome::Failed;
             }
         };
@@ -303,10 +303,10 @@ impl Machine {
             if frame.load(text, c"@user_script") {
                 return Ok(frame.keep());
             }
-            let message = errors::until_zero(frame.text(-1).unwrap_or_default());
-            let message = String::from_utf8_lossy(message).into_owned();
+            let message = frame.text(-1).unwrap_or_default();
+            let error = Error::quoting("ERR Error compiling script (new function): {}", &[message]);
             frame.set_top(0);
-            Err(Error::text(format!("ERR Error compiling script (new function): {message}")))
+            Err(error)
         })
     }
 

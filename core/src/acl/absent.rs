@@ -65,16 +65,14 @@ const ALL: &[(&str, &str)] = &[
         "slow",
         "cluster cluster|countkeysinslot cluster|getkeysinslot cluster|help cluster|info \
          cluster|keyslot cluster|links cluster|myid cluster|nodes cluster|shards cluster|slots \
-         function memory|doctor memory|malloc-stats memory|purge memory|stats script xgroup xinfo",
+         function memory|doctor memory|malloc-stats memory|purge memory|stats xgroup xinfo",
     ),
     ("fast connection", "asking readonly readwrite"),
     ("slow connection", "client|caching client|getredir client|tracking client|trackinginfo wait"),
     ("write slow scripting", "function|delete function|flush function|load function|restore"),
     (
         "slow scripting",
-        "eval eval_ro evalsha evalsha_ro fcall fcall_ro function|dump function|help function|kill \
-         function|list function|stats script|debug script|exists script|flush script|help \
-         script|kill script|load",
+        "fcall fcall_ro function|dump function|help function|kill function|list function|stats",
     ),
 ];
 

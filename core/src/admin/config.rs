@@ -283,7 +283,7 @@ mod tests {
         let error =
             set(&mut engine, "loglevel debug requirepass secret port 1 slowlog-max-len 0").unwrap_err();
         assert_eq!(
-            error.as_str(),
+            error.to_string(),
             "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port"
         );
         assert_eq!(*notes.lock().unwrap(), ["log debug", "listen 1", "log notice"]);

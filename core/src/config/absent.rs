@@ -17,18 +17,8 @@ pub const WOULD_BE_UNSAFE: &str =
 /// What CONFIG SET says of a directive that only the configuration at start sets.
 pub const IMMUTABLE: &str = "can't set immutable config";
 
-/// Why CONFIG SET does not take a value.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// For this reason.
-    Because(&'static str),
-    /// It knows no such directive, which stands in files only.
-    Unknown,
-}
-
 /// Which of them only the configuration at start sets.
 const FIXED: &[&str] = &[
-    "aclfile",
     "always-show-logo",
     "aof_rewrite_cpulist",
     "appenddirname",
@@ -107,15 +97,12 @@ impl Absent {
     }
 
     /// Why CONFIG SET does not take a value; nothing if it does, as the value is in force anyway.
-    pub fn refusal(&self, value: &[u8]) -> Option<Refusal> {
-        if self.name == "user" {
-            return Some(Refusal::Unknown);
-        }
+    pub fn refusal(&self, value: &[u8]) -> Option<&'static str> {
         if FIXED.contains(&self.name) {
-            return Some(Refusal::Because(IMMUTABLE));
+            return Some(IMMUTABLE);
         }
         let is_in_force = self.in_force().is_some_and(|known| known.as_bytes() == value);
-        (!is_in_force).then_some(Refusal::Because(NOT_YET))
+        (!is_in_force).then_some(NOT_YET)
     }
 
     /// Whether its value must not appear in logs.
@@ -357,11 +344,10 @@ mod tests {
         for (name, value) in
             [("cluster-enabled", "no"), ("replicaof", ""), ("slaveof", "no one"), ("syslog-enabled", "no")]
         {
-            assert_eq!(refusal(name, value), Some(Refusal::Because(IMMUTABLE)), "{name}");
+            assert_eq!(refusal(name, value), Some(IMMUTABLE), "{name}");
         }
-        assert_eq!(refusal("user", "default"), Some(Refusal::Unknown));
         assert_eq!(refusal("appendonly", "no"), None);
-        assert_eq!(refusal("appendonly", "yes"), Some(Refusal::Because(NOT_YET)));
+        assert_eq!(refusal("appendonly", "yes"), Some(NOT_YET));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use mortise_sdk::declare::config::{Access, Directive};
 use mortise_sdk::{Error, glob};
 
-use absent::{Absent, Refusal};
+use absent::Absent;
 
 pub mod absent;
 pub mod docs;
@@ -56,7 +56,7 @@ enum Row<C: 'static> {
 
 /// What CONFIG SET changed.
 pub struct Changed<C> {
-    /// The directives whose value is another now, by the names they were called by.
+    /// The directives whose value is another now, by the names (or aliases) they were called by.
     pub names: Vec<String>,
     /// What there is to do because of it, each once, in the order of the arguments.
     pub effects: Vec<Effect>,
@@ -243,15 +243,15 @@ impl<C: Clone> Directives<C> {
     ) -> Result<Changed<C>, Error> {
         let mut chosen: Vec<(usize, String, &[u8])> = Vec::with_capacity(pairs.len());
         for (name, value) in pairs {
-            let name = String::from_utf8_lossy(name).into_owned();
+            let said = *name;
+            let name = String::from_utf8_lossy(said).into_owned();
             let Some(i) = self.position(&name) else {
                 match absent::find(&name) {
                     Some(row) => match row.refusal(value) {
                         None => continue,
-                        Some(Refusal::Because(reason)) => return Err(refused(&name, reason)),
-                        Some(Refusal::Unknown) => return Err(unknown(&name)),
+                        Some(reason) => return Err(refused(&name, reason)),
                     },
-                    None => return Err(unknown(&name)),
+                    None => return Err(unknown(said)),
                 }
             };
             match self.rows[i].access() {
@@ -260,7 +260,8 @@ impl<C: Clone> Directives<C> {
                 _ if chosen.iter().any(|(other, ..)| *other == i) => {
                     return Err(refused(&name, "duplicate parameter"));
                 }
-                _ => chosen.push((i, name, value)),
+                // From here on it is called as it is declared.
+                _ => chosen.push((i, name.to_ascii_lowercase(), value)),
             }
         }
 
@@ -347,8 +348,8 @@ pub fn refused(directive: &str, reason: &str) -> Error {
     Error::text(format!("ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}"))
 }
 
-fn unknown(directive: &str) -> Error {
-    Error::text(format!("ERR Unknown option or number of arguments for CONFIG SET - '{directive}'"))
+fn unknown(directive: &[u8]) -> Error {
+    Error::quoting("ERR Unknown option or number of arguments for CONFIG SET - '{}'", &[directive])
 }
 
 /// Defines a configuration out of its parts, one for each feature that has directives.

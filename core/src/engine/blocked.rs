@@ -170,8 +170,8 @@ impl Engine {
         let mut out = Output::new(session.version);
         let result = answer(&mut out, wait.then);
         if let Err(error) = &result {
-            out.error(error.as_str());
-            self.stats.error(error.as_str());
+            out.error(error);
+            self.stats.error(error);
         }
         if let Some((command, _)) = &wait.command {
             self.stats.executed(command.index, 0, result.is_err());

@@ -11,6 +11,7 @@ use mortise_sdk::error::{self, Error};
 
 use super::alone::{self, Alone, Answered, Slow};
 use super::args::Args;
+use super::call::Run;
 use super::crossing;
 use super::deferred::Work;
 use super::event::RunInSight;
@@ -18,22 +19,6 @@ use super::gates;
 use super::registry::{Command, CommandRef, Lookup};
 use super::session::{Queued, Session};
 use crate::resp::output::Output;
-use crate::scripting::script;
-use crate::session::login;
-use crate::transactions::{self, watch};
-
-/// The commands that are obeyed.
-const OBEYED: &[(&str, alone::Run)] = &[
-    ("auth", login::auth),
-    ("discard", transactions::discard),
-    ("hello", login::hello),
-    ("multi", transactions::multi),
-    ("quit", login::quit),
-    ("reset", login::reset),
-    ("script|kill", script::kill),
-    ("unwatch", watch::unwatch),
-    ("watch", watch::watch),
-];
 
 /// What is known of the engine while it is held.
 #[derive(Default)]
@@ -82,8 +67,8 @@ pub fn answer(
     };
     if let Some(error) = error {
         out.rollback(mark);
-        out.error(error.as_str());
-        *session.owes.errors.entry(error.code().to_owned()).or_default() += 1;
+        out.error(&error);
+        *session.owes.errors.entry(error.code().into_owned()).or_default() += 1;
     }
     if left.is_none() {
         super::dispatch::suppress(session, replies, out, mark);
@@ -139,8 +124,12 @@ fn allowed(command: &Command) -> bool {
     command.flags.has(flags::ALLOW_BUSY)
 }
 
+/// The function of a command that is obeyed.
 fn obeyed(command: &Command) -> Option<alone::Run> {
-    OBEYED.iter().find(|(name, _)| *name == &*command.name).map(|(_, run)| *run)
+    match command.run {
+        Run::Alone(run) => Some(run).filter(|_| allowed(command)),
+        _ => None,
+    }
 }
 
 fn break_transaction(session: &mut Session) {

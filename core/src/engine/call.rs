@@ -30,6 +30,8 @@ pub use reply::Reply;
 pub enum Run {
     /// Of the core.
     Core(fn(&mut Call<'_>) -> Result),
+    /// Of the core, and it needs the session alone.
+    Alone(alone::Run),
     /// Of a module.
     Module(Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync>),
 }
@@ -77,7 +79,7 @@ pub struct Call<'c> {
 
 impl<'c> Call<'c> {
     /// Runs a call that needs only the session, and tells the engine at once.
-    pub fn alone(&mut self, run: alone::Run) -> Result {
+    pub(super) fn alone(&mut self, run: alone::Run) -> Result {
         let slow = if self.cannot_wait() { Slow::Verify } else { Slow::Leave };
         let in_transaction = self.caller == Caller::Transaction;
         let Call { engine, session, args, out, .. } = self;
@@ -228,11 +230,12 @@ impl<'c> Call<'c> {
 
     /// The error for a subcommand that the command itself does not know in this form.
     pub fn misused(&self) -> Error {
-        Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try {} HELP.",
-            String::from_utf8_lossy(self.arg(1)),
-            self.container()
-        ))
+        const SAID_LEN_MAX: usize = 128;
+        let said = &self.arg(1)[..self.arg(1).len().min(SAID_LEN_MAX)];
+        Error::quoting(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+            &[said, self.container().as_bytes()],
+        )
     }
 
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
@@ -300,8 +303,8 @@ impl<'c> Call<'c> {
 
     /// Answers with an error in the place of a call within this one.
     pub fn refuse(&mut self, error: &Error) {
-        self.engine.stats.error(error.as_str());
-        self.out.error(error.as_str());
+        self.engine.stats.error(error);
+        self.out.error(error);
     }
 
     // ---- propagation

@@ -67,8 +67,8 @@ impl Deferred {
                 *session.owes.tally.entry((command.index, answered)).or_default() += 1;
                 if let Err(error) = &result {
                     out.rollback(0);
-                    out.error(error.as_str());
-                    *session.owes.errors.entry(error.code().to_owned()).or_default() += 1;
+                    out.error(error);
+                    *session.owes.errors.entry(error.code().into_owned()).or_default() += 1;
                 }
                 super::dispatch::suppress(&mut session, replies, &mut out, 0);
                 let outbox = session.outbox.clone();
@@ -85,8 +85,8 @@ impl Deferred {
                 }
                 if let Err(error) = &result {
                     out.rollback(0);
-                    out.error(error.as_str());
-                    engine.stats.error(error.as_str());
+                    out.error(error);
+                    engine.stats.error(error);
                 }
                 engine.stats.executed(command.index, 0, result.is_err());
                 engine.settle();

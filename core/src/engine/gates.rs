@@ -56,7 +56,7 @@ impl Engine {
 
     #[inline(always)]
     fn protected(&self, session: &Session, command: &Command) -> Option<Error> {
-        if !command.flags.has(flags::PROTECTED) {
+        if !command.flags.any(flags::NEEDS_DEBUG | flags::NEEDS_MODULE) {
             return None;
         }
         self.protected_command(session, command)
@@ -64,14 +64,15 @@ impl Engine {
 
     #[cold]
     fn protected_command(&self, session: &Session, command: &Command) -> Option<Error> {
-        let (name, directive, allowed) = if command.name.starts_with("module") {
-            ("MODULE", "enable-module-command", self.config.modules.enable_module_command)
+        let (directive, allowed) = if command.flags.has(flags::NEEDS_MODULE) {
+            ("enable-module-command", self.config.modules.enable_module_command)
         } else {
-            ("DEBUG", "enable-debug-command", self.config.debug.enable_debug_command)
+            ("enable-debug-command", self.config.debug.enable_debug_command)
         };
         if allowed.allows(session.is_local) {
             return None;
         }
+        let name = command.facts.words[0].to_ascii_uppercase();
         Some(Error::text(format!(
             "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
              connection, otherwise you need to set this option in the configuration file, and then restart the server."
@@ -133,7 +134,7 @@ fn allowed(session: &mut Session, command: &Command, args: Args<'_>) -> Option<E
 }
 
 pub(super) fn is_exec(command: &Command) -> bool {
-    command.name == "exec"
+    command.flags.has(flags::RUNS_QUEUE)
 }
 
 #[inline(always)]
@@ -159,25 +160,13 @@ fn in_transaction(session: &Session, command: &Command) -> Option<Error> {
 
 #[inline(always)]
 fn subscriber_mode(session: &Session, command: &Command) -> Option<Error> {
-    if !session.is_subscriber() {
-        return None;
-    }
-    let allowed = [
-        "subscribe",
-        "unsubscribe",
-        "psubscribe",
-        "punsubscribe",
-        "ssubscribe",
-        "sunsubscribe",
-        "ping",
-        "quit",
-        "reset",
-    ];
-    (!allowed.contains(&&*command.name)).then(|| {
-        Error::text(format!(
-            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
-             context",
-            command.name
-        ))
-    })
+    (session.is_subscriber() && !command.flags.has(flags::SUBSCRIBER)).then(|| only_subscriptions(command))
+}
+
+#[cold]
+fn only_subscriptions(command: &Command) -> Error {
+    Error::text(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        command.name
+    ))
 }

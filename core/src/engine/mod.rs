@@ -138,7 +138,7 @@ pub struct Engine {
     stream_offset: u64,
     /// The client whose batch runs.
     current: Option<ClientId>,
-    /// Messages to that client itself, which follow the reply.
+    /// Messages to that client itself, which find their place beside the reply when the command is over.
     pushes: Vec<u8>,
     /// A client whose waiting call is tried again meanwhile, and the messages to it.
     retried: Option<ClientId>,

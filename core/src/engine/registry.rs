@@ -182,13 +182,11 @@ impl Registry {
         if command.subcommands.is_empty() {
             return Lookup::Found(command.clone());
         }
+        // With another word it means a subcommand, even if it is a command without one, as COMMAND is.
         let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
-        match std::str::from_utf8(word)
-            .ok()
-            .and_then(|word| command.subcommands.get(&word.to_ascii_lowercase()))
-        {
+        let word = std::str::from_utf8(word).map(str::to_ascii_lowercase);
+        match word.ok().and_then(|word| command.subcommands.get(&word)) {
             Some(subcommand) => Lookup::Found(subcommand.clone()),
-            None if !command.flags.has(flags::CONTAINER) => Lookup::Found(command.clone()),
             None => Lookup::UnknownSubcommand(command.clone()),
         }
     }

@@ -11,10 +11,12 @@ pub mod expire;
 pub mod hash;
 pub mod interest;
 pub mod memory;
+mod space;
 
 pub use db::{Db, EntryEdit};
 pub use door::Door;
 pub use entry::{Entry, Kind, NewValue, Payload};
+pub use space::Space;
 
 /// Which space: the isolation of tenants is which space a session holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -23,12 +25,6 @@ pub struct SpaceId(pub u32);
 impl SpaceId {
     /// The one that there is at first.
     pub const FIRST: SpaceId = SpaceId(0);
-}
-
-/// The databases of a tenant. They come into being on first use.
-pub struct Space {
-    id: SpaceId,
-    dbs: Vec<Option<Box<Db>>>,
 }
 
 /// All data.
@@ -55,27 +51,18 @@ impl Keyspace {
     /// A database together with the door that its changes pass.
     #[inline(always)]
     pub fn db(&mut self, space: SpaceId, index: u32) -> (&mut Db, &mut Door) {
-        let space = &mut self.spaces[space.0 as usize];
-        let at = index as usize;
-        if at >= space.dbs.len() || space.dbs[at].is_none() {
-            space.make(at);
-        }
-        (space.dbs[at].as_mut().expect("made above"), &mut self.door)
+        (self.spaces[space.0 as usize].db(index), &mut self.door)
     }
 
     /// A database if it has come into being.
     pub fn existing(&self, space: SpaceId, index: u32) -> Option<&Db> {
-        self.spaces.get(space.0 as usize)?.dbs.get(index as usize)?.as_deref()
+        self.spaces.get(space.0 as usize)?.existing(index)
     }
 
     /// Every database there is: space, index, contents.
     pub fn iter(&self) -> impl Iterator<Item = (SpaceId, u32, &Db)> {
-        self.spaces.iter().enumerate().flat_map(|(space, dbs)| {
-            dbs.dbs
-                .iter()
-                .enumerate()
-                .filter_map(move |(index, db)| Some((SpaceId(space as u32), index as u32, db.as_deref()?)))
-        })
+        let spaces = (0..).map(SpaceId).zip(&self.spaces);
+        spaces.flat_map(|(id, space)| space.iter().map(move |(index, db)| (id, index, db)))
     }
 
     /// Space and index of every database there is.
@@ -92,10 +79,7 @@ impl Keyspace {
         self.db(space, low);
         self.db(space, high);
         self.door.swapped(space, low, high);
-        let dbs = &mut self.spaces[space.0 as usize].dbs;
-        let (head, tail) = dbs.split_at_mut(high as usize);
-        let (Some(low), Some(high)) = (&mut head[low as usize], &mut tail[0]) else { return };
-        low.swap_contents(high);
+        self.spaces[space.0 as usize].swap(low, high);
     }
 
     /// Begins a trial of atomicity: from now on the state of whatever changes is kept.
@@ -153,12 +137,8 @@ impl Keyspace {
     pub fn begin_cut(&mut self) -> bool {
         let Keyspace { spaces, door } = self;
         door.begin_cut() && {
-            for (space, dbs) in spaces.iter_mut().enumerate() {
-                for (index, db) in dbs.dbs.iter_mut().enumerate() {
-                    if let Some(db) = db {
-                        db.begin_cut(SpaceId(space as u32), index as u32);
-                    }
-                }
+            for (id, space) in (0..).map(SpaceId).zip(spaces) {
+                space.iter_mut().for_each(|(index, db)| db.begin_cut(id, index));
             }
             true
         }
@@ -169,7 +149,7 @@ impl Keyspace {
     pub fn advance_cut(&mut self) -> bool {
         let Keyspace { spaces, door } = self;
         for space in spaces {
-            for db in space.dbs.iter_mut().flatten() {
+            for (_, db) in space.iter_mut() {
                 if db.advance_cut(door) {
                     return false;
                 }
@@ -186,19 +166,5 @@ impl Keyspace {
     /// Ends a cut and hands over what it saved: all that there was when it began, or less if it is ended early.
     pub fn end_cut(&mut self) -> Vec<door::Saved> {
         self.door.end_cut()
-    }
-}
-
-impl Space {
-    fn new(id: SpaceId) -> Space {
-        Space { id, dbs: Vec::new() }
-    }
-
-    #[cold]
-    fn make(&mut self, at: usize) {
-        if at >= self.dbs.len() {
-            self.dbs.resize_with(at + 1, || None);
-        }
-        self.dbs[at] = Some(Box::new(Db::new(self.id, at as u32)));
     }
 }

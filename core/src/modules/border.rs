@@ -219,7 +219,7 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
             call.out().raw(bytes);
             Ok(())
         }
-        Status::ERROR => Err(Error::text(String::from_utf8_lossy(bytes))),
+        Status::ERROR => Err(Error::text(bytes)),
         _ => Err(module.panicked(&call.command.name)),
     }
 }
@@ -433,16 +433,15 @@ fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
     let words = OwnedArgs::new(words.get().iter().map(|word| word.get()));
     let words = words.view();
     let registry = call.registry.clone();
-    let name = || String::from_utf8_lossy(words.get(0).unwrap_or_default()).into_owned();
     let refusal = match registry.find(words) {
         Lookup::Found(command) if !command.facts.accepts(words.len()) => {
-            format!("ERR wrong number of arguments for '{}' command", command.name)
+            Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
         }
         Lookup::Found(command) if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) => {
-            format!("ERR a module cannot invoke '{}'", command.name)
+            Error::text(format!("ERR a module cannot invoke '{}'", command.name))
         }
         Lookup::Found(_) if call.engine.unit.invoked >= INVOKED_MAX => {
-            "ERR commands of modules invoke each other too deeply".to_owned()
+            Error::new("ERR commands of modules invoke each other too deeply")
         }
         Lookup::Found(command) => {
             let mark = call.out().mark();
@@ -459,10 +458,12 @@ fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
             call.out().rollback(mark);
             return reply;
         }
-        Lookup::Unknown | Lookup::UnknownSubcommand(_) => format!("ERR unknown command '{}'", name()),
+        Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
+            Error::quoting("ERR unknown command '{}'", &[words.get(0).unwrap_or_default()])
+        }
     };
     let mut reply = Vec::new();
-    mortise_sdk::resp::encode::error(&mut reply, &refusal);
+    mortise_sdk::resp::encode::error(&mut reply, refusal.as_bytes());
     reply
 }
 

@@ -39,7 +39,7 @@ const MODULE_LOAD: Command = Spec {
     usage: "MODULE LOAD path [arg...]",
     about: "Loads a module from a file.",
     since: "4.0.0",
-    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, PROTECTED],
+    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NEEDS_MODULE],
     ..SERVER
 }
 .runs(module_load);
@@ -48,7 +48,7 @@ const MODULE_LOADEX: Command = Spec {
     usage: "MODULE LOADEX path [CONFIG configs=<name value>]... [ARGS args=<arg>...]",
     about: "Loads a module from a file, with directives.",
     since: "7.0.0",
-    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, PROTECTED],
+    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NEEDS_MODULE],
     ..SERVER
 }
 .runs(module_loadex);
@@ -57,7 +57,7 @@ const MODULE_UNLOAD: Command = Spec {
     usage: "MODULE UNLOAD name",
     about: "Unloads a module.",
     since: "4.0.0",
-    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, PROTECTED],
+    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NEEDS_MODULE],
     ..SERVER
 }
 .runs(module_unload);

@@ -128,7 +128,7 @@ const SUBSCRIBE: Command = Spec {
     about: "Subscribes to channels.",
     since: "2.0.0",
     cost: "O(N), N being the channels named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
     channels: channel("channel"),
     ..PUBSUB_GROUP
 }
@@ -143,7 +143,7 @@ const UNSUBSCRIBE: Command = Spec {
     about: "Ends subscriptions to channels, to all if none is named.",
     since: "2.0.0",
     cost: "O(N), N being the channels named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
     ..PUBSUB_GROUP
 }
 .runs(unsubscribe);
@@ -157,7 +157,7 @@ const PSUBSCRIBE: Command = Spec {
     about: "Subscribes to all channels that match patterns.",
     since: "2.0.0",
     cost: "O(N), N being the patterns named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
     channels: channel_pattern("pattern"),
     ..PUBSUB_GROUP
 }
@@ -172,7 +172,7 @@ const PUNSUBSCRIBE: Command = Spec {
     about: "Ends subscriptions to patterns, to all if none is named.",
     since: "2.0.0",
     cost: "O(N), N being the patterns named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
     ..PUBSUB_GROUP
 }
 .runs(punsubscribe);

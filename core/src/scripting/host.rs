@@ -120,7 +120,7 @@ impl Host for Running<'_, '_> {
         out.rollback(mark);
         out.set_version(version);
         if let Err(error) = self.execute() {
-            self.call.out().error(error.as_str());
+            self.call.out().error(&error);
         }
         self.call.written_since(mark)
     }
@@ -153,6 +153,6 @@ impl Host for Running<'_, '_> {
     }
 
     fn count_error(&mut self, text: &[u8]) {
-        self.call.engine.stats.error(&String::from_utf8_lossy(text));
+        self.call.engine.stats.error(&Error::text(text));
     }
 }

@@ -14,7 +14,7 @@ use mortise_sdk::declare::config::Bytes;
 use parking_lot::Mutex;
 
 use crate::engine::args::Span;
-use crate::features::{Feature, Field, Section};
+use crate::features::Feature;
 use crate::keyspace::SpaceId;
 use crate::session::REDIS_VERSION;
 
@@ -23,7 +23,6 @@ pub const FEATURE: Feature = Feature {
     name: "scripting",
     commands: &[eval::COMMANDS, script::COMMANDS],
     config: ScriptingConfig::directives(),
-    info: &[MEMORY],
     ..Feature::EMPTY
 };
 
@@ -33,38 +32,6 @@ config! {
         /// Bytes that the Lua of a space may hold. A script that wants more fails.
         fixed script_memory_limit: Bytes = Bytes(1 << 30);
     }
-}
-
-const MEMORY: Section = Section {
-    name: "memory",
-    fields: &[
-        Field {
-            name: "used_memory_lua",
-            about: "Bytes that Lua holds.",
-            read: |e| lua_bytes(e.scripting.usage()).into(),
-        },
-        Field {
-            name: "used_memory_vm_eval",
-            about: "The same.",
-            read: |e| lua_bytes(e.scripting.usage()).into(),
-        },
-        Field {
-            name: "used_memory_scripts_eval",
-            about: "Bytes that the texts of scripts take.",
-            read: |e| (e.scripting.usage().scripts_bytes as u64).into(),
-        },
-        Field {
-            name: "number_of_cached_scripts",
-            about: "Scripts that EVALSHA knows.",
-            read: |e| (e.scripting.usage().scripts as u64).into(),
-        },
-        Field { name: "number_of_functions", about: "Functions of libraries.", read: |_| 0u64.into() },
-        Field { name: "number_of_libraries", about: "Libraries of functions.", read: |_| 0u64.into() },
-    ],
-};
-
-fn lua_bytes(usage: Usage) -> u64 {
-    usage.lua_bytes as u64
 }
 
 /// The sandbox of each space: scripts of one tenant are not known to another.

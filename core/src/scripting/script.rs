@@ -90,10 +90,10 @@ const KILL: Command = Spec {
     tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
     ..SCRIPTING
 }
-.runs(|call| call.alone(kill));
+.runs_alone(kill);
 
 /// Asks the script that runs to end.
-pub(crate) fn kill(call: &mut Alone<'_>) -> Result {
+fn kill(call: &mut Alone<'_>) -> Result {
     const NOTHING_RUNS: Error = Error::new("NOTBUSY No scripts in execution right now.");
     const HAS_WRITTEN: Error = Error::new(
         "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \

@@ -15,6 +15,7 @@ use std::task::Waker;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use mortise_sdk::Error;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
 use super::Shared;
@@ -28,6 +29,9 @@ use crate::resp::output::Output;
 
 /// How long a run that is to end may take to end by itself, before it is unwound where it stands.
 const ENDING_PATIENCE_MS: i64 = 20;
+
+const ENDED: Error = Error::new("ERR the call was ended half way");
+
 /// Address space of a run's stack; pages are used as they are touched.
 const STACK_LEN: usize = 8 << 20;
 
@@ -208,7 +212,7 @@ impl Drop for OnStack {
             lent.executed = request + 1;
             lent.out.rollback(mark);
             if self.progress.is_forced.get() {
-                lent.out.error("ERR the call was ended half way");
+                lent.out.error(&ENDED);
             } else {
                 lent.closes = true;
             }

@@ -29,7 +29,7 @@ const HELLO: Command = Spec {
     history: &[("6.2.0", "May be called without a version.")],
     ..CONNECTION
 }
-.runs(|call| call.alone(hello));
+.runs_alone(hello);
 
 pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
     let mut options = Options::new(call.args, 1);
@@ -53,8 +53,7 @@ pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
         } else if let Some(name) = options.takes_value("SETNAME") {
             call.session.owes.name = Some(client_name(name)?.to_owned());
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(Error::text(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(Error::quoting("ERR Syntax error in HELLO option '{}'", &[option]));
         }
     }
     if !call.session.authenticated {
@@ -135,7 +134,7 @@ const AUTH: Command = Spec {
     ages: &[added("username", "6.0.0")],
     ..CONNECTION
 }
-.runs(|call| call.alone(auth));
+.runs_alone(auth);
 
 pub(crate) fn auth(call: &mut Alone<'_>) -> Result {
     let args = call.args;
@@ -153,11 +152,11 @@ pub(crate) fn auth(call: &mut Alone<'_>) -> Result {
 const QUIT: Command = Spec {
     usage: "QUIT",
     about: "Closes the connection once its replies are sent.",
-    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED, SUBSCRIBER],
     arity: Some(-1),
     ..CONNECTION
 }
-.runs(|call| call.alone(quit));
+.runs_alone(quit);
 
 pub(crate) fn quit(call: &mut Alone<'_>) -> Result {
     call.session.closing = true;
@@ -169,10 +168,10 @@ const RESET: Command = Spec {
     usage: "RESET",
     about: "Brings the connection back to the state it was opened in.",
     since: "6.2.0",
-    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED, SUBSCRIBER],
     ..CONNECTION
 }
-.runs(|call| call.alone(reset));
+.runs_alone(reset);
 
 /// Everything but what says who is at the other end: library name and version.
 pub(crate) fn reset(call: &mut Alone<'_>) -> Result {

@@ -28,9 +28,9 @@ const WATCH: Command = Spec {
     keys: &[key("key", &[RO])],
     ..TRANSACTIONS
 }
-.runs(|call| call.alone(watch));
+.runs_alone(watch);
 
-pub(crate) fn watch(call: &mut Alone<'_>) -> Result {
+fn watch(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.is_some() {
         return Err(error::WATCH_INSIDE_MULTI);
     }
@@ -52,9 +52,9 @@ const UNWATCH: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY],
     ..TRANSACTIONS
 }
-.runs(|call| call.alone(unwatch));
+.runs_alone(unwatch);
 
-pub(crate) fn unwatch(call: &mut Alone<'_>) -> Result {
+fn unwatch(call: &mut Alone<'_>) -> Result {
     call.session.unwatch();
     call.out.ok();
     Ok(())

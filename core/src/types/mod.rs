@@ -144,6 +144,15 @@ impl<'a> AnyRef<'a> {
     }
 }
 
+/// What OBJECT REFCOUNT says. Nothing is shared here; but small integers are shared objects in Redis, and clients may look for that.
+pub fn refcount(entry: &Entry) -> i64 {
+    const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
+    match entry.payload() {
+        Payload::Integer(n) if SHARED_INTEGERS.contains(&n) => i64::from(i32::MAX),
+        _ => 1,
+    }
+}
+
 /// What OBJECT ENCODING says.
 pub fn encoding(entry: &Entry) -> &'static str {
     /// Strings up to this length are `embstr` in Redis.

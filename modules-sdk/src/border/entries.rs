@@ -73,7 +73,7 @@ fn guarded(run: impl FnOnce(&mut Vec<u8>) -> Result) -> Outcome {
         Ok(Ok(())) => outcome(Status::OK, bytes),
         Ok(Err(error)) => {
             bytes.clear();
-            bytes.extend_from_slice(error.as_str().as_bytes());
+            bytes.extend_from_slice(error.as_bytes());
             outcome(Status::ERROR, bytes)
         }
         Err(payload) => {
@@ -116,7 +116,7 @@ unsafe extern "C" fn start<E: Entry>(host: HostRef, args: List<'_, Slice<'_>>) -
                 .commands
                 .iter()
                 .flat_map(|table| table.iter())
-                .map(|command| command.run)
+                .map(|command| command.function())
                 .collect(),
             types: definition.feature.types,
             host,

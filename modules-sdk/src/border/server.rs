@@ -162,7 +162,7 @@ impl Host for Server<'_> {
         // SAFETY: see above; the reply is decoded before the next request.
         let reply = with_words(words, |words| unsafe { self.host.invoke()(context, words) });
         match decode(reply.get()) {
-            Ok(Some((Reply::Error(text), _))) => Err(Error::text(String::from_utf8_lossy(&text))),
+            Ok(Some((Reply::Error(text), _))) => Err(Error::text(text)),
             Ok(Some((reply, _))) => Ok(reply),
             _ => Err(Error::new("ERR the server's reply to the module is malformed")),
         }

@@ -17,5 +17,5 @@ pub use feature::{Feature, Ground};
 pub use flags::*;
 pub use info::{Field, Section, Shown};
 pub use keys::*;
-pub use spec::{ArgumentAge, Command, Deprecation, Spec, added, outdated};
+pub use spec::{ArgumentAge, Command, Deprecation, Runs, Spec, added, outdated};
 pub use usage::{Argument, Kind, Usage, UsageError};

@@ -207,7 +207,7 @@ pub fn run_with(
             (outcome, out)
         }
         Err(error) => {
-            encode::error(&mut out, error.as_str());
+            encode::error(&mut out, error.as_bytes());
             (Outcome::Failed, out)
         }
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use mortise_sdk::Error;
 use parking_lot::{ArcMutexGuard, RawMutex};
 
 use super::{AHEAD_LEN_MAX, Connection};
@@ -161,8 +162,8 @@ impl Connection {
                 continue;
             }
             if scratch.batch.is_empty() {
-                if let Some(text) = taken.broken {
-                    self.protocol_error(&text, scratch);
+                if let Some(error) = taken.broken {
+                    self.protocol_error(&error, scratch);
                     return buffer.len();
                 }
                 return taken.end;
@@ -200,14 +201,14 @@ impl Connection {
                 }
                 Executed::Nothing => continue,
             }
-            if let Some(text) = taken.broken {
+            if let Some(error) = taken.broken {
                 let Some(session) = &self.session else { return used };
                 if session.authenticated != authenticated {
                     // What it may send has changed.
                     self.partial = Partial::default();
                     continue;
                 }
-                self.protocol_error(&text, scratch);
+                self.protocol_error(&error, scratch);
                 break;
             }
         }
@@ -338,9 +339,9 @@ impl Connection {
     }
 
     #[cold]
-    fn protocol_error(&mut self, text: &str, scratch: &mut Scratch) {
-        scratch.out.error(&format!("ERR {text}"));
-        self.shared.with_engine(|engine| engine.stats.error("ERR"));
+    fn protocol_error(&mut self, error: &Error, scratch: &mut Scratch) {
+        scratch.out.error(error);
+        self.shared.with_engine(|engine| engine.stats.errors("ERR", 1));
         self.closing = true;
     }
 }
@@ -352,7 +353,7 @@ struct Taken {
     /// A request of the batch may be suspended: the batch runs on a coroutine.
     suspends: bool,
     /// What stands at `end` is not the protocol.
-    broken: Option<String>,
+    broken: Option<Error>,
     /// The batch is empty, and this is what the request that ends at `end` says without its quotes.
     quoted: Option<Vec<u8>>,
 }
@@ -389,8 +390,8 @@ fn take(
                 break;
             }
             Parsed::Quoted(..) | Parsed::Incomplete => break,
-            Parsed::Broken(text) => {
-                taken.broken = Some(text);
+            Parsed::Broken(error) => {
+                taken.broken = Some(error);
                 break;
             }
         }

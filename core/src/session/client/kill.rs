@@ -48,8 +48,7 @@ impl<'a> Filter<'a> {
                 filter.local_address = Some(address);
             } else if let Some(user) = options.takes_value("USER") {
                 if call.engine.users.find(user).is_none() {
-                    let user = String::from_utf8_lossy(user);
-                    return Err(Error::text(format!("ERR No such user '{user}'")));
+                    return Err(Error::quoting("ERR No such user '{}'", &[user]));
                 }
                 filter.user = Some(user);
             } else if let Some(seconds) = options.takes_value("MAXAGE") {

@@ -41,7 +41,7 @@ impl ClientType {
             b"pubsub" => Ok(ClientType::PubSub),
             b"replica" | b"slave" => Ok(ClientType::Replica),
             b"master" => Ok(ClientType::Master),
-            _ => Err(Error::text(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+            _ => Err(Error::quoting("ERR Unknown client type '{}'", &[name])),
         }
     }
 
