@@ -20,7 +20,6 @@ const UNSAFE: &[&str] = &[
     "core/src/modules/border.rs",
     "core/src/modules/load.rs",
     "modules-sdk/abi/src/",
-    "modules-sdk/src/alloc.rs",
     "modules-sdk/src/border/",
     // The clock of a script, which Lua calls; and the binding: state, stack, allocator. The rest of the crate is safe.
     "scripting/src/hook.rs",
