@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mortise_core::config::Config;
-use mortise_core::engine::Engine;
+use mortise_core::engine::{Engine, Job};
 use mortise_core::features;
 use mortise_core::server::clock::SystemClock;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -76,6 +76,10 @@ fn main() {
         }
         let (lent, _) = engine.request(session.take().expect("nothing waits"), &[b"FLUSHALL"]);
         session = lent;
-        engine.jobs.drain(..).for_each(|job| job());
+        for job in engine.jobs.drain(..) {
+            if let Job::Free(free) = job {
+                free();
+            }
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The table of contents: every built-in feature, one line each.
 
-use mortise_sdk::declare;
+use mortise_sdk::declare::{self, Runs};
 
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::call::Call;
+use crate::engine::alone;
+use crate::engine::call::{self, Call};
 use crate::engine::registry::Registry;
 use mortise_sdk::Result;
 
@@ -16,13 +17,14 @@ pub type Run = fn(&mut Call<'_>) -> Result;
 
 impl declare::Ground for Core {
     type Run = Run;
+    type Alone = alone::Run;
     type Config = Config;
     type Engine = Engine;
     type Type = ();
 }
 
 /// A core command.
-pub type Command = declare::Command<Run>;
+pub type Command = declare::Command<Run, alone::Run>;
 /// A feature of the core.
 pub type Feature = declare::Feature<Core>;
 /// An INFO section of the core.
@@ -45,6 +47,8 @@ pub const FEATURES: &[Feature] = &[
     crate::types::zset::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,
+    crate::scripting::FEATURE,
+    crate::acl::FEATURE,
     crate::admin::FEATURE,
     crate::admin::DEBUG,
     crate::modules::FEATURE,
@@ -57,7 +61,10 @@ pub fn registry() -> std::result::Result<Registry, String> {
     let mut registry = Registry::default();
     for feature in FEATURES {
         let rows = feature.commands.iter().flat_map(|table| table.iter());
-        let rows = rows.map(|command| (command.spec, crate::engine::call::Run::Core(command.run)));
+        let rows = rows.map(|command| match command.run {
+            Runs::Whole(run) => (command.spec, call::Run::Core(run)),
+            Runs::Alone(run) => (command.spec, call::Run::Alone(run)),
+        });
         registry.install(rows, None).map_err(|error| format!("{}: {error}", feature.name))?;
     }
     Ok(registry)

@@ -1,5 +1,6 @@
 //! The Mortise server.
 
+pub mod acl;
 pub mod admin;
 pub mod config;
 pub mod engine;
@@ -9,6 +10,7 @@ pub mod keyspace;
 pub mod modules;
 pub mod pubsub;
 pub mod resp;
+pub mod scripting;
 pub mod server;
 pub mod session;
 pub mod transactions;

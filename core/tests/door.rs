@@ -1,15 +1,19 @@
 //! The door of mutation: whatever is done to the data, undo and cuts give the state before, and nothing changes that
-//! was not announced.
+//! was not announced. (The scripts in `tests/scripts` run with such a witness as well.)
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mortise_core::config::Config;
-use mortise_core::engine::Engine;
+use mortise_core::engine::args::OwnedArgs;
 use mortise_core::engine::call::{Call, Key, Run};
+use mortise_core::engine::dispatch::Asked;
 use mortise_core::engine::event::Clock;
+use mortise_core::engine::registry::Lookup;
 use mortise_core::engine::session::Session;
+use mortise_core::engine::settle::{StreamReader, StreamUnit};
+use mortise_core::engine::{Caller, Engine};
 use mortise_core::features;
 use mortise_core::keyspace::door::Witness;
 use mortise_core::keyspace::{Entry, Keyspace, SpaceId};
@@ -21,7 +25,9 @@ use mortise_sdk::Result;
 use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::WRITE;
 
+/// Databases in each of the two spaces.
 const DBS: u32 = 3;
+const SPACES: [SpaceId; 2] = [SpaceId::FIRST, SpaceId(1)];
 
 struct Ticks(AtomicU64);
 
@@ -45,17 +51,20 @@ fn picture(entry: &Entry) -> Picture {
         AnyRef::Zset(zset) => {
             zset.iter().map(|(score, member)| (member.to_vec(), score.to_le_bytes().to_vec())).collect()
         }
-        AnyRef::Foreign(foreign) => vec![(b"foreign".to_vec(), foreign.save())],
+        AnyRef::Foreign(foreign) => vec![(b"foreign".to_vec(), foreign.save().expect("it can be saved"))],
     };
     content.sort();
     (entry.deadline(), content)
 }
 
-fn pictures(keyspace: &Keyspace) -> BTreeMap<(u32, Vec<u8>), Picture> {
+/// Where an entry is.
+type Place = (SpaceId, u32, Vec<u8>);
+
+fn pictures(keyspace: &Keyspace) -> BTreeMap<Place, Picture> {
     keyspace
         .iter()
-        .flat_map(|(_, db, contents)| {
-            contents.dict().iter().map(move |entry| ((db, entry.key().to_vec()), picture(entry)))
+        .flat_map(|(space, db, contents)| {
+            contents.dict().iter().map(move |entry| ((space, db, entry.key().to_vec()), picture(entry)))
         })
         .collect()
 }
@@ -139,17 +148,31 @@ struct Bench {
 impl Bench {
     fn new(seed: u64) -> Bench {
         let mut registry = features::registry().expect("the declarations are right");
-        let spec = Spec {
+        let change_spec = Spec {
             usage: "CHANGE members:int",
             about: "Changes something.",
             flags: &[WRITE],
             ..Spec::group("generic")
         };
-        registry.install([(spec, Run::Core(change))].into_iter(), None).expect("the name is free");
+        let attempt_spec = Spec { usage: "ATTEMPT end", about: "Changes much, or nothing.", ..change_spec };
+        let commands = [(change_spec, Run::Core(change)), (attempt_spec, Run::Core(attempt))];
+        registry.install(commands.into_iter(), None).expect("the names are free");
         let mut engine =
             Engine::new(Config::default(), Arc::new(registry), Box::new(Ticks(AtomicU64::new(0))), seed);
+        assert_eq!(engine.keyspace.add_space(), SPACES[1]);
         let session = engine.local_session();
         Bench { engine, session }
+    }
+
+    /// What is asked next is asked in this database.
+    fn turn_to(&mut self, space: SpaceId, db: u32) {
+        let session = self.session.as_mut().expect("nothing waits here");
+        (session.space, session.db) = (space, db);
+    }
+
+    fn turn_anywhere(&mut self) {
+        let drawn = self.engine.random();
+        self.turn_to(SPACES[drawn as usize % 2], (drawn >> 8) as u32 % DBS);
     }
 
     fn ask(&mut self, words: &[&[u8]]) {
@@ -161,18 +184,18 @@ impl Bench {
 
     fn changes(&mut self, count: usize, members: u64) {
         for _ in 0..count {
-            let db = self.engine.random() % u64::from(DBS);
-            self.session.as_mut().expect("nothing waits here").db = db as u32;
+            self.turn_anywhere();
             self.ask(&[b"CHANGE", members.to_string().as_bytes()]);
         }
     }
 
     fn swap_or_flush(&mut self) {
         let (one, other) = (self.engine.random() % 3, self.engine.random() % 3);
+        let space = SPACES[self.engine.random() as usize % 2];
         if self.engine.random().is_multiple_of(2) {
-            self.engine.keyspace.swap(SpaceId::FIRST, one as u32, other as u32);
+            self.engine.keyspace.swap(space, one as u32, other as u32);
         } else {
-            let (db, door) = self.engine.keyspace.db(SpaceId::FIRST, one as u32);
+            let (db, door) = self.engine.keyspace.db(space, one as u32);
             drop(db.flush(door));
         }
     }
@@ -212,7 +235,7 @@ fn a_cut_gives_the_state_at_its_beginning() {
         bench.changes(3_000, members);
         // Many keys beside, so that a walk takes many steps.
         for n in 0..6_000 {
-            bench.session.as_mut().expect("nothing waits here").db = n % DBS;
+            bench.turn_anywhere();
             bench.ask(&[b"SET", format!("key:{n}").as_bytes(), b"value"]);
         }
         for round in 0..10 {
@@ -232,7 +255,7 @@ fn a_cut_gives_the_state_at_its_beginning() {
             assert_eq!(saved.len(), before.len(), "each entry once, in round {round}");
             let saved: BTreeMap<_, _> = saved
                 .iter()
-                .map(|saved| ((saved.db, saved.entry.key().to_vec()), picture(&saved.entry)))
+                .map(|saved| ((saved.space, saved.db, saved.entry.key().to_vec()), picture(&saved.entry)))
                 .collect();
             assert!(saved == before, "round {round} of {members} members");
         }
@@ -242,18 +265,18 @@ fn a_cut_gives_the_state_at_its_beginning() {
 /// Keeps a picture of all data, and takes notes of what was announced.
 #[derive(Default)]
 struct Notes {
-    announced: Vec<(u32, Vec<u8>)>,
-    databases: Vec<u32>,
+    announced: Vec<Place>,
+    databases: Vec<(SpaceId, u32)>,
     wrong: Vec<String>,
-    known: BTreeMap<(u32, Vec<u8>), Picture>,
+    known: BTreeMap<Place, Picture>,
 }
 
 struct Watching(Arc<Mutex<Notes>>);
 
 impl Witness for Watching {
-    fn before(&mut self, _: SpaceId, db: u32, key: &[u8], entry: Option<&Entry>) {
+    fn before(&mut self, space: SpaceId, db: u32, key: &[u8], entry: Option<&Entry>) {
         let mut notes = self.0.lock().unwrap();
-        let place = (db, key.to_vec());
+        let place = (space, db, key.to_vec());
         let first = !notes.announced.contains(&place);
         if first && notes.known.get(&place) != entry.map(picture).as_ref() {
             notes.wrong.push(format!("{db} {}", String::from_utf8_lossy(key)));
@@ -261,8 +284,8 @@ impl Witness for Watching {
         notes.announced.push(place);
     }
 
-    fn before_all(&mut self, _: SpaceId, db: u32) {
-        self.0.lock().unwrap().databases.push(db);
+    fn before_all(&mut self, space: SpaceId, db: u32) {
+        self.0.lock().unwrap().databases.push((space, db));
     }
 }
 
@@ -276,15 +299,131 @@ fn what_was_not_announced_never_changes() {
         let now = pictures(&bench.engine.keyspace);
         let mut notes = notes.lock().unwrap();
         assert!(notes.wrong.is_empty(), "changed before it was announced: {:?}", notes.wrong);
-        let differs = |place: &(u32, Vec<u8>)| now.get(place) != notes.known.get(place);
+        let differs = |place: &Place| now.get(place) != notes.known.get(place);
         let unannounced: Vec<_> = now
             .keys()
             .chain(notes.known.keys())
             .filter(|place| {
-                differs(place) && !notes.announced.contains(place) && !notes.databases.contains(&place.0)
+                differs(place)
+                    && !notes.announced.contains(place)
+                    && !notes.databases.contains(&(place.0, place.1))
             })
             .collect();
         assert!(unannounced.is_empty(), "changed without a word: {unannounced:?}");
         *notes = Notes { known: now, ..Notes::default() };
     }
+}
+
+#[test]
+fn a_cut_may_be_ended_before_it_is_complete() {
+    let mut bench = Bench::new(5);
+    for n in 0..5_000 {
+        bench.turn_anywhere();
+        bench.ask(&[b"SET", format!("key:{n}").as_bytes(), b"value"]);
+    }
+    let complete = |bench: &mut Bench| {
+        let before = pictures(&bench.engine.keyspace);
+        assert!(bench.engine.keyspace.begin_cut());
+        while !bench.engine.keyspace.advance_cut() {
+            bench.changes(3, 10);
+        }
+        let saved = bench.engine.keyspace.end_cut();
+        assert_eq!(saved.len(), before.len(), "each entry once, whatever happened to the cuts before");
+    };
+    // So often that every epoch has been used, at different places, with changes in between.
+    for cancelled in [1, 2, 3, 1, 3, 3] {
+        for steps in 0..cancelled {
+            assert!(bench.engine.keyspace.begin_cut(), "so many may be ended one after another");
+            (0..steps).for_each(|_| assert!(!bench.engine.keyspace.advance_cut()));
+            bench.changes(5, 10);
+            bench.swap_or_flush();
+            bench.engine.keyspace.end_cut();
+            bench.changes(5, 10);
+        }
+        if cancelled == 3 {
+            assert!(bench.engine.keyspace.is_stamping() && !bench.engine.keyspace.begin_cut());
+            // The ticks make good for it.
+            while bench.engine.keyspace.is_stamping() {
+                bench.changes(5, 10);
+                bench.engine.tick(100);
+            }
+        }
+        complete(&mut bench);
+    }
+    bench.engine.keyspace.begin_undo();
+    assert!(!bench.engine.keyspace.begin_cut(), "what a trial has changed may be put back");
+}
+
+/// Counts the commands of the stream.
+struct Counting(Arc<AtomicU64>);
+
+impl StreamReader for Counting {
+    fn unit(&mut self, unit: &StreamUnit) {
+        self.0.fetch_add(unit.commands.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Does several things in a trial, which ends well if the argument says so: the test's own command.
+fn attempt(call: &mut Call<'_>) -> Result {
+    assert!(call.engine.begin_trial());
+    assert!(!call.engine.begin_trial(), "one at a time");
+    let registry = call.engine.registry.clone();
+    let lines =
+        ["SET key 2", "SET new 1", "DEL hash", "ZADD zset 1 a", "PUBLISH news a", "FLUSHALL", "SET last 1"];
+    for line in lines {
+        let args = OwnedArgs::new(line.split(' ').map(str::as_bytes));
+        let Lookup::Found(command) = registry.find(args.view()) else { panic!("{line}") };
+        call.execute(Asked::new(&command, args.view()), Caller::Transaction);
+    }
+    match call.arg(1) {
+        b"well" => call.engine.commit_trial(),
+        _ => call.engine.abort_trial(),
+    }
+    call.propagates_nothing();
+    Ok(())
+}
+
+#[test]
+fn nobody_hears_of_what_was_aborted() {
+    let mut bench = Bench::new(8);
+    let commands = Arc::new(AtomicU64::new(0));
+    bench.engine.attach(Box::new(Counting(commands.clone())));
+    bench.engine.directives = Arc::new(mortise_core::server::directives().expect("they are in order"));
+    bench.ask(&[b"CONFIG", b"SET", b"notify-keyspace-events", b"KEA"]);
+    bench.ask(&[b"SET", b"key", b"1"]);
+    bench.ask(&[b"HSET", b"hash", b"field", b"1"]);
+    let mut others: Vec<_> = (0..3).map(|_| bench.engine.local_session()).collect();
+    let ask = |bench: &mut Bench, other: &mut Option<Box<Session>>, words: &[&[u8]]| {
+        let (session, reply) = bench.engine.request(other.take().expect("it does not wait"), words);
+        *other = session;
+        String::from_utf8_lossy(&reply).into_owned()
+    };
+    let outbox = |other: &Option<Box<Session>>| other.as_ref().expect("it is there").outbox.clone();
+    let (ear, waiting) = (outbox(&others[1]), outbox(&others[2]));
+    let watch = |bench: &mut Bench, other: &mut Option<Box<Session>>| {
+        ask(bench, other, &[b"WATCH", b"key", b"hash", b"new"]);
+        ask(bench, other, &[b"MULTI"]);
+    };
+    watch(&mut bench, &mut others[0]);
+    ask(&mut bench, &mut others[1], &[b"PSUBSCRIBE", b"*"]);
+    ask(&mut bench, &mut others[2], &[b"BZPOPMIN", b"zset", b"0"]);
+
+    let state = |bench: &Bench| {
+        (pictures(&bench.engine.keyspace), commands.load(Ordering::Relaxed), bench.engine.unit.dirty)
+    };
+    let before = state(&bench);
+    bench.ask(&[b"ATTEMPT", b"badly"]);
+    assert!(state(&bench) == before);
+    assert!(!ear.is_full() && !waiting.is_full());
+    assert_eq!(ask(&mut bench, &mut others[0], &[b"EXEC"]), "*0\r\n", "what was watched has not changed");
+
+    watch(&mut bench, &mut others[0]);
+    bench.ask(&[b"ATTEMPT", b"well"]);
+    assert_eq!(commands.load(Ordering::Relaxed) - before.1, 7, "all of it");
+    assert_eq!(ask(&mut bench, &mut others[0], &[b"EXEC"]), "*-1\r\n");
+    let mut pieces = Vec::new();
+    ear.take(&mut pieces);
+    let heard: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes().to_vec()).collect();
+    let at = |text: &[u8]| heard.windows(text.len()).position(|part| part == text).expect("it was told");
+    assert!(at(b"zadd") < at(b"news") && at(b"news") < at(b"last"), "in the order in which it was done");
 }

@@ -1,139 +1,11 @@
-//! Modules at run time: what is refused, what a module may do, and what its faults cannot.
+//! Modules at run time: what a module may do, and what its faults cannot.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+#[path = "support/modules.rs"]
+mod support;
 
-use mortise_core::config::Config;
-use mortise_core::config::file::{Source, parse};
-use mortise_core::engine::Engine;
-use mortise_core::engine::event::Clock;
 use mortise_core::engine::replay::Replay;
-use mortise_core::engine::session::Session;
-use mortise_core::engine::settle::{StreamReader, StreamUnit};
-use mortise_core::modules::{self, Permission};
-use mortise_core::{features, server};
-
-/// A clock that stands still.
-struct Still;
-
-impl Clock for Still {
-    fn monotonic_ns(&self) -> u64 {
-        0
-    }
-
-    fn unix_us(&self) -> i64 {
-        1_700_000_000_000_000
-    }
-}
-
-/// Keeps the stream.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<Vec<StreamUnit>>>);
-
-impl StreamReader for Recorder {
-    fn unit(&mut self, unit: &StreamUnit) {
-        self.0.lock().unwrap().push(StreamUnit { offset: unit.offset, commands: unit.commands.clone() });
-    }
-}
-
-/// Servers of one process share a module's settings and counters, as they share the library: tests take turns.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// An engine with one client.
-struct Server {
-    engine: Engine,
-    session: Option<Box<Session>>,
-    stream: Recorder,
-    _turn: Option<MutexGuard<'static, ()>>,
-}
-
-impl Server {
-    fn new() -> Server {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        Server { _turn: Some(turn), ..Server::beside() }
-    }
-
-    /// Beside another one in the same test.
-    fn beside() -> Server {
-        let mut config = Config::default();
-        config.modules.enable_module_command = Permission::Local;
-        let mut engine = Engine::new(config, Arc::new(features::registry().unwrap()), Box::new(Still), 1);
-        engine.directives = Arc::new(server::directives().unwrap());
-        let stream = Recorder::default();
-        engine.attach(Box::new(stream.clone()));
-        let session = engine.local_session();
-        Server { engine, session, stream, _turn: None }
-    }
-
-    fn with(module: &str) -> Server {
-        let mut server = Server::new();
-        assert_eq!(server.load(module), "+OK");
-        server
-    }
-
-    fn say(&mut self, words: &[&str]) -> String {
-        let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
-        let (session, reply) = self.engine.request(self.session.take().unwrap(), &words);
-        self.session = session;
-        String::from_utf8_lossy(&reply).trim_end().replace("\r\n", " ")
-    }
-
-    /// A line of words, parted by spaces.
-    fn ask(&mut self, line: &str) -> String {
-        self.say(&line.split(' ').collect::<Vec<_>>())
-    }
-
-    fn load(&mut self, module: &str) -> String {
-        let path = library(module);
-        self.say(&["MODULE", "LOAD", path.to_str().unwrap()])
-    }
-
-    /// What has been propagated since the last time.
-    fn propagated(&mut self) -> Vec<String> {
-        let units: Vec<_> = self.stream.0.lock().unwrap().drain(..).collect();
-        let commands = units.iter().flat_map(|unit| &unit.commands);
-        let text = |args: mortise_core::engine::args::Args<'_>| {
-            args.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
-        };
-        commands.map(|said| text(said.args.view())).collect()
-    }
-}
-
-/// The modules, built where this test was.
-static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().unwrap();
-    let target = test.ancestors().nth(3).unwrap().to_path_buf();
-    let cargo = |args: &[&str]| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root).args(args).arg("--target-dir").arg(&target);
-        // As the profile of tests, so that what both need is built once.
-        cargo.arg("--config=profile.dev.opt-level=1");
-        cargo.arg("--quiet").env_remove("RUSTFLAGS");
-        cargo
-    };
-    let built = |mut cargo: Command| assert!(cargo.status().unwrap().success(), "the modules are not built");
-    built(cargo(&["build", "--package=mortise-hello", "--lib"]));
-    let mut fixtures = cargo(&["build", "--package=mortise-module-fixtures"]);
-    for name in
-        ["clashing_command", "clashing_type", "foreign_library", "other_version", "panicking", "wrong_usage"]
-    {
-        fixtures.args(["--example", name]);
-    }
-    built(fixtures);
-    let mut aborting = cargo(&["rustc", "--package=mortise-module-fixtures", "--example=aborting"]);
-    aborting.args(["--", "-Cpanic=abort"]); // behind the options of cargo
-    built(aborting);
-    target.join("debug")
-});
-
-fn library(module: &str) -> PathBuf {
-    match module {
-        "hello" => LIBRARIES.join("libmortise_hello.so"),
-        _ => LIBRARIES.join(format!("examples/lib{module}.so")),
-    }
-}
+use mortise_core::modules::Permission;
+use support::{Server, library};
 
 #[test]
 fn a_module_brings_all_four_tables() {
@@ -218,57 +90,6 @@ fn values_take_part_in_undo() {
 }
 
 #[test]
-fn unsuitable_files_are_refused_in_a_sentence() {
-    let mut server = Server::new();
-    let commands = server.engine.registry.len();
-    let text = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let refusal = |path: &str, reason: &str| {
-        format!("-ERR Error loading the extension. {}.", reason.replace('@', &format!("'{path}'")))
-    };
-    let module = |name: &str| library(name).to_str().unwrap().to_owned();
-    for (path, reason) in [
-        ("/nowhere/x.so".to_owned(), "There is no file @"),
-        (text.to_owned(), "@ is no shared library"),
-        (module("foreign_library"), "@ is a library, but no module of Mortise"),
-        (
-            module("other_version"),
-            "@ was built for version 7.3 of the border between server and modules, which here is 0.1",
-        ),
-        (module("aborting"), "@ was built with panic=abort, so that a panic in it would end the server"),
-        (
-            module("clashing_command"),
-            "Module 'clashing' brings a wrong command: command 'get' already exists",
-        ),
-    ] {
-        assert_eq!(server.say(&["MODULE", "LOAD", &path]), refusal(&path, reason));
-    }
-    let wrong = server.load("wrong_usage");
-    assert!(
-        wrong.starts_with("-ERR Error loading the extension. Module 'wrong' brings a wrong command: "),
-        "{wrong}"
-    );
-    assert_eq!(server.engine.registry.len(), commands);
-    assert_eq!(server.ask("MODULE LIST"), "*0");
-}
-
-#[test]
-fn nothing_of_a_refused_module_stays() {
-    let mut server = Server::with("hello");
-    assert_eq!(
-        server.load("clashing_type"),
-        "-ERR Error loading the extension. Module 'clashing' brings the data type 'guestbook', which exists already."
-    );
-    assert!(server.ask("CLASHING.FINE").starts_with("-ERR unknown command"));
-    assert!(!server.engine.directives.contains("clashing.number"));
-    assert!(server.load("hello").contains("A module with the name 'hello' is loaded already"));
-
-    // Alone it is fine.
-    assert_eq!(server.ask("MODULE UNLOAD hello"), "+OK");
-    assert_eq!(server.load("clashing_type"), "+OK");
-    assert_eq!(server.ask("CLASHING.FINE"), "+OK");
-}
-
-#[test]
 fn modules_are_loaded_with_settings_and_unloaded() {
     let mut server = Server::new();
     let path = library("hello").to_str().unwrap().to_owned();
@@ -279,10 +100,13 @@ fn modules_are_loaded_with_settings_and_unloaded() {
         loadex(&["CONFIG", "hello.guests-max", "many"]).contains("refuses 'many' for 'hello.guests-max'")
     );
     assert!(loadex(&["WHAT"]).contains("Syntax error around 'WHAT'"));
-    assert_eq!(loadex(&["CONFIG", "hello.greeting", "Hi", "ARGS", "a", "b"]), "+OK");
+    assert_eq!(
+        loadex(&["CONFIG", "hello.greeting", "Hi", "ARGS", "a", "b"]),
+        "-ERR Error loading the extension. Module 'hello' does not start: it takes no arguments."
+    );
+    assert_eq!(loadex(&["CONFIG", "hello.greeting", "Hi"]), "+OK");
     assert_eq!(server.ask("HELLO.GREET Ann"), "$8 Hi, Ann!");
-    let list =
-        format!("*1 *8 $4 name $5 hello $3 ver :100 $4 path ${} {path} $4 args *2 $1 a $1 b", path.len());
+    let list = format!("*1 *8 $4 name $5 hello $3 ver :100 $4 path ${} {path} $4 args *0", path.len());
     assert_eq!(server.ask("MODULE LIST"), list);
 
     server.ask("HELLO.SIGN book Ann");
@@ -309,27 +133,6 @@ fn modules_are_loaded_with_settings_and_unloaded() {
 }
 
 #[test]
-fn modules_are_loaded_at_start() {
-    let start = |text: &str| {
-        let mut server = Server::new();
-        let mut lines = Vec::new();
-        parse(text.as_bytes(), Source::Stdin, &mut lines).unwrap();
-        let loaded = server.engine.directives.clone().load(&mut server.engine.config, &lines).unwrap();
-        modules::load_at_start(&mut server.engine, &loaded)
-            .map(|()| server)
-            .map_err(|fatal| fatal.to_string())
-    };
-    let load = format!("loadmodule {} one\n", library("hello").display());
-    let mut server = start(&format!("hello.greeting \"Good day\"\n{load}")).ok().unwrap();
-    assert_eq!(server.ask("HELLO.GREET Ann"), "$14 Good day, Ann!");
-    drop(server); // the next one's turn
-    let refused = |text: &str| start(text).err().unwrap_or_default();
-    assert!(refused("loadmodule /nowhere/x.so").contains("There is no file '/nowhere/x.so'"));
-    assert!(refused("hello.greeting x").contains("no such module is loaded"));
-    assert!(refused(&format!("{load}hello.nothing x")).contains("has no directive 'hello.nothing'"));
-}
-
-#[test]
 fn only_who_may_loads() {
     let mut server = Server::new();
     server.engine.config.modules.enable_module_command = Permission::No;
@@ -342,7 +145,7 @@ fn panics_are_errors() {
     let panicked = |command: &str| format!("-ERR module 'panicking' panicked in {command}");
     assert_eq!(server.ask("PANICKING.NOW"), panicked("PANICKING.NOW"));
     assert_eq!(server.ask("PANICKING.WELL"), "+OK");
-    assert_eq!(server.ask("PANICKING.SILENT"), "-ERR module 'panicking' gave no reply");
+    assert_eq!(server.ask("PANICKING.SILENT"), "-ERR module 'panicking' gave no reply in PANICKING.SILENT");
 
     // Every function of this value panics: it cannot be copied, measured or freed, and nothing comes of it.
     assert_eq!(server.ask("PANICKING.ARM bomb"), "+OK");
@@ -408,4 +211,153 @@ fn modules_invoke_commands() {
 fn simple_ok() -> String {
     let text = format!("Simple({:?})", b"OK");
     format!("${} {text}", text.len())
+}
+
+#[test]
+fn modules_are_given_their_arguments() {
+    let mut server = Server::new();
+    let path = library("rich").to_str().unwrap().to_owned();
+    let mut load = |args: &[&str]| server.say(&[&["MODULE", "LOAD", &path], args].concat());
+    let refused =
+        |reason: &str| format!("-ERR Error loading the extension. Module 'rich' does not start: {reason}.");
+    assert_eq!(load(&["refuse"]), refused("it was told to refuse"));
+    assert_eq!(load(&["panic"]), refused("it panicked"));
+    assert_eq!(load(&["a", "b c"]), "+OK");
+    assert_eq!(server.ask("RICH.ARGS"), "*2 $1 a $3 b c");
+    assert!(server.ask("MODULE LIST").ends_with("$4 args *2 $1 a $3 b c"));
+    assert_eq!(server.ask("MODULE UNLOAD rich"), "+OK");
+    assert_eq!(server.load("rich"), "+OK");
+    assert_eq!(server.ask("RICH.ARGS"), "*0");
+}
+
+#[test]
+fn a_module_has_containers_of_its_own() {
+    let mut server = Server::with("rich");
+    assert_eq!(server.ask("RICH.GROUP ONE"), "$3 one");
+    assert_eq!(server.ask("RICH.GROUP TWO"), "-ERR unknown subcommand 'TWO'. Try RICH.GROUP HELP.");
+    assert_eq!(server.ask("RICH.GROUP"), "-ERR wrong number of arguments for 'rich.group' command");
+    assert_eq!(server.ask("MODULE UNLOAD rich"), "+OK");
+    assert!(server.ask("RICH.GROUP ONE").starts_with("-ERR unknown command 'RICH.GROUP'"));
+}
+
+#[test]
+fn quotes_around_words_survive() {
+    let mut server = Server::with("rich");
+    assert_eq!(server.ask("RICH.WORDS"), "*2 $3 a b $1 c");
+    let directives = server.engine.directives.clone();
+    let set = |server: &mut Server, value: &[u8]| {
+        directives.set_many(&mut server.engine.config, &[(b"rich.words", value)], false).map(|_| ())
+    };
+    set(&mut server, br#"one "two  three" 'four five'"#).unwrap();
+    assert_eq!(server.ask("RICH.WORDS"), "*3 $3 one $10 two  three $9 four five");
+    assert!(set(&mut server, br#"one "two"#).unwrap_err().to_string().ends_with("unbalanced quotes"));
+    // What is taken back is what was there, although the other directive of the call is the one refused.
+    let pairs: [(&[u8], &[u8]); 2] = [(b"rich.words", b"x"), (b"port", b"x")];
+    assert!(directives.set_many(&mut server.engine.config, &pairs, false).is_err());
+    assert_eq!(server.ask("RICH.WORDS"), "*3 $3 one $10 two  three $9 four five");
+    let entries = directives.entries(&server.engine.config).unwrap();
+    let entry = entries.iter().find(|entry| entry.name == "rich.words").unwrap();
+    assert_eq!((&entry.lines[..], entry.force), (&[r#"one "two  three" "four five""#.to_owned()][..], true));
+    set(&mut server, b"").unwrap();
+    assert_eq!(server.ask("RICH.WORDS"), "*0");
+}
+
+#[test]
+fn select_holds_until_the_modules_command_ends() {
+    let mut server = Server::with("rich");
+    assert_eq!(server.ask("RICH.ELSEWHERE 3 SET k there"), simple_ok());
+    assert_eq!(server.session.as_ref().unwrap().db, 0);
+    assert!(server.ask("CLIENT INFO").contains(" db=0 "), "{}", server.ask("CLIENT INFO"));
+    assert_eq!(server.ask("GET k"), "$-1");
+    // Within another module's command it is over with the command that it belongs to.
+    assert!(server.ask("RICH.ELSEWHERE 3 RICH.ELSEWHERE 4 SET k further").contains("Bulk("));
+    assert_eq!(server.session.as_ref().unwrap().db, 0);
+    assert_eq!(server.ask("SELECT 3"), "+OK");
+    assert_eq!(server.ask("GET k"), "$5 there");
+}
+
+#[test]
+fn a_reply_is_one_and_whole() {
+    let mut server = Server::with("replying");
+    assert_eq!(server.ask("REPLYING.LINES"), "+one  :2");
+    let nothing = "-ERR module 'replying' gave no reply in REPLYING.ROW";
+    assert_eq!(server.ask("REPLYING.ROW"), nothing);
+    for (pieces, reply) in [
+        ("i", ":1"),
+        ("a0", "*0"),
+        ("m0", "*0"),
+        ("a2 i $", "*2 :1 $4 bulk"),
+        ("a2 a1 d m1 b n", "*2 *1 $3 1.5 *2 :1 $-1"),
+        ("s1 a2 + a0", "*1 *2 +status *0"),
+    ] {
+        assert_eq!(server.ask(&format!("REPLYING.ROW {pieces}")), reply, "{pieces}");
+    }
+    let wrong = "-ERR module 'replying' did not give one whole reply in REPLYING.ROW";
+    for pieces in
+        ["i i", "a3", "a3 i i", "a1 i i", "m1 i", "a0 i", "a0 a0", "a1 a1", "i a1", "a18446744073709551615 i"]
+    {
+        assert_eq!(server.ask(&format!("REPLYING.ROW {pieces}")), wrong, "{pieces}");
+    }
+    // What is behind it in a transaction stays in its place.
+    for line in ["MULTI", "REPLYING.ROW a3", "GET k", "REPLYING.ROW i i"] {
+        server.ask(line);
+    }
+    assert_eq!(server.ask("EXEC"), format!("*3 {wrong} $-1 {wrong}"));
+}
+
+#[test]
+fn a_panic_of_the_core_does_not_unwind_through_a_module() {
+    use mortise_core::engine::call::Run;
+    use mortise_sdk::declare::Spec;
+    let mut server = Server::with("panicking");
+    let boom = Spec { usage: "BOOM", ..Spec::group("generic") };
+    let mut registry = (*server.engine.registry).clone();
+    registry.install([(boom, Run::Core(|_| panic!("of the core")))].into_iter(), None).unwrap();
+    server.engine.set_registry(registry);
+    for line in ["PANICKING.INVOKE BOOM", "PANICKING.INVOKE PANICKING.INVOKE BOOM"] {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.ask(line))).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"of the core"), "{line}");
+        assert_eq!(server.engine.unit.invoked, 0);
+        // It has cost the client; the next one is served.
+        server.session = server.engine.local_session();
+        assert_eq!(server.ask("PANICKING.INVOKE SET k v"), simple_ok());
+    }
+    server.propagated();
+    assert_eq!(server.ask("PANICKING.INVOKE SET k v"), simple_ok());
+    assert_eq!(server.propagated(), ["PANICKING.INVOKE SET k v"]);
+}
+
+#[test]
+fn what_a_module_cannot_say_is_not_nothing() {
+    let mut server = Server::with("panicking");
+    let empty = server.engine.digest();
+    server.ask("PANICKING.ARM bomb");
+    assert_ne!(server.engine.digest(), empty);
+    let bomb = server.engine.modules.data_type("bomb").unwrap();
+    assert!(bomb.load(b"", 1).is_err());
+
+    let directives = server.engine.directives.clone();
+    let mood: &[u8] = b"panicking.mood";
+    directives.set_many(&mut server.engine.config, &[(mood, b"good")], false).unwrap();
+    assert_eq!(directives.get_matching(&server.engine.config, &[mood]).len(), 1);
+    directives.set_many(&mut server.engine.config, &[(mood, b"unspeakable")], false).unwrap();
+    assert_eq!(directives.get_matching(&server.engine.config, &[mood]), []);
+    let unreadable = directives.entries(&server.engine.config).map(|_| ()).unwrap_err();
+    assert_eq!(unreadable, "directive panicking.mood cannot be read: the module panicked");
+}
+
+#[test]
+fn a_module_that_comes_and_goes_leaves_nothing_behind() {
+    let mut server = Server::with("rich");
+    let places = server.engine.registry.indices();
+    let index = server.engine.registry.by_full_name(b"rich.group|one").unwrap().index;
+    for _ in 0..3 {
+        assert_eq!(server.ask("RICH.GROUP ONE"), "$3 one");
+        assert_eq!(server.engine.stats.commands[index].calls, 1);
+        assert_eq!(server.ask("MODULE UNLOAD rich"), "+OK");
+        assert_eq!(server.engine.stats.commands[index].calls, 0);
+        assert!(server.engine.stats.commands[index].latency.is_none());
+        assert_eq!(server.load("rich"), "+OK");
+        assert_eq!(server.engine.registry.indices(), places);
+    }
 }

@@ -190,6 +190,8 @@ fn a_broken_configuration_is_named_with_file_line_and_reason() {
         ("logfile /no/such/log", "Can't open the log file: No such file or directory"),
         ("rename-command nosuch x", "No such command in rename-command"),
         ("appendonly yes", "ignoring this value would cost durability or safety"),
+        ("loadmodule /no/such/module.so", "There is no file '/no/such/module.so'"),
+        ("nosuch.directive 1", "Module config specified, but no such module is loaded"),
     ] {
         let file = dir.write("broken.conf", &format!("# a comment\n{line}\n"));
         let mut server = Server::start(&dir, &[file.to_str().unwrap()]);
@@ -199,6 +201,26 @@ fn a_broken_configuration_is_named_with_file_line_and_reason() {
         assert!(text.contains("FATAL CONFIG FILE ERROR") && text.contains(&place), "{text}");
         assert!(text.contains(reason), "{text}");
     }
+}
+
+#[test]
+fn a_broken_option_is_named_with_its_line() {
+    let dir = TempDir::new();
+    let mut server = Server::start(&dir, &["--hz", "5", "--port", "abc"]);
+    assert_eq!(server.ended().code(), Some(1));
+    server.wait_for("at line 3 of the command line\n>>> 'port \"abc\"'\n");
+}
+
+#[test]
+fn a_limit_of_memory_that_nobody_means_is_mentioned() {
+    let dir = TempDir::new();
+    let port = free_port().to_string();
+    let arguments = ["--port", &port, "--bind", "127.0.0.1", "--maxmemory", "1000"];
+    let server = Server::start(&dir, &arguments);
+    server.wait_for(
+        "# WARNING: You specified a maxmemory value that is less than 1MB (current value is 1000 bytes). Are you sure this \
+         is what you really want?",
+    );
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Call<'c> {
     host: &'c mut dyn Host,
     args: &'c [Slice<'c>],
     out: &'c mut Vec<u8>,
+    /// How many elements are still to come until the reply is whole; below zero if there were too many.
+    missing: i64,
     settings: &'c Settings,
 }
 
@@ -30,7 +32,7 @@ impl<'c> Call<'c> {
         out: &'c mut Vec<u8>,
         settings: &'c Settings,
     ) -> Call<'c> {
-        Call { host, args, out, settings }
+        Call { host, args, out, missing: 1, settings }
     }
 
     // ---- arguments
@@ -90,7 +92,7 @@ impl<'c> Call<'c> {
         let found = self.host.find(key, const { &TypeRow::of::<T>() }, Access::Read)?;
         let version = self.host.version();
         let value = if found { self.host.value().and_then(<dyn Any>::downcast_ref) } else { None };
-        Ok((value, Out { bytes: self.out, version }))
+        Ok((value, Out { bytes: self.out, missing: &mut self.missing, version }))
     }
 
     /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
@@ -137,7 +139,18 @@ impl<'c> Call<'c> {
 
     /// Where the reply goes, piece by piece.
     pub fn out(&mut self) -> Out<'_> {
-        Out { version: self.host.version(), bytes: self.out }
+        Out { version: self.host.version(), bytes: self.out, missing: &mut self.missing }
+    }
+
+    /// Whether exactly one whole reply has been written.
+    #[inline(always)]
+    pub fn has_replied_once(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Whether anything has been written.
+    pub fn has_replied(&self) -> bool {
+        self.missing != 1 || !self.out.is_empty()
     }
 
     /// Answers with a value.
@@ -155,7 +168,7 @@ impl<'c> Call<'c> {
     // ---- the rest of the server
 
     /// Executes another command as part of this call; an error reply is an `Err`. What it changes is not propagated by
-    /// itself: this call is.
+    /// itself: this call is. SELECT holds until this call ends; the client is then in its own database again.
     pub fn invoke(&mut self, words: &[&[u8]]) -> Result<Reply> {
         self.host.invoke(words)
     }
@@ -242,9 +255,11 @@ impl<T: DataType> Drop for Edit<'_, T> {
     }
 }
 
-/// Where a reply is written.
+/// Where a reply is written: one value, which may be an array, a map or a set with as many elements as it says. A
+/// command that writes more or less has failed, and its caller is told so.
 pub struct Out<'a> {
     bytes: &'a mut Vec<u8>,
+    missing: &'a mut i64,
     version: Version,
 }
 
@@ -260,38 +275,48 @@ impl Out<'_> {
         self.version
     }
 
-    /// A status.
+    /// A status. Line ends within become spaces.
     pub fn simple(&mut self, text: &str) {
+        self.element();
+        if text.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            return encode::simple(self.bytes, &text.replace(['\r', '\n'], " "));
+        }
         encode::simple(self.bytes, text);
     }
 
     /// An integer.
     pub fn integer(&mut self, n: i64) {
+        self.element();
         encode::integer(self.bytes, n);
     }
 
     /// A bulk string.
     pub fn bulk(&mut self, bytes: &[u8]) {
+        self.element();
         encode::bulk(self.bytes, bytes);
     }
 
     /// No value.
     pub fn null(&mut self) {
+        self.element();
         encode::null(self.bytes, self.version);
     }
 
     /// A floating-point number.
     pub fn double(&mut self, x: f64) {
+        self.element();
         encode::double(self.bytes, self.version, x);
     }
 
     /// A truth value.
     pub fn boolean(&mut self, value: bool) {
+        self.element();
         encode::boolean(self.bytes, self.version, value);
     }
 
     /// An array; `len` elements follow.
     pub fn array(&mut self, len: usize) {
+        self.elements(len, 1);
         encode::array(self.bytes, len);
     }
 
@@ -303,12 +328,29 @@ impl Out<'_> {
 
     /// A map; `len` pairs follow.
     pub fn map(&mut self, len: usize) {
+        self.elements(len, 2);
         encode::map(self.bytes, self.version, len);
     }
 
     /// A set; `len` elements follow.
     pub fn set(&mut self, len: usize) {
+        self.elements(len, 1);
         encode::set(self.bytes, self.version, len);
+    }
+
+    /// One element follows.
+    #[inline(always)]
+    fn element(&mut self) {
+        // Once the reply is whole, nothing makes it right again.
+        *self.missing = if *self.missing > 0 { *self.missing - 1 } else { i64::MIN };
+    }
+
+    /// An element follows that holds `len` times `each` more.
+    fn elements(&mut self, len: usize, each: usize) {
+        self.element();
+        // So many can never follow.
+        let held = i64::try_from(len.saturating_mul(each)).unwrap_or(i64::MAX / 2);
+        *self.missing = self.missing.saturating_add(held);
     }
 }
 

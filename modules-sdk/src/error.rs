@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// An error reply: the text after the `-`, beginning with its code ("ERR", "WRONGTYPE" …).
+/// An error reply: the text after the `-`, beginning with its code ("ERR", "WRONGTYPE" …). It may say what a client has
+/// said, so it is bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Error(Cow<'static, str>);
+pub struct Error(Cow<'static, [u8]>);
 
 /// What a command answers with: nothing on success, as replies are written through the call.
 pub type Result<T = ()> = std::result::Result<T, Error>;
@@ -13,38 +14,57 @@ pub type Result<T = ()> = std::result::Result<T, Error>;
 impl Error {
     /// An error with a constant text.
     pub const fn new(text: &'static str) -> Error {
-        Error(Cow::Borrowed(text))
+        Error(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with a text made for the occasion. Line ends become spaces, so that no text can break the protocol.
-    pub fn text(text: impl Into<String>) -> Error {
-        let text: String = text.into();
-        if text.bytes().any(|b| b == b'\r' || b == b'\n') {
-            return Error(Cow::Owned(text.replace(['\r', '\n'], " ")));
-        }
+    pub fn text(text: impl Into<Vec<u8>>) -> Error {
+        let mut text: Vec<u8> = text.into();
+        text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
         Error(Cow::Owned(text))
     }
 
+    /// An error that repeats what a client has said, each word in the place of a `{}`. As in Redis's errors, a word ends
+    /// at a NUL, and the text has no line ends at its end.
+    ///
+    /// ```
+    /// # use mortise_sdk::Error;
+    /// let error = Error::quoting("ERR no board '{}' for {}", &[b"a\xff", b"ada"]);
+    /// assert_eq!(error.as_bytes(), b"ERR no board 'a\xff' for ada");
+    /// ```
+    pub fn quoting(template: &str, said: &[&[u8]]) -> Error {
+        debug_assert_eq!(template.matches("{}").count(), said.len(), "{template}");
+        let mut parts = template.split("{}");
+        let mut text = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for (word, part) in said.iter().zip(parts) {
+            text.extend(word.iter().take_while(|byte| **byte != 0));
+            text.extend_from_slice(part.as_bytes());
+        }
+        let len = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        text.truncate(len);
+        Error::text(text)
+    }
+
     /// The text with its code.
-    pub fn as_str(&self) -> &str {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The first word: "ERR", "WRONGTYPE" …
-    pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("")
+    /// The first word: "ERR", "WRONGTYPE" … What is not UTF-8 in it shows as U+FFFD.
+    pub fn code(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.0.split(|byte| *byte == b' ').next().unwrap_or_default())
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&String::from_utf8_lossy(&self.0))
     }
 }
 
@@ -82,4 +102,30 @@ errors! {
     BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
     LOADING = "LOADING Redis is loading the dataset in memory";
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_say_is_repeated_as_redis_does() {
+        for (said, expected) in [
+            (&b"\xff\xfe"[..], &b"ERR no \xff\xfe"[..]),
+            (b"a\0b", b"ERR no a"),
+            (b"a\r\nb\r\n", b"ERR no a  b"),
+            (b"{}", b"ERR no {}"),
+            (b"", b"ERR no "),
+        ] {
+            assert_eq!(Error::quoting("ERR no {}", &[said]).as_bytes(), expected);
+        }
+        assert_eq!(Error::quoting("ERR '{}' {}.", &[b"\n", b"b"]).as_bytes(), b"ERR ' ' b.");
+    }
+
+    #[test]
+    fn no_text_breaks_the_protocol() {
+        assert_eq!(Error::text("ERR a\r\nb\n".to_owned()).as_bytes(), b"ERR a  b ");
+        assert_eq!(Error::text(b"\xff x".to_vec()).code(), "\u{fffd}");
+        assert_eq!(WRONGTYPE.code(), "WRONGTYPE");
+    }
 }

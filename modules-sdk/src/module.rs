@@ -1,5 +1,6 @@
 //! What a module is: the tables of a feature, standing on the ground of guests, and `module!`.
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use crate::border::TypeRow;
@@ -13,8 +14,12 @@ pub struct Guest<C = NoConfig>(PhantomData<C>);
 /// A module's command.
 pub type Run = fn(&mut Call<'_>) -> Result;
 
+/// What a module does when it is loaded, or why it cannot be. It is given the arguments behind the path.
+pub type Start = fn(&[&[u8]]) -> Result;
+
 impl<C: 'static> declare::Ground for Guest<C> {
     type Run = Run;
+    type Alone = Infallible;
     type Config = C;
     type Engine = Settings;
     type Type = TypeRow;
@@ -37,6 +42,8 @@ pub struct Definition<C: 'static = NoConfig> {
     pub version: &'static str,
     /// Its tables.
     pub feature: Feature<C>,
+    /// What it does when it is loaded, given the arguments of MODULE LOAD; without it, it takes none.
+    pub start: Option<Start>,
 }
 
 crate::config! {
@@ -55,6 +62,7 @@ crate::config! {
 ///     commands: [GREET, SIGN],
 ///     config: HelloConfig, // optional: a struct declared with `config!`
 ///     info: [INFO],        // optional
+///     start: begin,        // optional: fn(&[&[u8]]) -> Result, given the arguments of MODULE LOAD
 /// }
 /// ```
 ///
@@ -64,6 +72,8 @@ crate::config! {
 macro_rules! module {
     (@config) => { $crate::module::NoConfig };
     (@config $Config:ty) => { $Config };
+    (@start) => { None };
+    (@start $start:expr) => { Some($start) };
     (
         name: $name:literal,
         about: $about:literal,
@@ -71,6 +81,7 @@ macro_rules! module {
         commands: [$($command:expr),* $(,)?]
         $(, config: $Config:ty)?
         $(, info: [$($section:expr),* $(,)?])?
+        $(, start: $start:expr)?
         $(,)?
     ) => {
         #[doc = $about]
@@ -85,6 +96,7 @@ macro_rules! module {
                     config: <$crate::module!(@config $($Config)?)>::directives(),
                     info: &[$($($section),*)?],
                 },
+                start: $crate::module!(@start $($start)?),
             };
 
         const _: () = {

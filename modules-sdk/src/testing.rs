@@ -74,7 +74,7 @@ impl Host {
         let (facts, run) = commands
             .find_map(|command| {
                 let facts = Facts::of(&command.spec).expect("usage lines of a tested module are right");
-                facts.name.eq_ignore_ascii_case(name).then_some((facts, command.run))
+                facts.name.eq_ignore_ascii_case(name).then(|| (facts, command.function()))
             })
             .ok_or_else(|| Error::text(format!("ERR unknown command '{name}'")))?;
         if !facts.accepts(words.len()) {
@@ -84,9 +84,12 @@ impl Host {
         let settings = self.settings.take().unwrap_or_else(|| Settings::new(C::default()));
         let args: Vec<_> = words.iter().map(|word| Slice::text(word)).collect();
         let mut out = Vec::new();
-        let result = run(&mut Call::new(self, &args, &mut out, &settings));
+        let mut call = Call::new(self, &args, &mut out, &settings);
+        let result = run(&mut call);
+        let replied = call.has_replied_once();
         self.settings = Some(settings);
         result?;
+        assert!(replied, "a command gives one reply, and all of it");
         let (reply, len) = decode(&out).expect("a reply is well-formed").expect("a reply is whole");
         assert_eq!(len, out.len(), "a command replies once");
         Ok(reply)

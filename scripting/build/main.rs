@@ -14,9 +14,9 @@ use patches::PATCHES;
 
 /// What of Lua is compiled. What is missing (io, os, debug, package) no script is to reach.
 const SOURCES: &[&str] = &[
-    "lapi", "lauxlib", "lbaselib", "lcode", "ldebug", "ldo", "ldump", "lfunc", "lgc", "llex", "lmathlib", "lmem",
-    "lobject", "lopcodes", "lparser", "lstate", "lstring", "lstrlib", "ltable", "ltablib", "ltm", "lundump", "lvm",
-    "lzio",
+    "lapi", "lauxlib", "lbaselib", "lcode", "ldebug", "ldo", "ldump", "lfunc", "lgc", "llex", "lmathlib",
+    "lmem", "lobject", "lopcodes", "lparser", "lstate", "lstring", "lstrlib", "ltable", "ltablib", "ltm",
+    "lundump", "lvm", "lzio",
 ];
 
 /// Names the folder of the Lua 5.1 sources, where it is not found by itself.
@@ -49,7 +49,8 @@ fn sources(out: &Path) -> PathBuf {
         }
     }));
     let scratch = out.join("scratch");
-    let built = panic::catch_unwind(|| lua_src::Build::new().target("none").out_dir(scratch).build(lua_src::Lua51));
+    let built =
+        panic::catch_unwind(|| lua_src::Build::new().target("none").out_dir(scratch).build(lua_src::Lua51));
     panic::set_hook(hook);
     let place = place.lock().expect("the hook does not panic").clone();
     let folder = place.parent().and_then(Path::parent).map(|root| root.join("lua-5.1.5"));

@@ -30,7 +30,8 @@ const fn each(times: usize, patch: Patch) -> Patch {
 const READONLY: &str = "tables can be read-only";
 const TEXT: &str = "chunks are text: bytecode is not checked, and can read and write anywhere";
 const NAME: &str = "the name of a chunk stays alive while it is parsed";
-const HASH: &str = "the hash of a string takes all its bytes, as Redis has it: the order of tables hangs on it";
+const HASH: &str =
+    "the hash of a string takes all its bytes, as Redis has it: the order of tables hangs on it";
 const TICKS: &str = "a long C call looks at the clock";
 const DEPTH: &str = "patterns are matched to a bounded depth";
 const RANGE: &str = "arithmetic on a range does not overflow";
@@ -132,7 +133,12 @@ pub(crate) const PATCHES: &[Patch] = &[
          LUA_API void lua_rawseti (",
     ),
     // The matcher: each of its calls is a step, and so is what it reads without calling itself.
-    patch("lstrlib.c", TICKS, "  int level;  /* total number of", "  int depth;\n  size_t steps;\n  int level;  /* total number of"),
+    patch(
+        "lstrlib.c",
+        TICKS,
+        "  int level;  /* total number of",
+        "  int depth;\n  size_t steps;\n  int level;  /* total number of",
+    ),
     each(3, patch("lstrlib.c", TICKS, "  ms.L = L;\n", "  ms.L = L;\n  ms.depth = 0;\n  ms.steps = 0;\n")),
     patch(
         "lstrlib.c",
@@ -192,7 +198,8 @@ pub(crate) const PATCHES: &[Patch] = &[
         "lstrlib.c",
         RANGE,
         "  while (n-- > 0)\n",
-        "  if (n > 0 && l > mortise_room(L) / (size_t)n) return luaL_error(L, \"not enough memory\");\n\
+        "  if (n > 0 && l > mortise_room(L) / (size_t)n) {\n    lua_gc(L, LUA_GCCOLLECT, 0);\n\
+         \x20   if (l > mortise_room(L) / (size_t)n) return luaL_error(L, \"not enough memory\");\n  }\n\
          \x20 while (l > 0 && n-- > 0)\n",
     ),
     patch(
@@ -216,8 +223,18 @@ pub(crate) const PATCHES: &[Patch] = &[
          \x20           lua_lessthan(L, a, b));",
     ),
     patch("ltablib.c", TICKS, "  /* move up elements */\n", "\n        mortise_step(L, 1);\n"),
-    patch("ltablib.c", TICKS, "  for ( ;pos<e; pos++) {\n", "  for ( ;pos<e; pos++) {\n    mortise_step(L, 1);\n"),
-    patch("ltablib.c", TICKS, "    lua_pop(L, 1);  /* remove value */\n", "    lua_pop(L, 1);\n    mortise_step(L, 1);\n"),
+    patch(
+        "ltablib.c",
+        TICKS,
+        "  for ( ;pos<e; pos++) {\n",
+        "  for ( ;pos<e; pos++) {\n    mortise_step(L, 1);\n",
+    ),
+    patch(
+        "ltablib.c",
+        TICKS,
+        "    lua_pop(L, 1);  /* remove value */\n",
+        "    lua_pop(L, 1);\n    mortise_step(L, 1);\n",
+    ),
     patch(
         "ltablib.c",
         TICKS,

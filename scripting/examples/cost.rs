@@ -1,4 +1,4 @@
-//! What a script costs: `cargo run --release -p mortise-scripting --example cost [coroutine]`.
+//! What a script costs: `cargo run --release -p mortise-scripting --example cost [coroutine] [name…]`.
 //!
 //! A host that only answers, so that the figures are those of the sandbox: finding a script by its digest, setting KEYS
 //! and ARGV, running, calling back, writing the reply. With `coroutine` each run is a switch to a stack and back.
@@ -37,8 +37,10 @@ const LIMITER: &str = "local n = redis.call('INCR', KEYS[1]) if n == 1 then redi
 const JSON: &str = "return #cjson.encode(cjson.decode(ARGV[1]))";
 const DOCUMENT: &str = r#"{"id":12345,"name":"Jane Doe","email":"jane@example.com","tags":["a","b","c","redis"],"opts":{"attempts":3,"delay":1500,"backoff":{"type":"exponential","delay":1000},"removeOnComplete":true},"ratio":0.7512,"nul":null,"text":"line1\nline2 \"quoted\""}"#;
 
-/// Scripts: what they are, their text, keys and arguments.
-const SCRIPTS: &[(&str, &str, &[&[u8]], &[&[u8]])] = &[
+/// What a script is, its text, its keys and arguments.
+type Script = (&'static str, &'static str, &'static [&'static [u8]], &'static [&'static [u8]]);
+
+const SCRIPTS: &[Script] = &[
     ("nothing, no keys", "return 1", &[], &[]),
     ("nothing", "return 1", &[b"key"], &[]),
     ("one redis.call", "return redis.call('INCR', KEYS[1])", &[b"key"], &[]),
@@ -82,9 +84,14 @@ fn time(mut run: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let on_coroutine = std::env::args().any(|argument| argument == "coroutine");
-    let mut bench = Bench { sandbox: Sandbox::new(Settings::default()), out: Vec::new() };
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    let on_coroutine = names.iter().any(|argument| argument == "coroutine");
+    names.retain(|name| name != "coroutine");
+    let mut bench = Box::new(Bench { sandbox: Sandbox::new(Settings::default()), out: Vec::new() });
     for (name, text, keys, arguments) in SCRIPTS {
+        if !names.is_empty() && !names.iter().any(|part| name.contains(part)) {
+            continue;
+        }
         if let Err(error) = bench.sandbox.load(text.as_bytes()) {
             eprintln!("{name}: {error}");
             std::process::exit(1);
@@ -95,7 +102,7 @@ fn main() {
             let (keys, arguments) = (keys.to_vec(), arguments.to_vec());
             let mut coroutine = Coroutine::with_stack(
                 DefaultStack::new(8 << 20).expect("a stack"),
-                move |yielder: &Yielder<Option<Bench>, Bench>, first: Option<Bench>| {
+                move |yielder: &Yielder<Option<Box<Bench>>, Box<Bench>>, first: Option<Box<Bench>>| {
                     let mut next = first;
                     while let Some(mut bench) = next {
                         bench.run(&digest, &keys, &arguments);
@@ -105,7 +112,7 @@ fn main() {
             );
             let mut own = Some(std::mem::replace(
                 &mut bench,
-                Bench { sandbox: Sandbox::new(Settings::default()), out: Vec::new() },
+                Box::new(Bench { sandbox: Sandbox::new(Settings::default()), out: Vec::new() }),
             ));
             let ns = time(|| {
                 if let CoroutineResult::Yield(back) = coroutine.resume(own.take()) {

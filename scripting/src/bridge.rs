@@ -3,7 +3,7 @@
 use mortise_sdk::host::Level;
 use mortise_sdk::resp::encode::Version;
 
-use crate::cache::Digest;
+use crate::cache::Hasher;
 use crate::host::{Host, Replication};
 use crate::number;
 use crate::random::Random;
@@ -188,11 +188,10 @@ fn with_numbers<R>(frame: Frame<'_>, words: &mut [&[u8]], then: impl FnOnce(&[&[
 }
 
 fn acl_check_cmd(frame: Frame<'_>) -> Returns {
-    let permitted = asked(
-        frame,
-        "redis.acl_check_cmd can only be called inside a script invocation",
-        |host, words| host.permits(words),
-    )?;
+    let permitted =
+        asked(frame, "redis.acl_check_cmd can only be called inside a script invocation", |host, words| {
+            host.permits(words)
+        })?;
     match permitted {
         Some(permitted) => {
             frame.push_boolean(permitted);
@@ -265,8 +264,14 @@ fn sha1hex(frame: Frame<'_>) -> Returns {
     if frame.top() != 1 {
         return errors::raise(frame, "wrong number of arguments");
     }
-    let digest = Digest::of(frame.text(1).unwrap_or_default());
-    frame.push_bytes(&digest.hex());
+    let mut hasher = Hasher::default();
+    for part in frame.text(1).unwrap_or_default().chunks(1 << 20) {
+        hasher.add(part);
+        if part.len() == 1 << 20 {
+            frame.look()?;
+        }
+    }
+    frame.push_bytes(&hasher.digest().hex());
     Ok(1)
 }
 

@@ -1,7 +1,7 @@
 //! The scripts that are known, by the SHA1 of their text.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use mortise_sdk::error::Error;
 use sha1::{Digest as _, Sha1};
@@ -14,7 +14,7 @@ use crate::raw::Reference;
 pub struct Digest([u8; 20]);
 
 impl std::hash::Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         state.write(&self.0);
     }
 }
@@ -47,6 +47,20 @@ impl Digest {
             pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
         }
         text
+    }
+}
+
+/// Computes a digest part by part.
+#[derive(Default)]
+pub(crate) struct Hasher(Sha1);
+
+impl Hasher {
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    pub(crate) fn digest(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 
@@ -172,7 +186,7 @@ pub(crate) struct Folded {
     hash: u64,
 }
 
-impl Hasher for Folded {
+impl std::hash::Hasher for Folded {
     #[inline(always)]
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8).take(2) {
@@ -197,7 +211,11 @@ mod tests {
         let digest = Digest::of(b"return 1");
         assert_eq!(&digest.hex(), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         assert_eq!(Digest::parse(b"E0E1F9FABFC9D4800C877A703B823AC0578FF8DB"), Some(digest));
-        for wrong in [&b"e0e1f9fabfc9d4800c877a703b823ac0578ff8d"[..], b"e0e1f9fabfc9d4800c877a703b823ac0578ff8dx", b""] {
+        for wrong in [
+            &b"e0e1f9fabfc9d4800c877a703b823ac0578ff8d"[..],
+            b"e0e1f9fabfc9d4800c877a703b823ac0578ff8dx",
+            b"",
+        ] {
             assert_eq!(Digest::parse(wrong), None);
         }
     }

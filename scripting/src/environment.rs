@@ -97,11 +97,13 @@ fn missing(frame: Frame<'_>) -> Returns {
 /// `collectgarbage`, which leaves nothing changed for the next script: it collects, but how the collector works is not
 /// a script's affair.
 fn collectgarbage(frame: Frame<'_>) -> Returns {
-    let option = if frame.top() >= 1 && frame.kind(1) != Kind::Nil { frame.check_text(1)? } else { b"collect" };
+    let option =
+        if frame.top() >= 1 && frame.kind(1) != Kind::Nil { frame.check_text(1)? } else { b"collect" };
     let size = frame.optional_integer(2, 0)?;
     match option {
         b"collect" => {
             frame.collect();
+            frame.look()?;
             frame.push_number(0.0);
         }
         b"count" => frame.push_number(frame.control().used() as f64 / 1024.0),

@@ -57,7 +57,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Flags, usize), Error> {
 }
 
 fn refusal(what: &str, word: &[u8]) -> Error {
-    Error::text(format!("ERR {what}: {}", String::from_utf8_lossy(word)))
+    Error::quoting("ERR {}: {}", &[what.as_bytes(), word])
 }
 
 /// Words between white space, which may be quoted as in a configuration file; `None` if a quote is not closed.
@@ -139,7 +139,10 @@ mod tests {
         let two = Flags { no_writes: true, allow_cross_slot_keys: true, ..declared };
         assert_eq!(read(b"#!lua  flags=no-writes,allow-cross-slot-keys\n"), Ok((two, 44)));
         let all = Flags { no_writes: true, allow_oom: true, allow_stale: true, no_cluster: true, ..declared };
-        assert_eq!(read(b"#!lua \"flags=no-writes,allow-oom\" flags=allow-stale,no-cluster\n1"), Ok((all, 62)));
+        assert_eq!(
+            read(b"#!lua \"flags=no-writes,allow-oom\" flags=allow-stale,no-cluster\n1"),
+            Ok((all, 62))
+        );
     }
 
     #[test]
@@ -155,7 +158,11 @@ mod tests {
             ("#!lua flags=bad\n", "ERR Unexpected flag in script shebang: bad"),
             ("#!lua \"flags=a\\r\\nb\"\n", "ERR Unexpected flag in script shebang: a  b"),
         ] {
-            assert_eq!(read(body.as_bytes()).map_err(|error| error.to_string()), Err(text.to_owned()), "{body}");
+            assert_eq!(
+                read(body.as_bytes()).map_err(|error| error.to_string()),
+                Err(text.to_owned()),
+                "{body}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A Lua sandbox: scripts in, calls to a host out. (The README takes this place.)
+#![doc = include_str!("../README.md")]
 
 mod bridge;
 mod cache;
@@ -6,6 +6,7 @@ mod convert;
 mod environment;
 mod errors;
 mod flags;
+// Lua calls the clock, so it speaks C; the rest of what is unsafe is the binding.
 #[allow(unsafe_code)]
 mod hook;
 mod host;

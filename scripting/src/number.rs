@@ -8,7 +8,7 @@ use mortise_sdk::resp::{format_double, format_integer};
 #[inline(always)]
 pub(crate) fn truncate(value: f64) -> i64 {
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if value >= -LIMIT && value < LIMIT { value as i64 } else { i64::MIN }
+    if (-LIMIT..LIMIT).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 /// The same to an `int`, by way of the larger type: its low half.
@@ -60,8 +60,10 @@ pub(crate) fn write_general(out: &mut Vec<u8>, value: f64, precision: usize) {
     let left = rest.len();
     let text = &text[..text.len() - left];
     let at = text.iter().position(|&byte| byte == b'e').unwrap_or(text.len());
-    let exponent: i32 =
-        std::str::from_utf8(text.get(at + 1..).unwrap_or_default()).ok().and_then(|e| e.parse().ok()).unwrap_or(0);
+    let exponent: i32 = std::str::from_utf8(text.get(at + 1..).unwrap_or_default())
+        .ok()
+        .and_then(|e| e.parse().ok())
+        .unwrap_or(0);
     let mut digits = [b'0'; 32];
     let mut len = 0;
     for &digit in text[..at].iter().filter(|byte| byte.is_ascii_digit()) {
@@ -125,7 +127,8 @@ fn is_word(text: &[u8], word: &[u8]) -> bool {
 
 /// The length of `(letters)` after nan.
 fn payload(text: &[u8]) -> usize {
-    let letters = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+    let letters =
+        |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
     match text {
         [b'(', inner @ ..] => match letters(inner) {
             len if inner.get(len) == Some(&b')') => len + 2,

@@ -10,10 +10,14 @@
 //! A panic needs no such rule: it unwinds through Lua's frames, which are compiled for it, and the state it leaves is
 //! never used again ([`State`] is closed).
 
+mod call;
 mod control;
+mod errors;
 mod frame;
 mod state;
 
+pub(crate) use call::out_of_memory;
 pub(crate) use control::{Control, of as control_of};
-pub(crate) use frame::{Frame, Kind, Raise, Returns, out_of_memory, place};
-pub(crate) use state::{Failure, Reference, State};
+pub(crate) use errors::place;
+pub(crate) use frame::{Frame, Kind, Raise, Returns};
+pub(crate) use state::{Failed, Reference, State};

@@ -8,7 +8,7 @@ use mortise_sdk::resp::encode::Version;
 use crate::cache::{Cache, Digest, Entry, Script};
 use crate::host::Host;
 use crate::random::Random;
-use crate::raw::{Control, Failure, Frame, Kind, Reference, State};
+use crate::raw::{Control, Failed, Frame, Kind, Reference, State};
 use crate::result::{Cut, Pace, Writer};
 use crate::{environment, errors, hook};
 
@@ -147,8 +147,8 @@ impl Sandbox {
         let (function, machine) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
-                errors::write(out, error.as_str().as_bytes());
-                host.count_error(error.as_str().as_bytes());
+                errors::write(out, error.as_bytes());
+                host.count_error(error.as_bytes());
                 return Outcome::Failed;
             }
         };
@@ -162,9 +162,17 @@ impl Sandbox {
             push_list(frame, machine.arguments, arguments);
             frame.set_readonly(-1, true);
             frame.pop(1);
+            if machine.control.is_over() {
+                frame.collect();
+            }
         });
         // If the run is unwound, the machine is closed with this call's stack.
         let (outcome, machine) = machine.go(host, &mut Written { sandbox: self, script, version, out });
+        if let Some(machine) = &machine
+            && machine.control.is_tight()
+        {
+            machine.clean();
+        }
         self.machine = machine;
         outcome
     }
@@ -295,10 +303,10 @@ impl Machine {
             if frame.load(text, c"@user_script") {
                 return Ok(frame.keep());
             }
-            let message = errors::until_zero(frame.text(-1).unwrap_or_default());
-            let message = String::from_utf8_lossy(message).into_owned();
+            let message = frame.text(-1).unwrap_or_default();
+            let error = Error::quoting("ERR Error compiling script (new function): {}", &[message]);
             frame.set_top(0);
-            Err(Error::text(format!("ERR Error compiling script (new function): {message}")))
+            Err(error)
         })
     }
 
@@ -327,8 +335,8 @@ impl Machine {
         }
         let outcome = match result {
             Ok(()) => self.returned(host, written),
-            Err(failure) => {
-                self.failed(failure, host, written);
+            Err(Failed) => {
+                self.failed(host, written);
                 Outcome::Failed
             }
         };
@@ -371,7 +379,7 @@ impl Machine {
     }
 
     #[cold]
-    fn failed(&self, failure: Failure, host: &mut dyn Host, written: &mut Written<'_>) {
+    fn failed(&self, host: &mut dyn Host, written: &mut Written<'_>) {
         self.state.enter(|frame| {
             if frame.kind(-1) == Kind::Table {
                 let description = errors::describe(frame);
@@ -381,9 +389,23 @@ impl Machine {
                 written.bare_error(errors::until_zero(frame.bytes(-1).unwrap_or(b"execution failure")), host);
             }
             frame.set_top(0);
-            if failure == Failure::Memory {
-                frame.collect();
+        });
+    }
+
+    /// Collects what a script that took much has left, so that the next need not. Its arguments are let go, too.
+    #[cold]
+    fn clean(&self) {
+        self.state.enter(|frame| {
+            frame.push_globals();
+            frame.set_readonly(-1, false);
+            for name in [self.keys, self.arguments] {
+                frame.push_reference(name);
+                frame.push_boolean(false);
+                frame.raw_set(-3);
             }
+            frame.set_readonly(-1, true);
+            frame.set_top(0);
+            frame.collect();
         });
     }
 

@@ -123,7 +123,8 @@ fn compare(all: &[Snippet], answer: impl Fn(&Snippet, Version) -> String) {
             let found = answer(snippet, *version);
             if found != *expected {
                 let Snippet { line, text, .. } = snippet;
-                problems.push(format!("{line}: {text}\n  expected {expected}\n  found    {found} ({version:?})"));
+                problems
+                    .push(format!("{line}: {text}\n  expected {expected}\n  found    {found} ({version:?})"));
             }
         }
     }
@@ -141,7 +142,9 @@ impl Reference {
         let named = env::var("REFERENCE").ok().filter(|name| !name.is_empty());
         match named {
             Some(address) if address.to_socket_addrs().is_ok() => Some(Reference { address, child: None }),
-            Some(name) => Some(Reference::start(&name).unwrap_or_else(|| panic!("REFERENCE: {name} does not start"))),
+            Some(name) => {
+                Some(Reference::start(&name).unwrap_or_else(|| panic!("REFERENCE: {name} does not start")))
+            }
             None => Reference::start("redis-server"),
         }
     }
@@ -183,7 +186,11 @@ impl Reference {
         let mut part = [0; 65536];
         loop {
             let len = stream.read(&mut part).unwrap();
-            assert!(len > 0, "the server has closed the connection, asked for {}", shown(words[words.len().min(2) - 1]));
+            assert!(
+                len > 0,
+                "the server has closed the connection, asked for {}",
+                shown(words[words.len().min(2) - 1])
+            );
             input.extend_from_slice(&part[..len]);
             match decode(&input) {
                 Ok(None) => continue,

@@ -15,6 +15,7 @@ pub mod source;
 pub mod suite;
 pub mod tempdir;
 pub mod tls;
+mod witness;
 mod words;
 
 pub use client::{Client, Protocol};

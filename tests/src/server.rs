@@ -113,6 +113,17 @@ impl Server {
         self.launch().unwrap_or_else(|error| panic!("the server does not start again: {error}"));
     }
 
+    /// Starts the process again with its configuration as it stands in its file now.
+    pub fn restart_as_it_is(&mut self) {
+        self.stop();
+        self.spawn().unwrap_or_else(|error| panic!("the server does not start again: {error}"));
+    }
+
+    /// The file that it was started with.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.path().join("server.conf")
+    }
+
     fn launch(&mut self) -> Result<(), String> {
         let dir = self.dir.path();
         let mut config = format!(
@@ -121,8 +132,13 @@ impl Server {
             dir.display()
         );
         self.directives.iter().for_each(|line| config.extend([line, "\n"]));
-        let path = dir.join("server.conf");
+        let path = self.config_file();
         fs::write(&path, config).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.spawn()
+    }
+
+    fn spawn(&mut self) -> Result<(), String> {
+        let (dir, path) = (self.dir.path(), self.config_file());
         let log = fs::File::create(dir.join("server.log")).map_err(|error| error.to_string())?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
         let child = Command::new(&self.binary)

@@ -1,21 +1,44 @@
 //! A server in this process with a shadow: a second engine that is fed nothing but the stream of changes, and has to hold
-//! the same data. The cheapest guard that journals, replicas and scripts can have.
+//! the same data, each key until the same moment. The cheapest guard that journals, replicas and scripts can have.
+//!
+//! The shadow's clock is a day slow: what counts from now in the stream, where a moment should stand, leads elsewhere.
+//! Beside it a witness sees that nothing changes that was not announced.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use mortise_core::config::Config;
 use mortise_core::engine::Engine;
+use mortise_core::engine::event::Clock;
 use mortise_core::engine::replay::Replay;
 use mortise_core::engine::settle::{StreamReader, StreamUnit};
 use mortise_core::features;
+use mortise_core::keyspace::Keyspace;
+use mortise_core::keyspace::hash::hash;
 use mortise_core::server::clock::SystemClock;
 use mortise_core::server::{Server, Settings};
+
+use crate::witness::Watching;
 
 /// A server with its shadow.
 pub struct Shadowed {
     server: Server,
     shadow: Arc<Mutex<Shadow>>,
+    watching: Watching,
+}
+
+/// A day slow.
+struct Yesterday(SystemClock);
+
+impl Clock for Yesterday {
+    fn monotonic_ns(&self) -> u64 {
+        self.0.monotonic_ns()
+    }
+
+    fn unix_us(&self) -> i64 {
+        const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+        self.0.unix_us() - DAY_US
+    }
 }
 
 impl std::fmt::Debug for Shadowed {
@@ -54,13 +77,14 @@ impl Shadowed {
         let server = Server::start(settings).map_err(|fatal| fatal.to_string())?;
         let registry = Arc::new(features::registry()?);
         let shadow = Arc::new(Mutex::new(Shadow {
-            engine: Engine::new(Config::default(), registry, Box::new(SystemClock::new()), 1),
+            engine: Engine::new(Config::default(), registry, Box::new(Yesterday(SystemClock::new())), 1),
             replay: Replay::new(),
             failures: Vec::new(),
             offset: 0,
         }));
         server.attach(Box::new(Reader(shadow.clone())));
-        Ok(Shadowed { server, shadow })
+        let watching = Watching::begin(&mut server.shared().engine.lock().keyspace);
+        Ok(Shadowed { server, shadow, watching })
     }
 
     /// Where the server listens.
@@ -68,15 +92,41 @@ impl Shadowed {
         self.server.address().expect("it listens on TCP")
     }
 
-    /// How the shadow differs from the server since it was last asked; nothing if it does not.
+    /// What has changed without having been announced, if it is time to ask.
+    pub fn unannounced(&self) -> Option<String> {
+        self.watching.glance(&self.server.shared().engine.lock().keyspace)
+    }
+
+    /// What has changed without having been announced, or how the shadow differs from the server since it was last asked; nothing if it does not.
     pub fn difference(&self) -> Option<String> {
         let engine = self.server.shared().engine.lock();
+        if let Some(unannounced) = self.watching.look(&engine.keyspace) {
+            return Some(unannounced);
+        }
         let mut shadow = self.shadow.lock().expect("nobody panics with the shadow locked");
         let failures = std::mem::take(&mut shadow.failures);
         if !failures.is_empty() {
             return Some(format!("the stream cannot be replayed: {}", failures.join("; ")));
         }
         let (data, copy) = (engine.digest(), shadow.engine.digest());
-        (data != copy).then(|| format!("the stream leads to other data: {copy} instead of {data}"))
+        if data != copy {
+            return Some(format!("the stream leads to other data: {copy} instead of {data}"));
+        }
+        other_deadline(&engine.keyspace, &shadow.engine.keyspace)
     }
+}
+
+/// A key of the data that the copy keeps for another time; the data is the same.
+fn other_deadline(data: &Keyspace, copy: &Keyspace) -> Option<String> {
+    for (space, index, db) in data.iter() {
+        for entry in db.dict().iter() {
+            let key = entry.key();
+            let other = copy.existing(space, index).and_then(|db| db.find(hash(key), key)?.deadline());
+            if other != entry.deadline() {
+                let (key, right) = (String::from_utf8_lossy(key), entry.deadline());
+                return Some(format!("the stream keeps {key} until {other:?} instead of {right:?}"));
+            }
+        }
+    }
+    None
 }

@@ -81,6 +81,14 @@ impl Shared {
         }
     }
 
+    /// Mortise in this process.
+    fn watched(&self) -> Option<&Shadowed> {
+        match self {
+            Shared::Shadowed(server) => Some(server),
+            _ => None,
+        }
+    }
+
     /// How the stream of changes and the data disagree.
     fn difference(&self) -> Option<String> {
         match self {
@@ -127,7 +135,7 @@ fn run_on(folder: &Path, target: &Target, shared: &Shared, address: SocketAddr) 
     let mut problems = Vec::new();
     let mut runs = 0;
     for path in &paths {
-        match run_file(path, target, address, &differences, update) {
+        match run_file(path, target, shared, address, &differences, update) {
             Ok((count, failures)) => {
                 runs += count;
                 problems.extend(failures);
@@ -150,7 +158,8 @@ fn run_on(folder: &Path, target: &Target, shared: &Shared, address: SocketAddr) 
 fn run_file(
     path: &Path,
     target: &Target,
-    shared: SocketAddr,
+    shared: &Shared,
+    address: SocketAddr,
     differences: &Differences,
     update: bool,
 ) -> Result<(usize, Vec<String>), String> {
@@ -174,8 +183,11 @@ fn run_file(
     if own.is_none() && !directives.is_empty() {
         return Ok((0, Vec::new()));
     }
-    let address = own.as_ref().map_or(shared, Server::address);
+    let address = own.as_ref().map_or(address, Server::address);
     let mut runner = Runner::connect(address, differences).map_err(|error| error.to_string())?;
+    if own.is_none() {
+        runner.watched = shared.watched();
+    }
     if update {
         runner.failures_max = usize::MAX;
     }

@@ -23,7 +23,8 @@ const ARROWS: &[Arrow] = &[
         package: "mortise-scripting",
         folder: "scripting",
         knows: &["mortise-sdk"],
-        takes: &["mlua", "corosensei"],
+        // Lua's functions are called as they are, so mlua's own layer is not needed; its sources come with lua-src.
+        takes: &["cc", "lua-src", "mlua-sys", "sha1"],
     },
     Arrow {
         package: "mortise-core",

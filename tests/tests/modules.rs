@@ -1,6 +1,7 @@
 //! Modules over a socket: who may load them, and what clients see of it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use mortise_tests::server::module_library;
 use mortise_tests::{Client, Reply, Server};
@@ -55,6 +56,7 @@ fn what_is_no_module_is_refused_and_the_server_goes_on() {
     let mut client = server.connect();
     let text = server.dir().join("text.so");
     fs::write(&text, "no library").expect("the folder can be written");
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("the file is there");
     for path in [text.to_string_lossy().as_ref(), "/nowhere/at/all.so", "/etc/passwd", ""] {
         let refusal = say(&mut client, &["MODULE", "LOAD", path]);
         assert!(refusal.starts_with("-ERR Error loading the extension"), "{path:?}: {refusal}");
@@ -69,4 +71,50 @@ fn a_module_that_is_missing_stops_the_start() {
     let error =
         Server::start_binary(&binary, &["loadmodule /nowhere/at/all.so"]).expect_err("it does not start");
     assert!(error.contains("/nowhere/at/all.so"), "{error}");
+}
+
+#[test]
+fn what_config_rewrite_writes_loads_the_same_modules() {
+    let hello = hello();
+    let mut server = Server::start(&["enable-module-command local"]);
+    let mut client = server.connect();
+    let refused = say(&mut client, &["MODULE", "LOADEX", &hello, "ARGS", "a"]);
+    assert!(refused.ends_with("Module 'hello' does not start: it takes no arguments."), "{refused}");
+    assert_eq!(
+        say(&mut client, &["MODULE", "LOADEX", &hello, "CONFIG", "hello.greeting", "Good \"day\""]),
+        "OK"
+    );
+    assert_eq!(say(&mut client, &["CONFIG", "REWRITE"]), "OK");
+    server.restart_as_it_is();
+    let mut client = server.connect();
+    assert_eq!(say(&mut client, &["HELLO.GREET", "Ann"]), "Good \"day\", Ann!");
+
+    // Written again it is the same; unloaded it is gone, and what was set of it is no directive any more.
+    let about_modules = |server: &Server| -> Vec<String> {
+        let text = fs::read_to_string(server.config_file()).expect("the file is there");
+        text.lines().filter(|line| line.contains("hello")).map(str::to_owned).collect()
+    };
+    let written = about_modules(&server);
+    assert_eq!(written.len(), 2, "{written:?}");
+    assert_eq!(say(&mut client, &["CONFIG", "REWRITE"]), "OK");
+    assert_eq!(about_modules(&server), written);
+    assert_eq!(say(&mut client, &["MODULE", "UNLOAD", "hello"]), "OK");
+    assert_eq!(say(&mut client, &["CONFIG", "REWRITE"]), "OK");
+    server.restart_as_it_is();
+    let mut client = server.connect();
+    assert_eq!(say(&mut client, &["MODULE", "LIST"]), "0 items");
+    assert!(say(&mut client, &["HELLO.GREET", "Ann"]).starts_with("-ERR unknown command"));
+}
+
+#[test]
+fn a_module_is_found_again_wherever_the_server_goes() {
+    let mut server = Server::start(&["enable-module-command local", "enable-protected-configs local"]);
+    fs::copy(hello(), server.dir().join("a module.so")).expect("the library can be copied");
+    fs::create_dir(server.dir().join("elsewhere")).expect("the folder can be made");
+    let mut client = server.connect();
+    assert_eq!(say(&mut client, &["MODULE", "LOAD", "./a module.so"]), "OK");
+    assert_eq!(say(&mut client, &["CONFIG", "SET", "dir", "elsewhere"]), "OK");
+    assert_eq!(say(&mut client, &["CONFIG", "REWRITE"]), "OK");
+    server.restart_as_it_is();
+    assert_eq!(say(&mut server.connect(), &["HELLO.GREET", "Ann"]), "Hello, Ann!");
 }

@@ -196,3 +196,14 @@ fn time_goes_on_within_a_pipeline() {
     let Reply::Integer(left_ms) = client.receive().unwrap() else { panic!("no integer") };
     assert!((950..=1000).contains(&left_ms), "{left_ms}");
 }
+
+#[test]
+fn requests_of_another_protocol_are_logged_but_not_each() {
+    let Some(server) = start(&[]) else { return };
+    for _ in 0..3 {
+        let mut client = connect(server.address());
+        client.send_raw(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+        client.receive().expect_err("the connection ends without an answer");
+    }
+    assert_eq!(server.log().matches("Possible SECURITY ATTACK detected.").count(), 1);
+}

@@ -26,7 +26,7 @@ const COMMAND: Command = Spec {
     tips: &["nondeterministic_output_order"],
     ..SERVER
 }
-.runs(command);
+.runs(info_of_all);
 
 const COMMAND_COUNT: Command = Spec {
     usage: "COMMAND COUNT",
@@ -120,14 +120,6 @@ pub(super) const COMMANDS: &[Command] = &[
     COMMAND_LIST,
     COMMAND_HELP,
 ];
-
-fn command(call: &mut Call<'_>) -> Result {
-    if call.argc() > 1 {
-        let word = String::from_utf8_lossy(&call.arg(1)[..call.arg(1).len().min(128)]).into_owned();
-        return Err(Error::text(format!("ERR unknown subcommand '{word}'. Try COMMAND HELP.")));
-    }
-    info_of_all(call)
-}
 
 fn command_count(call: &mut Call<'_>) -> Result {
     let count = call.registry.len();

@@ -116,12 +116,16 @@ fn config_resetstat(call: &mut Call<'_>) -> Result {
 }
 
 fn config_rewrite(call: &mut Call<'_>) -> Result {
-    let Engine { process, rim, directives, config, .. } = &mut *call.engine;
+    let users = crate::acl::entry(call.engine);
+    let Engine { process, rim, directives, config, modules, .. } = &mut *call.engine;
     if process.config_file.is_empty() {
         return Err(Error::new("ERR The server is running without a config file"));
     }
-    rim.rewrite(Path::new(&process.config_file), &directives.entries(config), directives)
-        .map_err(|reason| Error::text(format!("ERR Rewriting config file: {reason}")))?;
+    let failed = |reason: String| Error::text(format!("ERR Rewriting config file: {reason}"));
+    let mut entries = directives.entries(config).map_err(failed)?;
+    entries.push(modules.entry());
+    entries.push(users);
+    rim.rewrite(Path::new(&process.config_file), &entries, directives).map_err(failed)?;
     call.ok()
 }
 
@@ -289,7 +293,7 @@ mod tests {
         let error =
             set(&mut engine, "loglevel debug requirepass secret port 1 slowlog-max-len 0").unwrap_err();
         assert_eq!(
-            error.as_str(),
+            error.to_string(),
             "ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port"
         );
         assert_eq!(*notes.lock().unwrap(), ["log debug", "listen 1", "log notice"]);

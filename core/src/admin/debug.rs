@@ -24,7 +24,7 @@ const DEBUG: Command = Spec {
     usage: "DEBUG",
     about: "Commands for tests of the server.",
     cost: "depends on the subcommand",
-    flags: &[ADMIN, NOSCRIPT, LOADING, STALE, PROTECTED, SYSCMD],
+    flags: &[ADMIN, NOSCRIPT, LOADING, STALE, NEEDS_DEBUG, SYSCMD],
     arity: Some(-2),
     ..SERVER
 }
@@ -41,8 +41,8 @@ fn debug(call: &mut Call<'_>) -> Result {
         }
         (b"digest-value", _) => digest_value(call),
         (b"error", 3) => {
-            let text = String::from_utf8_lossy(call.arg(2));
-            call.out().error(Error::text(text).as_str());
+            let error = Error::text(call.arg(2));
+            call.out().error(&error);
             Ok(())
         }
         (b"log", 3) => {
@@ -57,10 +57,7 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"sleep", 3) => sleep(call),
-        _ => Err(Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{:.128}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(call.arg(1))
-        ))),
+        _ => Err(call.misused()),
     }
 }
 
@@ -121,8 +118,9 @@ fn object(call: &mut Call<'_>) -> Result {
     let clock = call.engine.clock24;
     let entry = call.db().0.find(key.hash, key.bytes).ok_or(error::NO_SUCH_KEY)?;
     let line = format!(
-        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        "Value at:{:p} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.address(),
+        types::refcount(entry),
         types::encoding(entry),
         serialized_len(entry),
         entry.clock(),

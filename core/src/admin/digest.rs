@@ -38,7 +38,8 @@ pub(crate) fn of_space(keyspace: &Keyspace, space: SpaceId) -> Digest {
     digest
 }
 
-/// The signature of a value, whatever its key. That it has a deadline counts, when that is does not.
+/// The signature of a value, whatever its key. That it has a deadline counts, which one does not: whoever compares data
+/// compares deadlines as well.
 pub(crate) fn of_value(entry: &Entry) -> Digest {
     let mut digest = NOTHING;
     mix_value(&mut digest, entry);
@@ -70,7 +71,13 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
         }
         AnyRef::Foreign(foreign) => {
             mix(digest, &type_number::MODULE.to_be_bytes());
-            add(digest, &foreign.save());
+            match foreign.save() {
+                Ok(bytes) => add(digest, &bytes),
+                Err(reason) => {
+                    tracing::warn!("A value of type '{}' cannot be saved: {reason}", foreign.type_name());
+                    add(digest, b"!!cannot be saved!!");
+                }
+            }
         }
     }
     if entry.has_deadline() {

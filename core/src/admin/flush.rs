@@ -70,20 +70,20 @@ fn flushall(call: &mut Call<'_>) -> Result {
 
 fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {
     let is = |word: &str| call.arg(1).eq_ignore_ascii_case(word.as_bytes());
-    let in_background = match call.argc() {
-        1 => call.engine.config.keyspace.lazyfree_lazy_user_flush,
-        2 if is("SYNC") => false,
-        2 if is("ASYNC") => true,
+    // The keys are gone at once either way, and no client waits for their memory: a worker frees it.
+    match call.argc() {
+        1 => {}
+        2 if is("SYNC") || is("ASYNC") => {}
         _ => return Err(error::SYNTAX),
-    };
+    }
     for &(space, db) in places {
         call.engine.spoil_all(space, db, None);
         let Engine { keyspace, unit, .. } = &mut *call.engine;
         let (database, door) = keyspace.db(space, db);
         unit.dirty += database.dict().len() as u64;
-        match database.flush(door) {
-            Some(contents) if in_background => unit.discard_later(contents),
-            contents => drop(contents),
+        if let Some(contents) = database.flush(door) {
+            let bytes = contents.memory() as u64;
+            unit.discard_later(Box::new(unit.leaving.begin(contents, bytes)));
         }
         wake_waiting(call.engine, space, db, "flush");
     }

@@ -28,7 +28,7 @@ pub(super) const COMMANDS: &[Command] = &[INFO];
 
 /// The sections in the order in which they are shown, and whether they are shown unless others are asked for. Those that
 /// are not named here follow, and belong to `everything` alone.
-const ORDER: &[(&str, bool)] = &[
+pub(super) const ORDER: &[(&str, bool)] = &[
     ("server", true),
     ("clients", true),
     ("memory", true),

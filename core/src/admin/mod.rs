@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod debug;
 pub(crate) mod digest;
+pub mod docs;
 mod flush;
 pub(crate) mod info;
 mod latency;

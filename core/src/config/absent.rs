@@ -14,6 +14,35 @@ pub const NOT_YET: &str = "Mortise does not have this directive yet";
 pub const WOULD_BE_UNSAFE: &str =
     "Mortise does not have this directive yet, and ignoring this value would cost durability or safety";
 
+/// What CONFIG SET says of a directive that only the configuration at start sets.
+pub const IMMUTABLE: &str = "can't set immutable config";
+
+/// Which of them only the configuration at start sets.
+const FIXED: &[&str] = &[
+    "always-show-logo",
+    "aof_rewrite_cpulist",
+    "appenddirname",
+    "appendfilename",
+    "bgsave_cpulist",
+    "bio_cpulist",
+    "cluster-config-file",
+    "cluster-enabled",
+    "cluster-port",
+    "disable-thp",
+    "io-threads-do-reads",
+    "rdbchecksum",
+    "replicaof",
+    "server_cpulist",
+    "set-proc-title",
+    "socket-mark-id",
+    "syslog-enabled",
+    "syslog-facility",
+    "syslog-ident",
+];
+
+/// Which of them hold what nobody is to read in a log.
+const SECRET: &[&str] = &["masterauth", "masteruser", "tls-client-key-file-pass", "tls-key-file-pass"];
+
 /// A directive that is known by name only.
 #[derive(Debug)]
 pub struct Absent {
@@ -31,8 +60,6 @@ enum Ignored {
     Always,
     /// All, and this one is in force.
     For(&'static str),
-    /// None.
-    Never,
     /// These words, in any case.
     If(&'static [&'static str]),
     /// A size or a number of zero.
@@ -45,7 +72,6 @@ impl Absent {
         let is = |word: &[u8], expected: &str| word.eq_ignore_ascii_case(expected.as_bytes());
         let harmless = match &self.ignored {
             Ignored::Always | Ignored::For(_) => true,
-            Ignored::Never => false,
             Ignored::If(expected) => {
                 words.len() == expected.len()
                     && words.iter().zip(*expected).all(|(word, expected)| is(word, expected))
@@ -62,12 +88,26 @@ impl Absent {
     /// does, since there is nothing that it could describe.
     pub fn in_force(&self) -> Option<&'static str> {
         match self.ignored {
-            Ignored::Always | Ignored::Never => None,
+            Ignored::Always => None,
             Ignored::For(value) => Some(value),
             Ignored::If([value]) => Some(value),
             Ignored::If(_) => Some(""),
             Ignored::IfZero => Some("0"),
         }
+    }
+
+    /// Why CONFIG SET does not take a value; nothing if it does, as the value is in force anyway.
+    pub fn refusal(&self, value: &[u8]) -> Option<&'static str> {
+        if FIXED.contains(&self.name) {
+            return Some(IMMUTABLE);
+        }
+        let is_in_force = self.in_force().is_some_and(|known| known.as_bytes() == value);
+        (!is_in_force).then_some(NOT_YET)
+    }
+
+    /// Whether its value must not appear in logs.
+    pub fn is_secret(&self) -> bool {
+        SECRET.contains(&self.name)
     }
 
     /// The names and values that CONFIG GET shows.
@@ -101,8 +141,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("appendonly", Ignored::If(&["no"])),
-    unless("aclfile", Ignored::If(&[""])),
-    unless("user", Ignored::Never),
     unless("maxmemory-clients", Ignored::IfZero),
     unless("cluster-enabled", Ignored::If(&["no"])),
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
@@ -182,9 +220,6 @@ pub const ALL: &[Absent] = &[
     ignored("tls-client-cert-file"),
     ignored("tls-client-key-file"),
     ignored("tls-client-key-file-pass"),
-    // Users.
-    ignored("acl-pubsub-default"),
-    ignored("acllog-max-len"),
     // Memory.
     ignored("maxmemory-eviction-tenacity"),
     ignored("lazyfree-lazy-eviction"),
@@ -271,8 +306,6 @@ mod tests {
         for (name, words) in [
             ("appendonly", &["yes"][..]),
             ("appendonly", &[]),
-            ("aclfile", &["/etc/users.acl"]),
-            ("user", &["default", "on"]),
             ("TLS-replication", &["yes"]),
             ("replicaof", &["10.0.0.1", "6379"]),
             ("slaveof", &["10.0.0.1", "6379"]),
@@ -281,6 +314,25 @@ mod tests {
         ] {
             assert!(stops(name, words), "{name} {words:?}");
         }
+    }
+
+    #[test]
+    fn every_name_in_a_list_is_in_the_table() {
+        for name in FIXED.iter().chain(SECRET) {
+            assert!(ALL.iter().any(|row| row.name == *name), "{name}");
+        }
+    }
+
+    #[test]
+    fn set_refuses_as_redis_does() {
+        let refusal = |name: &str, value: &str| find(name).and_then(|row| row.refusal(value.as_bytes()));
+        for (name, value) in
+            [("cluster-enabled", "no"), ("replicaof", ""), ("slaveof", "no one"), ("syslog-enabled", "no")]
+        {
+            assert_eq!(refusal(name, value), Some(IMMUTABLE), "{name}");
+        }
+        assert_eq!(refusal("appendonly", "no"), None);
+        assert_eq!(refusal("appendonly", "yes"), Some(NOT_YET));
     }
 
     #[test]
@@ -296,7 +348,6 @@ mod tests {
     fn other_values_do_not() {
         for (name, words) in [
             ("appendonly", &["No"][..]),
-            ("aclfile", &[""]),
             ("tls-cluster", &["no"]),
             ("replicaof", &["NO", "ONE"]),
             ("save", &["3600", "1"]),

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use mortise_sdk::glob;
+pub use mortise_sdk::words::split_words;
 
 /// How deep files may include files.
 const INCLUDE_DEPTH: usize = 16;
@@ -56,10 +57,20 @@ pub struct Fatal {
     place: Option<(Arc<Source>, usize, String)>,
 }
 
+/// How many ends of lines a text has.
+pub fn line_ends(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
+}
+
 impl Fatal {
     /// A reason that no line stands for.
     pub fn new(reason: impl Into<String>) -> Fatal {
         Fatal { reason: reason.into(), place: None }
+    }
+
+    /// Whether a line is at fault.
+    pub fn has_line(&self) -> bool {
+        self.place.is_some()
     }
 
     /// A reason that lies in `line`.
@@ -81,14 +92,19 @@ impl fmt::Display for Fatal {
 
 impl std::error::Error for Fatal {}
 
-/// Reads the file at `path`, and what it includes, after `lines`.
-pub fn read(path: &Path, lines: &mut Vec<Line>) -> Result<(), Fatal> {
+/// Reads the file at `path`, and what it includes, after `lines`. Says how many ends of lines the file itself has.
+pub fn read(path: &Path, lines: &mut Vec<Line>) -> Result<usize, Fatal> {
     Reader { lines, open: Vec::new() }.file(path)
 }
 
 /// Reads `text`, and what it includes, after `lines`.
 pub fn parse(text: &[u8], source: Source, lines: &mut Vec<Line>) -> Result<(), Fatal> {
-    Reader { lines, open: Vec::new() }.text(text, source)
+    parse_behind(0, text, source, lines)
+}
+
+/// The same, where the numbers of lines go on from what stands before the text.
+pub fn parse_behind(before: usize, text: &[u8], source: Source, lines: &mut Vec<Line>) -> Result<(), Fatal> {
+    Reader { lines, open: Vec::new() }.text(before, text, source)
 }
 
 struct Reader<'a> {
@@ -98,7 +114,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &Path) -> Result<(), Fatal> {
+    fn file(&mut self, path: &Path) -> Result<usize, Fatal> {
         let unreadable = |e: io::Error| {
             Fatal::new(format!("Fatal error, can't open config file '{}': {}", path.display(), cause(&e)))
         };
@@ -109,12 +125,12 @@ impl Reader<'_> {
         }
         let text = fs::read(path).map_err(unreadable)?;
         self.open.push(identity);
-        self.text(&text, Source::File(path.to_owned()))?;
+        self.text(0, &text, Source::File(path.to_owned()))?;
         self.open.pop();
-        Ok(())
+        Ok(line_ends(&text))
     }
 
-    fn text(&mut self, text: &[u8], source: Source) -> Result<(), Fatal> {
+    fn text(&mut self, before: usize, text: &[u8], source: Source) -> Result<(), Fatal> {
         let source = Arc::new(source);
         for (i, text) in text.split(|byte| *byte == b'\n').enumerate() {
             let text = text.trim_ascii();
@@ -123,7 +139,7 @@ impl Reader<'_> {
             }
             let mut line = Line {
                 source: source.clone(),
-                number: i + 1,
+                number: before + i + 1,
                 text: String::from_utf8_lossy(text).into_owned(),
                 name: String::new(),
                 words: Vec::new(),
@@ -200,115 +216,10 @@ fn matching(directory: &Path, pattern: &[u8]) -> Vec<PathBuf> {
     names.into_iter().map(|name| directory.join(std::ffi::OsString::from_vec(name))).collect()
 }
 
-/// Splits a line into words: `plain`, `"double\n\x00"` with escapes, `'single'` where only `\'` is one.
-/// `None` if a quote is not closed, or closed in the middle of a word.
-pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
-    let mut rest = line;
-    loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return Some(words);
-        }
-        let mut word = Vec::new();
-        rest = split_word(rest, &mut word)?;
-        words.push(word);
-    }
-}
-
-/// Takes one word off the start of `rest`, and returns what is left.
-fn split_word<'a>(mut rest: &'a [u8], word: &mut Vec<u8>) -> Option<&'a [u8]> {
-    loop {
-        match rest {
-            [] => return Some(rest),
-            [space, ..] if space.is_ascii_whitespace() => return Some(rest),
-            // A quote may open in the middle of a word; where it closes, the word ends.
-            [quote @ (b'"' | b'\''), quoted @ ..] => {
-                let rest = unquote(quoted, *quote, word)?;
-                return rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest);
-            }
-            [byte, tail @ ..] => {
-                word.push(*byte);
-                rest = tail;
-            }
-        }
-    }
-}
-
-/// Takes what stands before the closing `quote`, and returns what is left behind it.
-fn unquote<'a>(mut rest: &'a [u8], quote: u8, word: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let hex = |digit: u8| char::from(digit).to_digit(16).map(|n| n as u8);
-    loop {
-        rest = match rest {
-            [] => return None,
-            [byte, tail @ ..] if *byte == quote => return Some(tail),
-            [b'\\', b'\'', tail @ ..] if quote == b'\'' => {
-                word.push(b'\'');
-                tail
-            }
-            [b'\\', b'x', high, low, tail @ ..]
-                if quote == b'"' && hex(*high).is_some() && hex(*low).is_some() =>
-            {
-                word.push(hex(*high)? << 4 | hex(*low)?);
-                tail
-            }
-            [b'\\', escaped, tail @ ..] if quote == b'"' => {
-                word.push(match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 0x08,
-                    b'a' => 0x07,
-                    other => *other,
-                });
-                tail
-            }
-            [byte, tail @ ..] => {
-                word.push(*byte);
-                tail
-            }
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::tempdir::TempDir;
-    use mortise_sdk::declare::config::quote;
-
-    fn split(line: &str) -> Option<Vec<String>> {
-        let words = split_words(line.as_bytes())?;
-        Some(words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
-    }
-
-    #[test]
-    fn words_are_split_and_unquoted() {
-        for (line, words) in [
-            ("a  b\tc", &["a", "b", "c"][..]),
-            (r#"save """#, &["save", ""]),
-            (r#"x 'it\'s' "two words""#, &["x", "it's", "two words"]),
-            (r#"x "\x41\n\"\q" '\n'"#, &["x", "A\n\"q", "\\n"]),
-            (r#"x pre"fix ed" y"#, &["x", "prefix ed", "y"]),
-            (r#"x "\xg1""#, &["x", "xg1"]),
-            ("", &[]),
-        ] {
-            assert_eq!(
-                split(line).as_deref(),
-                Some(&words.iter().map(|w| w.to_string()).collect::<Vec<_>>()[..]),
-                "{line}"
-            );
-        }
-        for line in [r#"x "abc"#, "x 'abc", r#"x "a"b"#, "x 'a'b", r#"x "a\"#] {
-            assert_eq!(split(line), None, "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_quoted_is_split_back() {
-        let every_byte: Vec<u8> = (0..=255).collect();
-        assert_eq!(split_words(quote(&every_byte).as_bytes()), Some(vec![every_byte]));
-    }
 
     #[test]
     fn lines_remember_where_they_stand() {

@@ -13,6 +13,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// `loadmodule path [argument …]`.
     pub modules: Vec<Line>,
+    /// `user name [rule …]`.
+    pub users: Vec<Line>,
     /// `rename-command from to`, where `to` may be empty.
     pub renames: Vec<Line>,
     /// `module.directive value …`, of modules that are yet to be loaded.
@@ -37,6 +39,7 @@ impl<C: Clone> Directives<C> {
                     absent.insert(row.name, (row, line));
                 }
                 "loadmodule" if words >= 1 => loaded.modules.push(line.clone()),
+                "user" if words >= 1 => loaded.users.push(line.clone()),
                 "rename-command" if words == 2 => loaded.renames.push(line.clone()),
                 "sentinel" => return Err(Fatal::at(line, "sentinel directive while not in sentinel mode")),
                 name if name.contains('.') && words == 0 => {
@@ -64,7 +67,9 @@ impl<C: Clone> Directives<C> {
         let mut words = line.words.iter().map(text).collect::<Result<Vec<_>, _>>()?;
         let directive = match row {
             Row::Own(directive) => directive,
-            Row::External(external) => return external.set(&words.join(" ")),
+            Row::External(external) => {
+                return external.set_words(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            }
         };
         // Several words may come as one, in quotes: --bind "127.0.0.1 ::1".
         if directive.multiple && words.len() == 1 && !words[0].is_empty() {

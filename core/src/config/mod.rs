@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use mortise_sdk::declare::config::{Access, Directive, quote};
+use mortise_sdk::declare::config::{Access, Directive};
 use mortise_sdk::{Error, glob};
 
 use absent::Absent;
@@ -28,12 +28,18 @@ pub trait External: Send + Sync {
     fn name(&self) -> &str;
     /// Who may change it.
     fn access(&self) -> Access;
-    /// Its value as CONFIG GET shows it.
-    fn get(&self) -> String;
-    /// Gives it a value, or says why not and leaves it as it was.
+    /// Its value as CONFIG GET shows it, or why there is none to be shown.
+    fn get(&self) -> Result<String, String>;
+    /// Gives it a value as CONFIG SET does, in one piece; or says why not and leaves it as it was.
     fn set(&self, value: &str) -> Result<(), String>;
-    /// The value it has if nobody sets it.
-    fn default(&self) -> String;
+    /// Gives it a value as a line of a file does, in words.
+    fn set_words(&self, words: &[&str]) -> Result<(), String>;
+    /// Its value in the form that `set` takes back.
+    fn kept(&self) -> Result<String, String>;
+    /// What stands behind its name in a file, for each of its lines.
+    fn lines(&self) -> Result<Vec<String>, String>;
+    /// The same for the value it has if nobody sets it.
+    fn default_lines(&self) -> Result<Vec<String>, String>;
 }
 
 /// Every directive there is, by name.
@@ -50,7 +56,8 @@ enum Row<C: 'static> {
 
 /// What CONFIG SET changed.
 pub struct Changed<C> {
-    /// The directives whose value, or whatever it names, is another now, by the names they were called by.
+    /// The directives whose value, or whatever it names, is another now, by the names (or aliases) they were called
+    /// by.
     pub names: Vec<String>,
     /// What there is to do because of it, each once, in the order of the arguments.
     pub effects: Vec<Effect>,
@@ -93,18 +100,24 @@ impl<C> Row<C> {
         matches!(self, Row::Own(Directive { volatile: true, .. }))
     }
 
-    fn get(&self, config: &C) -> String {
+    /// Its value as CONFIG GET shows it; nothing if a module cannot say it.
+    fn get(&self, config: &C) -> Option<String> {
         match self {
-            Row::Own(directive) => (directive.get)(config),
-            Row::External(external) => external.get(),
+            Row::Own(directive) => Some((directive.get)(config)),
+            Row::External(external) => external
+                .get()
+                .inspect_err(|reason| {
+                    tracing::warn!("Directive {} cannot be read: {reason}", external.name())
+                })
+                .ok(),
         }
     }
 
-    /// Sets it to `value`, as CONFIG SET gives it: in one piece, words parted by spaces.
+    /// Sets it to `value`, as CONFIG SET gives it: in one piece, each word parted from the next by one space.
     fn set(&self, config: &mut C, value: &str) -> Result<(), String> {
         match self {
             Row::Own(directive) if directive.multiple => {
-                let words: Vec<_> = value.split(' ').filter(|word| !word.is_empty()).collect();
+                let words: Vec<_> = if value.is_empty() { vec![] } else { value.split(' ').collect() };
                 (directive.set)(config, &words)
             }
             Row::Own(directive) => (directive.set)(config, &[value]),
@@ -181,7 +194,10 @@ impl<C: Clone> Directives<C> {
 
     /// Whether the value of `name` must not appear in logs.
     pub fn is_secret(&self, name: &str) -> bool {
-        self.position(name).is_some_and(|i| self.rows[i].access() == Access::Secret)
+        match self.position(name) {
+            Some(i) => self.rows[i].access() == Access::Secret,
+            None => absent::find(name).is_some_and(Absent::is_secret),
+        }
     }
 
     /// What CONFIG GET answers: names and values. A name without wildcards is answered as it was asked for.
@@ -191,7 +207,7 @@ impl<C: Clone> Directives<C> {
             let pattern = String::from_utf8_lossy(pattern);
             if !pattern.contains(['*', '?', '[']) {
                 let value = match self.position(&pattern) {
-                    Some(i) => Some(self.rows[i].get(config)),
+                    Some(i) => self.rows[i].get(config),
                     None => absent::find(&pattern).and_then(Absent::in_force).map(str::to_owned),
                 };
                 if let Some(value) = value.filter(|_| found.iter().all(|(name, _)| *name != pattern)) {
@@ -203,8 +219,11 @@ impl<C: Clone> Directives<C> {
             for row in self.rows.iter().filter(|row| row.access() != Access::Hidden) {
                 for name in [row.name()].into_iter().chain(row.aliases().iter().copied()) {
                     let matches = glob::matches(pattern.as_bytes(), name.as_bytes());
-                    if matches && found.iter().all(|(known, _)| known != name) {
-                        found.push((name.to_owned(), row.get(config)));
+                    if matches
+                        && found.iter().all(|(known, _)| known != name)
+                        && let Some(value) = row.get(config)
+                    {
+                        found.push((name.to_owned(), value));
                     }
                 }
             }
@@ -229,21 +248,25 @@ impl<C: Clone> Directives<C> {
     ) -> Result<Changed<C>, Error> {
         let mut chosen: Vec<(usize, String, &[u8])> = Vec::with_capacity(pairs.len());
         for (name, value) in pairs {
-            let name = String::from_utf8_lossy(name).into_owned();
+            let said = *name;
+            let name = String::from_utf8_lossy(said).into_owned();
             let Some(i) = self.position(&name) else {
                 match absent::find(&name) {
-                    Some(row) if row.in_force().is_some_and(|known| known.as_bytes() == *value) => continue,
-                    Some(_) => return Err(refused(&name, absent::NOT_YET)),
-                    None => return Err(unknown(&name)),
+                    Some(row) => match row.refusal(value) {
+                        None => continue,
+                        Some(reason) => return Err(refused(&name, reason)),
+                    },
+                    None => return Err(unknown(said)),
                 }
             };
             match self.rows[i].access() {
-                Access::Fixed => return Err(refused(&name, "can't set immutable config")),
+                Access::Fixed => return Err(refused(&name, absent::IMMUTABLE)),
                 Access::Protected if !protected => return Err(refused(&name, "can't set protected config")),
                 _ if chosen.iter().any(|(other, ..)| *other == i) => {
                     return Err(refused(&name, "duplicate parameter"));
                 }
-                _ => chosen.push((i, name, value)),
+                // From here on it is called as it is declared.
+                _ => chosen.push((i, name.to_ascii_lowercase(), value)),
             }
         }
 
@@ -254,6 +277,15 @@ impl<C: Clone> Directives<C> {
             Changed { names: vec![], effects: vec![], before: config.clone(), externals_before: vec![] };
         for (i, name, value) in chosen {
             let row = &self.rows[i];
+            if let Row::External(external) = row {
+                match external.kept() {
+                    Ok(before) => changed.externals_before.push((i, before)),
+                    Err(reason) => {
+                        self.restore_externals(&changed);
+                        return Err(refused(&name, &format!("its present value cannot be read: {reason}")));
+                    }
+                }
+            }
             let before = row.get(&copy);
             let set = match std::str::from_utf8(value) {
                 Ok(value) => row.set(&mut copy, value),
@@ -262,9 +294,6 @@ impl<C: Clone> Directives<C> {
             if let Err(reason) = set {
                 self.restore_externals(&changed);
                 return Err(refused(&name, &reason));
-            }
-            if let Row::External(_) = row {
-                changed.externals_before.push((i, before.clone()));
             }
             if row.get(&copy) == before && !row.is_volatile() {
                 continue;
@@ -297,22 +326,18 @@ impl<C: Clone> Directives<C> {
     }
 
     /// What redis.conf says of each directive, for CONFIG REWRITE.
-    pub fn entries(&self, config: &C) -> Vec<rewrite::Entry> {
-        let entry = |row: &Row<C>| match row {
-            Row::Own(directive) => {
-                let lines = (directive.lines)(config);
-                let force = lines != (directive.default)();
-                rewrite::Entry { name: directive.name.to_owned(), lines, force }
-            }
-            Row::External(external) => {
-                let value = external.get();
-                let force = value != external.default();
-                rewrite::Entry {
-                    name: external.name().to_owned(),
-                    lines: vec![quote(value.as_bytes())],
-                    force,
-                }
-            }
+    pub fn entries(&self, config: &C) -> Result<Vec<rewrite::Entry>, String> {
+        let entry = |row: &Row<C>| {
+            let name = row.name().to_owned();
+            let (lines, default) = match row {
+                Row::Own(directive) => ((directive.lines)(config), (directive.default)()),
+                Row::External(external) => external
+                    .lines()
+                    .and_then(|lines| Ok((lines, external.default_lines()?)))
+                    .map_err(|reason| format!("directive {name} cannot be read: {reason}"))?,
+            };
+            let force = lines != default;
+            Ok(rewrite::Entry { name, lines, force })
         };
         self.rows.iter().map(entry).collect()
     }
@@ -328,8 +353,8 @@ pub fn refused(directive: &str, reason: &str) -> Error {
     Error::text(format!("ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}"))
 }
 
-fn unknown(directive: &str) -> Error {
-    Error::text(format!("ERR Unknown option or number of arguments for CONFIG SET - '{directive}'"))
+fn unknown(directive: &[u8]) -> Error {
+    Error::quoting("ERR Unknown option or number of arguments for CONFIG SET - '{}'", &[directive])
 }
 
 /// Defines a configuration out of its parts, one for each feature that has directives.
@@ -376,8 +401,10 @@ parts! {
         hash: crate::types::hash::HashConfig,
         zset: crate::types::zset::ZsetConfig,
         notifications: crate::pubsub::NotificationsConfig,
+        acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,
         debug: crate::admin::DebugConfig,
+        scripting: crate::scripting::ScriptingConfig,
         modules: crate::modules::ModulesConfig,
     }
 }
@@ -390,185 +417,4 @@ impl Config {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::values::*;
-    use super::*;
-    use mortise_sdk::declare::config::Bytes;
-    use std::sync::Mutex;
-
-    mortise_sdk::config! {
-        /// Where to listen.
-        pub(crate) struct NetConfig {
-            /// TCP port.
-            live port: u16 = 6379 => listen;
-            /// Addresses.
-            live bind: Addresses = Addresses::everywhere() => listen;
-            /// Number of databases.
-            fixed databases: u32 = 16, in 1..=i32::MAX;
-            /// Working directory.
-            protected dir: String = "./".into() => chdir;
-            /// Password.
-            secret requirepass: Option<String> = None;
-        }
-    }
-
-    mortise_sdk::config! {
-        /// Values.
-        pub(crate) struct ValueConfig {
-            /// Entries of a small hash.
-            live hash_max_listpack_entries | hash_max_ziplist_entries: usize = 512;
-            /// Length of a value in it.
-            live hash_max_listpack_value | hash_max_ziplist_value: Bytes = Bytes(64), in 0..=i64::MAX;
-            /// Buffers.
-            live client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::default();
-            /// Snapshots.
-            live save: SavePoints = SavePoints(vec![]);
-            /// Not for everyone.
-            hidden hash_seed: i64 = 0;
-        }
-    }
-
-    parts! {
-        /// Both.
-        pub(crate) struct Config { net: NetConfig, value: ValueConfig }
-    }
-
-    pub(crate) fn directives() -> Directives<Config> {
-        let mut directives = Directives::default();
-        directives.install(NetConfig::directives()).unwrap();
-        directives.install(ValueConfig::directives()).unwrap();
-        directives
-    }
-
-    /// A module's directive that accepts what is shorter than five letters.
-    struct Greeting(Mutex<String>);
-
-    impl External for Greeting {
-        fn name(&self) -> &str {
-            "hello.greeting"
-        }
-        fn access(&self) -> Access {
-            Access::Live
-        }
-        fn get(&self) -> String {
-            self.0.lock().unwrap().clone()
-        }
-        fn set(&self, value: &str) -> Result<(), String> {
-            if value.len() > 4 {
-                return Err("too long".into());
-            }
-            *self.0.lock().unwrap() = value.to_owned();
-            Ok(())
-        }
-        fn default(&self) -> String {
-            "Hi".into()
-        }
-    }
-
-    fn get(config: &Config, patterns: &[&str]) -> Vec<String> {
-        let patterns: Vec<_> = patterns.iter().map(|p| p.as_bytes()).collect();
-        let found = directives().get_matching(config, &patterns);
-        found.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
-    }
-
-    fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Changed<Config>, String> {
-        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-        directives().set_many(config, &pairs, false).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn get_answers_names_as_asked_and_patterns_by_name() {
-        let config = Config::default();
-        assert_eq!(get(&config, &["PORT", "nosuch", "PORT"]), ["PORT=6379"]);
-        assert_eq!(
-            get(&config, &["HASH-MAX-ziplist-*", "hash-max-ziplist-value"]),
-            ["hash-max-ziplist-entries=512", "hash-max-ziplist-value=64"]
-        );
-        assert_eq!(
-            get(&config, &["hash-*"]).len(),
-            4,
-            "two directives and their aliases, not the hidden one"
-        );
-        assert_eq!(get(&config, &["hash-seed"]), ["hash-seed=0"]);
-        assert_eq!(get(&config, &["appendonly"]), ["appendonly=no"], "not there yet, but its value is known");
-    }
-
-    #[test]
-    fn set_changes_all_and_names_each_effect_once() {
-        let mut config = Config::default();
-        let pairs = [("PORT", "7000"), ("bind", "127.0.0.1  ::1"), ("hash-max-ziplist-entries", "512")];
-        let changed = set(&mut config, &pairs).unwrap();
-        assert_eq!(changed.names, ["PORT", "bind"], "what keeps its value has not changed");
-        assert_eq!(changed.effects, [Effect { name: "listen", directive: "PORT".into() }]);
-        assert_eq!(get(&config, &["port", "bind"]), ["port=7000", "bind=127.0.0.1 ::1"]);
-        directives().undo(&mut config, changed);
-        assert_eq!(get(&config, &["port", "bind"]), ["port=6379", "bind=* -::*"]);
-    }
-
-    #[test]
-    fn set_changes_nothing_if_one_is_refused() {
-        let failed = |name: &str, why: &str| {
-            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
-        };
-        for (pairs, error) in [
-            (
-                &[("port", "1"), ("nosuch", "2")][..],
-                "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'".to_owned(),
-            ),
-            (
-                &[("port", "1"), ("hash-max-ziplist-entries", "x")],
-                failed("hash-max-ziplist-entries", "argument couldn't be parsed into an integer"),
-            ),
-            (&[("port", "1"), ("Databases", "2")], failed("Databases", "can't set immutable config")),
-            (&[("port", "1"), ("dir", "/")], failed("dir", "can't set protected config")),
-            (&[("port", "1"), ("PORT", "2")], failed("PORT", "duplicate parameter")),
-            (
-                &[("port", "1"), ("appendonly", "yes")],
-                failed("appendonly", "Mortise does not have this directive yet"),
-            ),
-        ] {
-            let mut config = Config::default();
-            assert_eq!(set(&mut config, pairs).map(|_| ()).unwrap_err(), error);
-            assert_eq!(config.net.port, 6379);
-        }
-    }
-
-    #[test]
-    fn values_must_be_text() {
-        let pairs: [(&[u8], &[u8]); 1] = [(b"requirepass", b"\xff")];
-        let error = directives().set_many(&mut Config::default(), &pairs, false).map(|_| ()).unwrap_err();
-        assert!(error.as_str().ends_with("argument must be valid UTF-8"));
-        assert!(directives().is_secret("RequirePass") && !directives().is_secret("port"));
-    }
-
-    #[test]
-    fn protected_directives_are_set_by_those_who_may() {
-        let mut config = Config::default();
-        let changed = directives().set_many(&mut config, &[(b"dir", b"/tmp")], true).unwrap();
-        assert_eq!((config.net.dir.as_str(), changed.effects[0].name), ("/tmp", "chdir"));
-    }
-
-    #[test]
-    fn a_modules_directive_takes_part() {
-        let mut table = directives();
-        table.install_external(vec![Arc::new(Greeting(Mutex::new("Hi".into())))]).unwrap();
-        let mut config = Config::default();
-
-        table.set_many(&mut config, &[(b"hello.greeting", b"Ahoy")], false).unwrap();
-        let refused = table.set_many(&mut config, &[(b"hello.greeting", b"Yo"), (b"port", b"x")], false);
-        assert!(refused.is_err());
-        assert_eq!(table.get_matching(&config, &[b"hello.*"]), [("hello.greeting".into(), "Ahoy".into())]);
-        let entry = table.entries(&config).pop().unwrap();
-        assert_eq!((entry.lines, entry.force), (vec!["\"Ahoy\"".to_owned()], true));
-
-        table.remove_external("hello.");
-        assert!(!table.contains("hello.greeting") && table.contains("hash-max-ziplist-value"));
-    }
-
-    #[test]
-    fn a_name_is_taken_once() {
-        let mut table = directives();
-        assert!(table.install(NetConfig::directives()).unwrap_err().contains("'port' exists already"));
-        assert_eq!(table.canonical("HASH-MAX-ZIPLIST-VALUE"), Some("hash-max-listpack-value"));
-    }
-}
+pub(crate) mod tests;

@@ -176,8 +176,8 @@ mod tests {
         table.load(&mut config, &lines).unwrap();
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
         table.set_many(&mut config, &pairs, true).unwrap();
-        let text = rewrite(old.as_bytes(), &table.entries(&config), &table);
-        let again = rewrite(&text, &table.entries(&config), &table);
+        let text = rewrite(old.as_bytes(), &table.entries(&config).unwrap(), &table);
+        let again = rewrite(&text, &table.entries(&config).unwrap(), &table);
         assert_eq!(
             String::from_utf8_lossy(&again),
             String::from_utf8_lossy(&text),

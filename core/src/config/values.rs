@@ -1,6 +1,7 @@
 //! Settings with a form of their own: buffer limits, event classes, save points, addresses, percentiles, the
 //! clock.
 
+use mortise_sdk::args::parse_float;
 use mortise_sdk::declare::config::{Bytes, Kind, Limits, Setting};
 
 /// `client-output-buffer-limit`: how much may wait to be sent to a client before it is disconnected.
@@ -307,12 +308,12 @@ impl Setting for Percentiles {
 
     fn parse(words: &[&str], _: Option<Limits>) -> Result<Self, String> {
         let words = if words == [""] { &[] } else { words };
-        let percentile = |word: &&str| match word.parse::<f64>() {
-            Ok(n) if (0.0..=100.0).contains(&n) => Ok(n),
-            Ok(n) if !n.is_nan() => {
+        let percentile = |word: &&str| match parse_float(word.as_bytes()) {
+            Some(n) if (0.0..=100.0).contains(&n) => Ok(n),
+            Some(_) => {
                 Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".to_owned())
             }
-            _ => Err("Invalid latency-tracking-info-percentiles parameters".to_owned()),
+            None => Err("Invalid latency-tracking-info-percentiles parameters".to_owned()),
         };
         words.iter().map(percentile).collect::<Result<_, _>>().map(Percentiles)
     }

@@ -6,14 +6,18 @@
 //! that the client asks for. To everybody else the call then comes after the run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use mortise_acl::Users;
+use mortise_acl::{User, Users};
 use mortise_sdk::{Result, error};
 
 use super::Engine;
-use super::args::Args;
+use super::args::{Args, OwnedArgs};
 use super::client::Origin;
+use super::deferred::{Finish, Work};
+use super::event::RunInSight;
 use super::session::Session;
+use crate::acl::Refused;
 use crate::resp::output::Output;
 use crate::transactions::watch::Watched;
 
@@ -27,6 +31,54 @@ pub struct Alone<'c> {
     pub args: Args<'c>,
     /// Where the reply goes.
     pub out: &'c mut Output,
+    /// The run that holds the engine, if one does.
+    pub running: Option<&'c dyn RunInSight>,
+    /// What to do about a password that takes long to verify.
+    pub slow: Slow,
+    /// Whether it runs in an EXEC.
+    pub in_transaction: bool,
+    /// It was left to a worker; nothing has happened yet, and nothing is answered.
+    pub left: Option<Verification>,
+}
+
+/// What to do about a password that takes long to verify.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// It is verified, and everybody waits: in a transaction.
+    Verify,
+    /// It is left to a worker, who calls again when it knows.
+    Leave,
+    /// It is known whether it is right.
+    Known(bool),
+}
+
+/// A password that takes long to verify.
+pub struct Verification {
+    /// Whose it should be.
+    pub user: Arc<User>,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+impl Verification {
+    /// Verifies it, and then makes the call with what is known.
+    pub fn work(self, run: Run, users: Users, args: OwnedArgs) -> Work {
+        Box::new(move || {
+            let known = self.user.verifies_slowly(&self.password);
+            Finish::Alone(Box::new(move |session, out| {
+                run(&mut Alone {
+                    session,
+                    users: &users,
+                    args: args.view(),
+                    out,
+                    running: None,
+                    slow: Slow::Known(known),
+                    in_transaction: false,
+                    left: None,
+                })
+            }))
+        })
+    }
 }
 
 /// The function of such a command.
@@ -42,17 +94,34 @@ pub struct Owes {
     /// RESET: subscriptions end, and what others see becomes as it was at first.
     pub reset: bool,
     /// The user it has logged in as.
-    pub user: Option<String>,
+    pub user: Option<Box<[u8]>>,
     /// The name it has been given.
     pub name: Option<String>,
     /// It has given up watching.
     pub unwatch: bool,
     /// Keys that it watches since.
     pub to_watch: Vec<Watched>,
+    /// It has sent a request of another protocol.
+    pub crossing: bool,
     /// What was answered without the engine.
     pub tally: BTreeMap<(usize, Answered), u64>,
     /// Kinds of errors among the answers.
     pub errors: BTreeMap<String, u64>,
+    /// What was refused.
+    refused: Vec<Refused>,
+}
+
+/// So much of what was refused is kept while the engine is held.
+const REFUSED_MAX: usize = 128;
+
+impl Owes {
+    /// Something was refused, and is to be noted in the log.
+    pub fn refused(&mut self, refused: Refused) {
+        self.anything = true;
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.push(refused);
+        }
+    }
 }
 
 /// How a request was answered without the engine.
@@ -86,6 +155,9 @@ impl Engine {
             session.closing = true;
             return Err(error::MAX_CLIENTS);
         }
+        if owes.crossing {
+            self.log_crossing();
+        }
         for ((command, answered), count) in owes.tally {
             self.stats.answered(command, answered, count);
         }
@@ -101,9 +173,12 @@ impl Engine {
         for watched in owes.to_watch {
             self.watch(session, watched);
         }
+        for refused in owes.refused {
+            self.note_refused(session.id, refused, Args::new(&[], &[]));
+        }
         let Some(client) = self.clients.get_mut(session.id) else { return Ok(()) };
         if owes.reset {
-            client.user = "default".to_owned();
+            client.user = mortise_acl::DEFAULT.into();
             client.name.clear();
             client.no_evict = false;
         }

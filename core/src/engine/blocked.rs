@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use mortise_sdk::Result;
 
-use super::Engine;
 use super::args::OwnedArgs;
+use super::deferred::{Deferred, Work};
 use super::registry::{CommandRef, Registry};
 use super::session::{ClientId, Replies, Session};
+use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::resp::output::Output;
 
@@ -60,6 +61,8 @@ pub struct Wait {
     pub session: Option<Box<Session>>,
     /// It waits for the end of CLIENT PAUSE, and for no key.
     pub paused: bool,
+    /// It waits for nothing but a worker, which goes on with it.
+    pub work: Option<Work>,
 }
 
 /// All waiting calls.
@@ -111,6 +114,10 @@ impl Blocked {
 impl Engine {
     /// Takes over a call that is not over, with the session of its connection.
     pub fn park(&mut self, session: Box<Session>, mut wait: Box<Wait>) {
+        if let (Some(work), Some((command, _))) = (wait.work.take(), &wait.command) {
+            self.jobs.push(Job::Call(Deferred::new(session, command.clone(), work)));
+            return;
+        }
         let id = self.blocked.next_id;
         self.blocked.next_id += 1;
         wait.session = Some(session);
@@ -163,8 +170,8 @@ impl Engine {
         let mut out = Output::new(session.version);
         let result = answer(&mut out, wait.then);
         if let Err(error) = &result {
-            out.error(error.as_str());
-            self.stats.error(error.as_str());
+            out.error(error);
+            self.stats.error(error);
         }
         if let Some((command, _)) = &wait.command {
             self.stats.executed(command.index, 0, result.is_err());
@@ -176,7 +183,13 @@ impl Engine {
 
     /// Gives the session back to its connection, with the reply of the call that waited and the messages that follow it.
     /// `replies` is what CLIENT REPLY had chosen before the call.
-    fn hand_back(&mut self, mut session: Box<Session>, replies: Replies, mut out: Output, pushes: Vec<u8>) {
+    pub(super) fn hand_back(
+        &mut self,
+        mut session: Box<Session>,
+        replies: Replies,
+        mut out: Output,
+        pushes: Vec<u8>,
+    ) {
         if (replies, session.replies) != (Replies::On, Replies::On) {
             super::dispatch::suppress(&mut session, replies, &mut out, 0);
         }

@@ -3,30 +3,22 @@
 //! The same look-up and the same order of gates as always, but only with what the session itself knows. A command that
 //! Redis allows then is obeyed if it needs no more than the session ([`Alone`]); everything else is refused with BUSY.
 
+use std::sync::Arc;
+
 use mortise_acl::Users;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
-use super::alone::{self, Alone, Answered};
+use super::alone::{self, Alone, Answered, Slow};
 use super::args::Args;
+use super::call::Run;
+use super::crossing;
+use super::deferred::Work;
+use super::event::RunInSight;
 use super::gates;
 use super::registry::{Command, CommandRef, Lookup};
 use super::session::{Queued, Session};
 use crate::resp::output::Output;
-use crate::session::login;
-use crate::transactions::{self, watch};
-
-/// The commands that are obeyed.
-const OBEYED: &[(&str, alone::Run)] = &[
-    ("auth", login::auth),
-    ("discard", transactions::discard),
-    ("hello", login::hello),
-    ("multi", transactions::multi),
-    ("quit", login::quit),
-    ("reset", login::reset),
-    ("unwatch", watch::unwatch),
-    ("watch", watch::watch),
-];
 
 /// What is known of the engine while it is held.
 #[derive(Default)]
@@ -35,22 +27,39 @@ pub struct Known {
     pub users: Users,
     /// `protected-mode`.
     pub protected_mode: bool,
+    /// The run that holds it.
+    pub running: Option<Arc<dyn RunInSight>>,
 }
 
 impl Known {
     /// Whether connections from elsewhere are turned away.
     pub fn admits_only_local(&self) -> bool {
-        self.protected_mode && self.users.default_needs_no_password()
+        self.protected_mode && self.users.default_user().needs_no_password()
     }
 }
 
-/// Answers one request without the engine.
-pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, known: &Known, out: &mut Output) {
+/// Answers one request without the engine; or says what a worker has to do, who takes the session along.
+pub fn answer(
+    session: &mut Session,
+    lookup: &Lookup,
+    args: Args<'_>,
+    known: &Known,
+    out: &mut Output,
+) -> Option<(CommandRef, Work)> {
+    if !session.follow(&known.users) {
+        session.closing = true;
+        return None;
+    }
     out.set_version(session.version);
     let (mark, replies) = (out.mark(), session.replies);
     session.owes.anything = true;
+    let mut left = None;
     let error = match lookup {
-        Lookup::Found(command) => reply(session, command, args, known, out),
+        Lookup::Found(command) => reply(session, command, args, known, out, &mut left),
+        Lookup::Unknown if crossing::closes(session, args) => {
+            session.owes.crossing = true;
+            None
+        }
         Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
             break_transaction(session);
             Some(super::dispatch::unknown(lookup, args))
@@ -58,10 +67,13 @@ pub fn answer(session: &mut Session, lookup: &Lookup, args: Args<'_>, known: &Kn
     };
     if let Some(error) = error {
         out.rollback(mark);
-        out.error(error.as_str());
-        *session.owes.errors.entry(error.code().to_owned()).or_default() += 1;
+        out.error(&error);
+        *session.owes.errors.entry(error.code().into_owned()).or_default() += 1;
     }
-    super::dispatch::suppress(session, replies, out, mark);
+    if left.is_none() {
+        super::dispatch::suppress(session, replies, out, mark);
+    }
+    left
 }
 
 fn reply(
@@ -70,6 +82,7 @@ fn reply(
     args: Args<'_>,
     known: &Known,
     out: &mut Output,
+    left: &mut Option<(CommandRef, Work)>,
 ) -> Option<Error> {
     let queues = session.transaction.is_some() && !command.flags.has(flags::NOT_QUEUED);
     let refusal = gates::without_engine(session, command, args, &known.users)
@@ -87,7 +100,22 @@ fn reply(
         out.simple("QUEUED");
         return None;
     }
-    let result = obeyed(command)?(&mut Alone { session, users: &known.users, args, out });
+    let run = obeyed(command)?;
+    let mut alone = Alone {
+        session,
+        users: &known.users,
+        args,
+        out,
+        running: known.running.as_deref(),
+        slow: Slow::Leave,
+        in_transaction: false,
+        left: None,
+    };
+    let result = run(&mut alone);
+    if let Some(verification) = alone.left {
+        *left = Some((command.clone(), verification.work(run, known.users.clone(), args.to_owned())));
+        return None;
+    }
     note(session, command, if result.is_err() { Answered::Failed } else { Answered::Done });
     result.err()
 }
@@ -96,8 +124,12 @@ fn allowed(command: &Command) -> bool {
     command.flags.has(flags::ALLOW_BUSY)
 }
 
+/// The function of a command that is obeyed.
 fn obeyed(command: &Command) -> Option<alone::Run> {
-    OBEYED.iter().find(|(name, _)| *name == &*command.name).map(|(_, run)| *run)
+    match command.run {
+        Run::Alone(run) => Some(run).filter(|_| allowed(command)),
+        _ => None,
+    }
 }
 
 fn break_transaction(session: &mut Session) {

@@ -1,30 +1,37 @@
 //! What a command function is given: arguments, keys, reply.
 
+mod options;
+mod reply;
+mod values;
+
+use std::sync::Arc;
+
 use mortise_sdk::args as numbers;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error, Result};
 
-use super::alone::{self, Alone};
+use super::alone::{self, Alone, Slow};
 use super::args::{Args, OwnedArgs};
 use super::blocked::{OnTimeout, Wait};
+use super::deferred::{Finish, Work};
 use super::dispatch::Asked;
-use super::edit::{Edit, Limits};
-use super::event::{self, Suspend};
+use super::edit::Limits;
+use super::event::Suspend;
 use super::registry::{Command, Registry};
 use super::session::{Replies, Session};
 use super::{Caller, Engine};
-use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::hash::hash;
-use crate::keyspace::{Db, Door};
 use crate::resp::output::Output;
-use crate::types::{AnyRef, Type};
-use std::sync::Arc;
+pub use options::Options;
+pub use reply::Reply;
 
 /// A command's function.
 #[derive(Clone)]
 pub enum Run {
     /// Of the core.
     Core(fn(&mut Call<'_>) -> Result),
+    /// Of the core, and it needs the session alone.
+    Alone(alone::Run),
     /// Of a module.
     Module(Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync>),
 }
@@ -64,15 +71,33 @@ pub struct Call<'c> {
     pub(super) suspend: Option<&'c dyn Suspend>,
     /// Something else is propagated in place of the call.
     pub(super) rewritten: bool,
+    /// It has failed, and its error has been written.
+    pub(super) failed: bool,
     /// The call is not over.
     pub(super) wait: Option<Box<Wait>>,
 }
 
 impl<'c> Call<'c> {
     /// Runs a call that needs only the session, and tells the engine at once.
-    pub fn alone(&mut self, run: alone::Run) -> Result {
+    pub(super) fn alone(&mut self, run: alone::Run) -> Result {
+        let slow = if self.cannot_wait() { Slow::Verify } else { Slow::Leave };
+        let in_transaction = self.caller == Caller::Transaction;
         let Call { engine, session, args, out, .. } = self;
-        let result = run(&mut Alone { session, users: &engine.users, args: *args, out });
+        let mut alone = Alone {
+            session,
+            users: &engine.users,
+            args: *args,
+            out,
+            slow,
+            in_transaction,
+            running: None,
+            left: None,
+        };
+        let result = run(&mut alone);
+        if let Some(verification) = alone.left {
+            let work = verification.work(run, self.engine.users.clone(), self.owned_args());
+            return self.defer(work);
+        }
         engine.catch_up(session)?;
         result
     }
@@ -158,218 +183,6 @@ impl<'c> Call<'c> {
         self.caller
     }
 
-    // ---- values
-
-    /// The database that the session has chosen, with the door.
-    #[inline(always)]
-    pub fn db(&mut self) -> (&mut Db, &mut Door) {
-        self.engine.keyspace.db(self.session.space, self.session.db)
-    }
-
-    /// Removes the key if it has expired; true if it had.
-    #[inline(always)]
-    fn expire_if_due(&mut self, key: Key<'_>) -> bool {
-        let now_ms = self.engine.now_ms;
-        self.db().0.is_expired(key.hash, key.bytes, now_ms) && self.expire(key)
-    }
-
-    /// An expired key goes when it is met, but not while writes are paused (then it is hidden), and not because a stream
-    /// is replayed (which says itself what goes).
-    #[cold]
-    fn expire(&mut self, key: Key<'_>) -> bool {
-        if self.caller == Caller::Journal {
-            return false;
-        }
-        if !self.engine.clients.pause.stops_writes(self.engine.now_ms) {
-            self.remove_expired(key);
-        }
-        true
-    }
-
-    /// The entry of a key, whose access is noted, or none; and where to reply.
-    #[inline(always)]
-    pub fn look<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
-        self.look_up(key, !self.session.no_touch)
-    }
-
-    /// As [`Call::look`], but the access says nothing about the use of the key: EXISTS, TYPE, TTL.
-    pub fn glance<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
-        self.look_up(key, false)
-    }
-
-    /// Notes an access even if the client has said that its accesses do not count; false if there is no key.
-    pub fn touch(&mut self, key: Key<'_>) -> bool {
-        self.look_up(key, true).0.is_some()
-    }
-
-    #[inline(always)]
-    fn look_up<'a>(&'a mut self, key: Key<'_>, touches: bool) -> (Option<&'a Entry>, &'a mut Output) {
-        let hidden = self.expire_if_due(key);
-        let Call { engine, session, out, .. } = self;
-        let Engine { keyspace, stats, unit, clock24, .. } = &mut **engine;
-        let (db, _) = keyspace.db(session.space, session.db);
-        let entry = if hidden {
-            None
-        } else if !touches {
-            db.find(key.hash, key.bytes)
-        } else {
-            let now = *clock24;
-            db.access(key.hash, key.bytes, |old| now.touched(old))
-        };
-        if entry.is_some() {
-            stats.keyspace_hits += 1;
-        } else {
-            stats.keyspace_misses += 1;
-            unit.tell(session.space, session.db, key.bytes, "keymiss", event::MISSED);
-        }
-        (entry, out)
-    }
-
-    /// The entries of several keys at once, each looked up as by [`Call::look`]; and where to reply.
-    pub fn look_all<'a>(&'a mut self, keys: &[Key<'_>]) -> (Vec<Option<&'a Entry>>, &'a mut Output) {
-        let seen: Vec<bool> = keys.iter().map(|key| self.look(*key).0.is_some()).collect();
-        let Call { engine, session, out, .. } = self;
-        let db: &Db = engine.keyspace.db(session.space, session.db).0;
-        let find = |(key, seen): (&Key<'_>, bool)| if seen { db.find(key.hash, key.bytes) } else { None };
-        (keys.iter().zip(seen).map(find).collect(), out)
-    }
-
-    /// The value of a key and where to reply; WRONGTYPE if it is of another type.
-    #[inline(always)]
-    pub fn read<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<(Option<T::View<'a>>, &'a mut Output)> {
-        let (entry, out) = self.look(key);
-        match entry {
-            None => Ok((None, out)),
-            Some(entry) => match T::view(entry) {
-                Some(view) => Ok((Some(view), out)),
-                None => Err(error::WRONGTYPE),
-            },
-        }
-    }
-
-    /// The entry of a key without noting an access or counting a hit.
-    pub fn peek<'a>(&'a mut self, key: Key<'_>) -> Option<&'a Entry> {
-        if self.expire_if_due(key) {
-            return None;
-        }
-        self.db().0.find(key.hash, key.bytes)
-    }
-
-    /// Whether a key exists, as a look-up for writing sees it.
-    pub fn exists(&mut self, key: Key<'_>) -> bool {
-        self.peek(key).is_some()
-    }
-
-    /// The value of a key of any type, without noting an access.
-    pub fn peek_any<'a>(&'a mut self, key: Key<'_>) -> Option<AnyRef<'a>> {
-        self.peek(key).map(AnyRef::of)
-    }
-
-    /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
-    #[inline(always)]
-    pub fn edit<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Option<Edit<'a, T>>> {
-        Ok(self.edit_replying(key)?.0)
-    }
-
-    /// As [`Call::edit`], and where to reply: for commands that answer with what they take away.
-    #[inline(always)]
-    pub fn edit_replying<'a, T: Type>(
-        &'a mut self,
-        key: Key<'_>,
-    ) -> Result<(Option<Edit<'a, T>>, &'a mut Output)> {
-        if self.expire_if_due(key) {
-            // What is only hidden on a read must go before a write.
-            self.remove_expired(key);
-            return Ok((None, self.out));
-        }
-        let Call { engine, session, out, .. } = self;
-        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
-        let (db, door) = keyspace.db(session.space, session.db);
-        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok((None, out)) };
-        if T::view(edit.entry()).is_none() {
-            return Err(error::WRONGTYPE);
-        }
-        let clock = clock24.touched(edit.entry().clock());
-        edit.set_clock(clock);
-        Ok((Some(Edit::new(edit, unit, *limits, session.space, session.db, false)), out))
-    }
-
-    /// An edit of a key's value, which comes into being if there is none.
-    #[inline(always)]
-    pub fn create<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Edit<'a, T>> {
-        if self.expire_if_due(key) {
-            self.remove_expired(key);
-        }
-        let Call { engine, session, .. } = self;
-        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
-        let (db, door) = keyspace.db(session.space, session.db);
-        let (mut edit, new) = db.edit_or_create(door, key.hash, key.bytes, T::empty);
-        if T::view(edit.entry()).is_none() {
-            return Err(error::WRONGTYPE);
-        }
-        let clock = clock24.touched(edit.entry().clock());
-        edit.set_clock(clock);
-        Ok(Edit::new(edit, unit, *limits, session.space, session.db, new))
-    }
-
-    /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
-    #[inline(always)]
-    pub fn put<'a, T: Type>(
-        &'a mut self,
-        key: Key<'_>,
-        value: NewValue<'_>,
-        keep_deadline: bool,
-    ) -> Edit<'a, T> {
-        if self.expire_if_due(key) {
-            self.remove_expired(key);
-        }
-        let Call { engine, session, .. } = self;
-        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
-        let (db, door) = keyspace.db(session.space, session.db);
-        let (mut edit, new, old) = db.put(door, key.hash, key.bytes, value);
-        let clock = clock24.touched(edit.entry().clock());
-        edit.set_clock(clock);
-        if !keep_deadline {
-            edit.set_deadline(None);
-        }
-        unit.discard(old);
-        let mut edit = Edit::new(edit, unit, *limits, session.space, session.db, new);
-        edit.fresh_value();
-        edit
-    }
-
-    /// Removes a key and names the event; false if there was none.
-    pub fn remove(&mut self, key: Key<'_>, event: &'static str) -> bool {
-        if self.expire_if_due(key) {
-            self.remove_expired(key);
-            return false;
-        }
-        let (space, db) = (self.session.space, self.session.db);
-        self.engine.remove_key(space, db, key, event, event::GENERIC)
-    }
-
-    fn remove_expired(&mut self, key: Key<'_>) {
-        self.engine.expire_key(self.session.space, self.session.db, key);
-    }
-
-    /// Sets or removes a key's deadline and names the event; false if there is no key.
-    pub fn set_deadline(&mut self, key: Key<'_>, deadline: Option<i64>, event: &'static str) -> bool {
-        if self.expire_if_due(key) {
-            self.remove_expired(key);
-            return false;
-        }
-        let Call { engine, session, .. } = self;
-        let Engine { keyspace, unit, clock24, .. } = &mut **engine;
-        let (db, door) = keyspace.db(session.space, session.db);
-        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return false };
-        let clock = clock24.touched(edit.entry().clock());
-        edit.set_clock(clock);
-        edit.set_deadline(deadline);
-        let listened = edit.entry().is_listened();
-        unit.changed(session.space, session.db, key.bytes, listened, event, event::GENERIC);
-        true
-    }
-
     // ---- reply
 
     /// Where the reply goes.
@@ -402,21 +215,32 @@ impl<'c> Call<'c> {
         Ok(())
     }
 
+    /// The container's name as the client called it: it may have been renamed.
+    pub fn container(&self) -> String {
+        String::from_utf8_lossy(self.arg(0)).to_ascii_uppercase()
+    }
+
     /// Refuses a subcommand with more words than these, where its arity does not.
     pub fn at_most(&self, words: usize) -> Result {
         if self.argc() <= words {
             return Ok(());
         }
-        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
-        let name = String::from_utf8_lossy(self.arg(1));
-        Err(Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-        )))
+        Err(self.misused())
+    }
+
+    /// The error for a subcommand that the command itself does not know in this form.
+    pub fn misused(&self) -> Error {
+        const SAID_LEN_MAX: usize = 128;
+        let said = &self.arg(1)[..self.arg(1).len().min(SAID_LEN_MAX)];
+        Error::quoting(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
+            &[said, self.container().as_bytes()],
+        )
     }
 
     /// The reply of a HELP subcommand: subcommands with their arguments, each with what it does.
     pub fn help(&mut self, subcommands: &[(&str, &str)]) -> Result {
-        let container = self.command.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+        let container = self.container();
         let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
         for (usage, about) in subcommands {
             lines.push((*usage).to_owned());
@@ -434,8 +258,36 @@ impl<'c> Call<'c> {
     /// Gives way for a moment, if the call runs where that is possible: only commands flagged SUSPENDS do.
     pub fn give_way(&self) {
         if let Some(suspend) = self.suspend {
-            suspend.suspend();
+            suspend.suspend(self.out.bytes());
         }
+    }
+
+    /// Whether somebody wants the call to end.
+    pub fn is_ending(&self) -> bool {
+        self.suspend.is_some_and(Suspend::is_ending)
+    }
+
+    /// From now on the call has changed something, and ending it would leave it half done.
+    pub fn note_writing(&self) {
+        if let Some(suspend) = self.suspend {
+            suspend.wrote();
+        }
+    }
+
+    /// The call has failed, with an error that has been written and counted.
+    pub fn note_failure(&mut self) {
+        self.failed = true;
+    }
+
+    /// What was written since a mark.
+    pub fn written_since(&self, mark: usize) -> &[u8] {
+        &self.out.bytes()[mark..]
+    }
+
+    /// Executes another command for a guest: as `execute`, but its reply is written even if the client wants none.
+    #[inline(always)]
+    pub fn invoke(&mut self, asked: Asked<'_>, caller: Caller) {
+        let _ = self.engine.execute(self.session, self.registry, asked, self.out, caller);
     }
 
     /// Executes another command within this call and its unit; its reply follows what was written so far.
@@ -447,6 +299,12 @@ impl<'c> Call<'c> {
         if self.session.replies == Replies::Off {
             self.out.rollback(mark);
         }
+    }
+
+    /// Answers with an error in the place of a call within this one.
+    pub fn refuse(&mut self, error: &Error) {
+        self.engine.stats.error(error);
+        self.out.error(error);
     }
 
     // ---- propagation
@@ -500,6 +358,7 @@ impl<'c> Call<'c> {
             then,
             session: None,
             paused: false,
+            work: None,
         }));
         Ok(())
     }
@@ -518,6 +377,36 @@ impl<'c> Call<'c> {
         }
     }
 
+    /// A worker goes on with the call. Where nobody waits, the work is done at once.
+    pub fn defer(&mut self, work: Work) -> Result {
+        if !self.cannot_wait() {
+            self.wait = Some(Box::new(Wait {
+                client: self.session.id,
+                space: self.session.space,
+                db: self.session.db,
+                keys: Vec::new(),
+                args: OwnedArgs::new(std::iter::empty()),
+                command: None,
+                deadline_ms: None,
+                retry_ms: None,
+                when_gone: false,
+                then: OnTimeout::Null,
+                session: None,
+                paused: false,
+                work: Some(work),
+            }));
+            return Ok(());
+        }
+        let mut work = Some(work);
+        while let Some(next) = work.take() {
+            work = match next() {
+                Finish::Alone(finish) => finish(self.session, self.out).map(|()| None)?,
+                Finish::Engine(finish) => finish(self.engine, self.session, self.out)?,
+            };
+        }
+        Ok(())
+    }
+
     /// The timeout of a blocking command, in seconds.
     pub fn timeout(&self, index: usize) -> Result<f64> {
         let seconds = numbers::parse_float(self.arg(index))
@@ -532,122 +421,5 @@ impl<'c> Call<'c> {
     /// A copy of the arguments that outlives the call.
     pub fn owned_args(&self) -> OwnedArgs {
         self.args.to_owned()
-    }
-}
-
-/// What a call can answer with.
-pub trait Reply {
-    /// Writes it.
-    fn write(self, out: &mut Output);
-}
-
-impl Reply for i64 {
-    fn write(self, out: &mut Output) {
-        out.integer(self);
-    }
-}
-
-impl Reply for usize {
-    fn write(self, out: &mut Output) {
-        out.count(self);
-    }
-}
-
-impl Reply for bool {
-    /// As an integer: what commands older than RESP3 answer.
-    fn write(self, out: &mut Output) {
-        out.integer(i64::from(self));
-    }
-}
-
-impl Reply for &[u8] {
-    fn write(self, out: &mut Output) {
-        out.bulk(self);
-    }
-}
-
-impl Reply for &str {
-    fn write(self, out: &mut Output) {
-        out.bulk(self.as_bytes());
-    }
-}
-
-impl Reply for String {
-    fn write(self, out: &mut Output) {
-        out.bulk(self.as_bytes());
-    }
-}
-
-impl<T: Reply> Reply for Option<T> {
-    fn write(self, out: &mut Output) {
-        match self {
-            Some(value) => value.write(out),
-            None => out.null(),
-        }
-    }
-}
-
-/// A walk over a call's options, from left to right.
-#[derive(Clone)]
-pub struct Options<'c> {
-    args: Args<'c>,
-    next: usize,
-}
-
-impl<'c> Options<'c> {
-    /// A walk that begins with the argument at `next`.
-    pub fn new(args: Args<'c>, next: usize) -> Options<'c> {
-        Options { args, next }
-    }
-
-    /// How many arguments are left.
-    pub fn left(&self) -> usize {
-        self.args.len().saturating_sub(self.next)
-    }
-
-    /// Whether none is left.
-    pub fn is_empty(&self) -> bool {
-        self.left() == 0
-    }
-
-    /// The index of the next argument.
-    pub fn position(&self) -> usize {
-        self.next
-    }
-
-    /// The next argument without passing it.
-    pub fn peek(&self) -> Option<&'c [u8]> {
-        self.args.get(self.next)
-    }
-
-    /// Passes the next argument if it is this word in any case.
-    pub fn takes(&mut self, word: &str) -> bool {
-        let found = self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
-        self.next += usize::from(found);
-        found
-    }
-
-    /// Passes this word and a value behind it; nothing if the word is another, or if no value follows.
-    pub fn takes_value(&mut self, word: &str) -> Option<&'c [u8]> {
-        if self.left() < 2 || !self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes())) {
-            return None;
-        }
-        self.next += 2;
-        self.args.get(self.next - 1)
-    }
-
-    /// Passes the next argument; a syntax error if there is none.
-    pub fn required(&mut self) -> Result<&'c [u8]> {
-        self.next().ok_or(error::SYNTAX)
-    }
-}
-
-impl<'c> Iterator for Options<'c> {
-    type Item = &'c [u8];
-
-    fn next(&mut self) -> Option<&'c [u8]> {
-        let arg = self.peek()?;
-        self.next += 1;
-        Some(arg)
     }
 }

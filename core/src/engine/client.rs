@@ -45,7 +45,7 @@ pub struct Client {
     /// Its database.
     pub db: u32,
     /// Its user's name.
-    pub user: String,
+    pub user: Box<[u8]>,
     /// Commands in its transaction; `None` outside.
     pub queued: Option<usize>,
     /// Bytes of the arguments of these commands.
@@ -85,7 +85,7 @@ impl Client {
             connected_ms: now_ms,
             space: session.space,
             db: session.db,
-            user: "default".to_owned(),
+            user: session.user.name().into(),
             queued: None,
             queued_len: 0,
             watched: Vec::new(),

@@ -135,7 +135,7 @@ impl Engine {
 
     /// Sends a frame to a client, out of turn. A client whose backlog grows beyond its limit is closed.
     pub(crate) fn deliver(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
-        // In front of the reply of the command that is running, not in the middle of it.
+        // Beside the reply of the command that is running, not in the middle of it.
         if self.retried == Some(id) {
             self.retried_pushes.extend_from_slice(frame);
             return;
@@ -177,7 +177,7 @@ impl Engine {
         }
     }
 
-    /// A message to the client whose command runs: it follows the reply.
+    /// A message to the client whose command runs: it stands beside the reply.
     pub(crate) fn push_to_caller(&mut self, frame: &[u8]) {
         self.pushes.extend_from_slice(frame);
     }

@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mortise_sdk::declare::flags::{NOT_QUEUED, SUSPENDS};
+use mortise_sdk::declare::flags::{RUNS_QUEUE, SUSPENDS};
 use mortise_sdk::error::{self, Error};
 
 use super::args::{Args, Span};
 use super::blocked::{OnTimeout, Wait};
 use super::call::{Call, Run};
+use super::crossing;
 use super::event::Suspend;
 use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
@@ -116,13 +117,13 @@ impl Batch {
             && buffer[start as usize..end as usize] == *args.at(0)
     }
 
-    /// Whether the last request may be suspended half way, so that it has to run on a coroutine: a command that says so
-    /// of itself, or the EXEC of a transaction that holds one.
+    /// Whether the last request may be suspended half way, so that the batch has to run on a coroutine: a command that
+    /// says so of itself, or the EXEC of a transaction that holds one.
     #[inline(always)]
     pub fn suspends(&self, session: &Session) -> bool {
         let Some(Lookup::Found(command)) = self.lookups.last() else { return false };
         command.flags.has(SUSPENDS)
-            || command.flags.has(NOT_QUEUED)
+            || command.flags.has(RUNS_QUEUE)
                 && session.transaction.as_ref().is_some_and(|transaction| {
                     transaction.queue.iter().any(|queued| queued.command.flags.has(SUSPENDS))
                 })
@@ -174,6 +175,14 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// A request, whatever it names.
+struct Said<'a> {
+    args: Args<'a>,
+    hash: u64,
+    hashed: usize,
+    suspend: Option<&'a dyn Suspend>,
+}
+
 /// Why a batch ended.
 pub enum Stop {
     /// Every request was executed.
@@ -198,55 +207,29 @@ impl Engine {
         out: &mut Output,
         suspend: Option<&dyn Suspend>,
     ) -> (usize, Stop) {
-        if session.outbox.is_closing() {
-            // It was killed while it waited for its turn.
-            return (range.len(), Stop::Closes);
+        if let Some(stop) = self.enter(session, registry, out) {
+            // What looks stale is looked up again; of the rest nothing is left to do.
+            let over = if matches!(stop, Stop::Stale) { 0 } else { range.len() };
+            return (over, stop);
         }
-        if !Arc::ptr_eq(registry, &self.registry) {
-            // Looked up before the commands changed.
-            return (0, Stop::Stale);
-        }
-        if self.current.is_some() {
-            // The batch before this one did not come to its end: a command has panicked.
-            self.abandon();
-        }
-        self.refresh_clock();
-        session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
-        self.current = Some(session.id);
-        out.set_version(session.version);
-        if session.owes.anything
-            && let Err(error) = self.catch_up(session)
-        {
-            out.error(error.as_str());
-            return (range.len(), Stop::Closes);
-        }
-        let mut executed = 0;
-        let mut stop = Stop::Done;
+        let start = out.mark();
+        let (mut executed, mut stop) = (0, Stop::Done);
         for request in &batch.requests[range] {
-            let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
-            let (mark, replies) = (out.mark(), session.replies);
+            if let Some(suspend) = suspend {
+                suspend.begins(executed, out.mark(), self.now_ms);
+            }
             executed += 1;
-            let waits = match &batch.lookups[request.lookup] {
-                Lookup::Found(command) => {
-                    session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
-                    let asked = Asked { command, args, hash: request.hash, hashed: request.hashed, suspend };
-                    self.obey(session, registry, asked, out)
-                }
-                lookup => {
-                    session.outbox.last_command.store(0, Relaxed);
-                    self.refuse(session, &unknown(lookup, args), out)
-                }
-            };
-            self.settle();
-            self.advance_time();
-            if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
-                suppress(session, replies, out, mark);
+            let lookup = &batch.lookups[request.lookup];
+            let args = Args::new(buffer, &batch.spans[request.first_span..request.last_span]);
+            if matches!(lookup, Lookup::Unknown) && crossing::closes(session, args) {
+                self.log_crossing();
+                // Nothing is answered, not even what was asked just before.
+                out.rollback(start);
+                stop = Stop::Closes;
+                break;
             }
-            if !self.pushes.is_empty() {
-                out.insert(mark, &self.pushes);
-                self.pushes.clear();
-            }
-            if let Some(wait) = waits {
+            let said = Said { args, hash: request.hash, hashed: request.hashed, suspend };
+            if let Some(wait) = self.answer(session, registry, lookup, said, out) {
                 stop = Stop::Waits(wait);
                 break;
             }
@@ -264,6 +247,78 @@ impl Engine {
             self.resume_paused();
         }
         (executed, stop)
+    }
+
+    /// Begins a batch; says why not if it cannot.
+    #[inline(always)]
+    fn enter(&mut self, session: &mut Session, registry: &Arc<Registry>, out: &mut Output) -> Option<Stop> {
+        if session.outbox.is_closing() {
+            // It was killed while it waited for its turn.
+            return Some(Stop::Closes);
+        }
+        if !Arc::ptr_eq(registry, &self.registry) {
+            // Looked up before the commands changed.
+            return Some(Stop::Stale);
+        }
+        if self.current.is_some() {
+            // The batch before this one did not come to its end: a command has panicked.
+            self.abandon();
+        }
+        self.refresh_clock();
+        session.outbox.active_ms.store(self.now_ms as u64, Relaxed);
+        self.current = Some(session.id);
+        out.set_version(session.version);
+        if session.owes.anything
+            && let Err(error) = self.catch_up(session)
+        {
+            out.error(&error);
+            return Some(Stop::Closes);
+        }
+        None
+    }
+
+    /// Obeys one request or refuses it, and lets everybody hear of what it changed.
+    #[inline(always)]
+    fn answer(
+        &mut self,
+        session: &mut Session,
+        registry: &Arc<Registry>,
+        lookup: &Lookup,
+        said: Said<'_>,
+        out: &mut Output,
+    ) -> Option<Box<Wait>> {
+        let (mark, replies) = (out.mark(), session.replies);
+        let waits = match lookup {
+            Lookup::Found(command) => {
+                session.outbox.last_command.store(command.index as u32 + 1, Relaxed);
+                let Said { args, hash, hashed, suspend } = said;
+                self.obey(session, registry, Asked { command, args, hash, hashed, suspend }, out)
+            }
+            lookup => {
+                session.outbox.last_command.store(0, Relaxed);
+                self.refuse(session, &unknown(lookup, said.args), out)
+            }
+        };
+        self.settle();
+        self.advance_time();
+        if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
+            suppress(session, replies, out, mark);
+        }
+        if !self.pushes.is_empty() {
+            self.place_pushes(lookup, out, mark);
+        }
+        waits
+    }
+
+    /// Messages to the client itself stand in front of the reply of the command that caused them. Those of a transaction
+    /// stand behind it: its reply has begun before, and may hold the confirmation of the subscription that they follow.
+    #[cold]
+    fn place_pushes(&mut self, lookup: &Lookup, out: &mut Output, mark: usize) {
+        match lookup {
+            Lookup::Found(command) if is_exec(command) => out.raw(&self.pushes),
+            _ => out.insert(mark, &self.pushes),
+        }
+        self.pushes.clear();
     }
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
@@ -309,6 +364,10 @@ impl Engine {
         } else {
             self.out_of_memory = false;
         }
+        if !session.follow(&self.users) {
+            session.closing = true;
+            return None;
+        }
         match self.admit(session, asked.command, asked.args) {
             Admission::Run => self.execute(session, registry, asked, out, Caller::Client),
             Admission::Queue => {
@@ -316,13 +375,25 @@ impl Engine {
                 None
             }
             Admission::Pause => Some(self.pause(session, registry, asked)),
-            Admission::Refuse(error) => {
-                self.stats.refused(asked.command.index);
-                let error =
-                    if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
-                self.refuse(session, &error, out)
+            Admission::Refuse(error) => self.turn_away(session, asked, error, out),
+            Admission::Forbid(refusal) => {
+                let error = self.forbid(session, refusal, asked.command, asked.args);
+                self.turn_away(session, asked, error, out)
             }
         }
+    }
+
+    #[cold]
+    fn turn_away(
+        &mut self,
+        session: &mut Session,
+        asked: Asked<'_>,
+        error: Error,
+        out: &mut Output,
+    ) -> Option<Box<Wait>> {
+        self.stats.refused(asked.command.index);
+        let error = if is_exec(asked.command) { self.abort_transaction(session, &error) } else { error };
+        self.refuse(session, &error, out)
     }
 
     #[cold]
@@ -330,8 +401,8 @@ impl Engine {
         if let Some(transaction) = &mut session.transaction {
             transaction.broken = true;
         }
-        self.stats.error(error.as_str());
-        out.error(error.as_str());
+        self.stats.error(error);
+        out.error(error);
         None
     }
 
@@ -344,9 +415,9 @@ impl Engine {
         if let Some(client) = self.clients.get_mut(session.id) {
             (client.queued, client.queued_len) = (None, 0);
         }
-        let reason = reason.as_str();
-        let reason = reason.strip_prefix("ERR ").unwrap_or(reason);
-        Error::text(format!("EXECABORT Transaction discarded because of: {reason}"))
+        let reason = reason.as_bytes();
+        let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+        Error::quoting("EXECABORT Transaction discarded because of: {}", &[reason])
     }
 
     fn queue(&mut self, session: &mut Session, asked: Asked<'_>, out: &mut Output) {
@@ -375,6 +446,7 @@ impl Engine {
             then: OnTimeout::Null,
             session: None,
             paused: true,
+            work: None,
         })
     }
 
@@ -391,6 +463,7 @@ impl Engine {
     ) -> Option<Box<Wait>> {
         let Asked { command, args, hash, hashed, suspend } = asked;
         let (space, db) = (session.space, session.db);
+        let begin_ns = self.lap_ns;
         let dirty = self.unit.dirty;
         let mark = out.mark();
         let mut call = Call {
@@ -405,6 +478,7 @@ impl Engine {
             hashed,
             suspend,
             rewritten: false,
+            failed: false,
             wait: None,
         };
         let result = if call.engine.keyspace.may_abort() && call.changes_irrevocably() {
@@ -412,25 +486,27 @@ impl Engine {
         } else {
             match &command.run {
                 Run::Core(run) => run(&mut call),
+                Run::Alone(run) => call.alone(*run),
                 Run::Module(run) => run(&mut call),
             }
         };
-        let (rewritten, wait) = (call.rewritten, call.wait.take());
+        let (rewritten, failed, wait) = (call.rewritten, call.failed, call.wait.take());
         if let Err(error) = &result {
             out.rollback(mark);
-            out.error(error.as_str());
-            self.stats.error(error.as_str());
+            out.error(error);
+            self.stats.error(error);
         }
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
         }
-        let ns = self.lap();
+        // From its own beginning: the commands that it has executed have had laps of their own.
+        let ns = self.lap().saturating_sub(begin_ns);
         if let Some(mut wait) = wait {
             // Counted when it is over.
             wait.command = Some((command.clone(), registry.clone()));
             return Some(wait);
         }
-        self.stats.executed(command.index, ns, result.is_err());
+        self.stats.executed(command.index, ns, failed || result.is_err());
         if ns >= self.slow_ns {
             self.note_slow(session, command, args, ns);
         }
@@ -461,43 +537,40 @@ pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output,
     };
 }
 
-/// The beginning of what a client said, as an error shows it: like Redis's, it ends at a NUL.
-fn excerpt(bytes: &[u8], len_max: usize) -> String {
-    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(&bytes[..bytes.len().min(len_max)]).into_owned()
-}
-
 /// The error for a request that names no command.
 pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
     match lookup {
-        Lookup::UnknownSubcommand(container) => unknown_subcommand(&container.name, args),
+        Lookup::UnknownSubcommand(_) => unknown_subcommand(args),
         _ => unknown_command(args),
     }
 }
 
-#[cold]
-fn unknown_command(args: Args<'_>) -> Error {
-    const LEN_MAX: usize = 128;
-    let mut beginning = String::new();
-    for arg in args.iter().skip(1) {
-        if beginning.len() >= LEN_MAX {
-            break;
-        }
-        beginning.push_str(&format!("'{}' ", excerpt(arg, LEN_MAX - beginning.len())));
-    }
-    Error::text(format!(
-        "ERR unknown command '{}', with args beginning with: {beginning}",
-        excerpt(args.at(0), LEN_MAX)
-    ))
+/// How much of what a client said is repeated.
+const EXCERPT_LEN_MAX: usize = 128;
+
+fn excerpt(word: &[u8], len_max: usize) -> &[u8] {
+    &word[..word.len().min(len_max)]
 }
 
 #[cold]
-fn unknown_subcommand(container: &str, args: Args<'_>) -> Error {
-    Error::text(format!(
-        "ERR unknown subcommand '{}'. Try {} HELP.",
-        excerpt(args.at(1), 128),
-        container.to_ascii_uppercase()
-    ))
+fn unknown_command(args: Args<'_>) -> Error {
+    let mut beginning = Vec::new();
+    for arg in args.iter().skip(1) {
+        if beginning.len() >= EXCERPT_LEN_MAX {
+            break;
+        }
+        let said = excerpt(arg, EXCERPT_LEN_MAX - beginning.len());
+        beginning.extend_from_slice(Error::quoting("'{}' ", &[said]).as_bytes());
+    }
+    let name = excerpt(args.at(0), EXCERPT_LEN_MAX);
+    Error::quoting("ERR unknown command '{}', with args beginning with: {}", &[name, &beginning])
+}
+
+#[cold]
+fn unknown_subcommand(args: Args<'_>) -> Error {
+    let said = excerpt(args.at(1), EXCERPT_LEN_MAX);
+    let container = excerpt(args.at(0), EXCERPT_LEN_MAX).to_ascii_uppercase();
+    Error::quoting("ERR unknown subcommand '{}'. Try {} HELP.", &[said, &container])
 }
 
 impl Engine {

@@ -28,8 +28,32 @@ pub const KEYEVENT: EventClass = EventClass::KEYEVENT;
 /// The way out of a call that is half way: the call is suspended, and goes on when its driver wants it to. Nothing that
 /// others need may be held across a suspension.
 pub trait Suspend {
-    /// Gives way; returns when the call goes on. A call that is ended instead is unwound from here.
-    fn suspend(&self);
+    /// Gives way; returns when the call goes on. A call that is ended instead may be unwound from here. `out` is what the
+    /// batch has written so far: the replies before this call's are sent meanwhile.
+    fn suspend(&self, out: &[u8]);
+    /// A request of the batch begins, whose reply begins at `mark`.
+    fn begins(&self, request: usize, mark: usize, now_ms: i64);
+    /// Whether the call is to come to its end soon, before it is unwound.
+    fn is_ending(&self) -> bool;
+    /// The call has changed something, so that ending it would leave it half done.
+    fn wrote(&self);
+}
+
+/// The run that holds the engine, as those see it who want it to end.
+pub trait RunInSight: Send + Sync {
+    /// Asks the call that runs to end.
+    fn kill(&self) -> Kill;
+}
+
+/// What becomes of a call that somebody wants to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kill {
+    /// There is none.
+    NothingRuns,
+    /// It goes on: it has changed something, and would leave it half done.
+    HasWritten,
+    /// It will end soon.
+    Asked,
 }
 
 /// The clock that the engine reads: once per command, and nowhere else.

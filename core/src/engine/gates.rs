@@ -1,6 +1,6 @@
 //! Every reason to refuse a command, in order. One function a reason; `admit` is the order.
 
-use mortise_acl::Users;
+use mortise_acl::{Refusal, Users};
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
@@ -8,6 +8,7 @@ use super::Engine;
 use super::args::Args;
 use super::registry::Command;
 use super::session::Session;
+use crate::acl;
 
 /// What the gates say.
 pub enum Admission {
@@ -19,6 +20,8 @@ pub enum Admission {
     Pause,
     /// It is refused.
     Refuse(Error),
+    /// It is not allowed to the user.
+    Forbid(Refusal),
 }
 
 impl Engine {
@@ -28,8 +31,15 @@ impl Engine {
         let refusal = arity(command, args)
             .or_else(|| self.protected(session, command))
             .or_else(|| self.authenticated(session, command))
-            .or_else(|| in_transaction(session, command))
-            .or_else(|| self.memory(session, command))
+            .or_else(|| in_transaction(session, command));
+        if let Some(error) = refusal {
+            return Admission::Refuse(error);
+        }
+        if let Err(refusal) = acl::check(&session.user, command, args) {
+            return Admission::Forbid(refusal);
+        }
+        let refusal = self
+            .memory(session, command)
             .or_else(|| subscriber_mode(session, command))
             .or_else(|| self.loading(command));
         if let Some(error) = refusal {
@@ -46,7 +56,7 @@ impl Engine {
 
     #[inline(always)]
     fn protected(&self, session: &Session, command: &Command) -> Option<Error> {
-        if !command.flags.has(flags::PROTECTED) {
+        if !command.flags.any(flags::NEEDS_DEBUG | flags::NEEDS_MODULE) {
             return None;
         }
         self.protected_command(session, command)
@@ -54,14 +64,15 @@ impl Engine {
 
     #[cold]
     fn protected_command(&self, session: &Session, command: &Command) -> Option<Error> {
-        let (name, directive, allowed) = if command.name.starts_with("module") {
-            ("MODULE", "enable-module-command", self.config.modules.enable_module_command)
+        let (directive, allowed) = if command.flags.has(flags::NEEDS_MODULE) {
+            ("enable-module-command", self.config.modules.enable_module_command)
         } else {
-            ("DEBUG", "enable-debug-command", self.config.debug.enable_debug_command)
+            ("enable-debug-command", self.config.debug.enable_debug_command)
         };
         if allowed.allows(session.is_local) {
             return None;
         }
+        let name = command.facts.words[0].to_ascii_uppercase();
         Some(Error::text(format!(
             "ERR {name} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
              connection, otherwise you need to set this option in the configuration file, and then restart the server."
@@ -102,7 +113,7 @@ impl Engine {
 
 /// The gates that need only the session, for when a run holds the engine.
 pub(super) fn without_engine(
-    session: &Session,
+    session: &mut Session,
     command: &Command,
     args: Args<'_>,
     users: &Users,
@@ -110,11 +121,20 @@ pub(super) fn without_engine(
     arity(command, args)
         .or_else(|| authenticated(session, command).filter(|_| !users.default_needs_no_password()))
         .or_else(|| in_transaction(session, command))
+        .or_else(|| allowed(session, command, args))
         .or_else(|| subscriber_mode(session, command))
 }
 
+/// What is refused is noted in the log when the engine is free.
+fn allowed(session: &mut Session, command: &Command, args: Args<'_>) -> Option<Error> {
+    let refusal = acl::check(&session.user, command, args).err()?;
+    let refused = acl::Refused::call(session, refusal, command, args);
+    session.owes.refused(refused);
+    Some(acl::error(refusal, command))
+}
+
 pub(super) fn is_exec(command: &Command) -> bool {
-    command.name == "exec"
+    command.flags.has(flags::RUNS_QUEUE)
 }
 
 #[inline(always)]
@@ -140,25 +160,13 @@ fn in_transaction(session: &Session, command: &Command) -> Option<Error> {
 
 #[inline(always)]
 fn subscriber_mode(session: &Session, command: &Command) -> Option<Error> {
-    if !session.is_subscriber() {
-        return None;
-    }
-    let allowed = [
-        "subscribe",
-        "unsubscribe",
-        "psubscribe",
-        "punsubscribe",
-        "ssubscribe",
-        "sunsubscribe",
-        "ping",
-        "quit",
-        "reset",
-    ];
-    (!allowed.contains(&&*command.name)).then(|| {
-        Error::text(format!(
-            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
-             context",
-            command.name
-        ))
-    })
+    (session.is_subscriber() && !command.flags.has(flags::SUBSCRIBER)).then(|| only_subscriptions(command))
+}
+
+#[cold]
+fn only_subscriptions(command: &Command) -> Error {
+    Error::text(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        command.name
+    ))
 }

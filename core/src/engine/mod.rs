@@ -9,6 +9,8 @@ pub mod busy;
 pub mod call;
 pub mod client;
 pub mod clients;
+mod crossing;
+pub mod deferred;
 pub mod dispatch;
 pub mod edit;
 pub mod event;
@@ -27,6 +29,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tick;
+pub mod trial;
 pub mod unit;
 
 use std::sync::Arc;
@@ -58,6 +61,8 @@ pub enum Caller {
     Retry,
     /// EXEC.
     Transaction,
+    /// A script.
+    Script,
     /// A module's call.
     Module,
     /// A stream that is replayed.
@@ -65,7 +70,12 @@ pub enum Caller {
 }
 
 /// Work for a worker thread.
-pub type Job = Box<dyn FnOnce() + Send>;
+pub enum Job {
+    /// Something large is freed.
+    Free(Box<dyn FnOnce() + Send>),
+    /// A call goes on.
+    Call(deferred::Deferred),
+}
 
 /// All shared state.
 pub struct Engine {
@@ -79,6 +89,8 @@ pub struct Engine {
     pub pubsub: PubSubs,
     /// Users and passwords.
     pub users: mortise_acl::Users,
+    /// What was refused lately.
+    pub acl_log: mortise_acl::log::Log,
     /// Settings.
     pub config: Config,
     /// Their names, for CONFIG.
@@ -87,6 +99,8 @@ pub struct Engine {
     pub rim: Box<dyn Rim>,
     /// Commands, as a snapshot that is replaced as a whole.
     pub registry: Arc<Registry>,
+    /// Scripts.
+    pub scripting: crate::scripting::Scripting,
     /// Loaded modules.
     pub modules: crate::modules::Modules,
     /// Counters.
@@ -124,13 +138,17 @@ pub struct Engine {
     stream_offset: u64,
     /// The client whose batch runs.
     current: Option<ClientId>,
-    /// Messages to that client itself, which follow the reply.
+    /// Messages to that client itself, which find their place beside the reply when the command is over.
     pushes: Vec<u8>,
     /// A client whose waiting call is tried again meanwhile, and the messages to it.
     retried: Option<ClientId>,
     retried_pushes: Vec<u8>,
+    /// When the log last said that a request of another protocol has come.
+    crossing_logged_ms: i64,
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
+    slices: tick::Slices,
+    trial: Option<unit::Mark>,
     slow_ns: u64,
     lap_ns: u64,
     /// When `now_ms` is over, by the clock of laps.
@@ -167,10 +185,12 @@ impl Engine {
             blocked: Blocked::default(),
             pubsub: PubSubs::default(),
             users: mortise_acl::Users::default(),
+            acl_log: Default::default(),
             config,
             directives: Arc::default(),
             rim: Box::new(NoRim),
             registry,
+            scripting: Default::default(),
             modules: Default::default(),
             stats: Stats::default(),
             slowlog: Default::default(),
@@ -194,13 +214,17 @@ impl Engine {
             pushes: Vec::new(),
             retried: None,
             retried_pushes: Vec::new(),
+            crossing_logged_ms: 0,
             unpaused: false,
+            slices: Default::default(),
+            trial: None,
             slow_ns: u64::MAX,
             lap_ns: 0,
             next_ms_ns: 0,
             clock,
             random: Random::new(seed),
         };
+        engine.follow_registry();
         engine.apply_config();
         engine.apply_password();
         engine.refresh_clock();
@@ -226,6 +250,7 @@ impl Engine {
         self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
+        self.follow_acl_settings();
     }
 
     /// Takes over `requirepass` as the default user's password.
@@ -251,13 +276,11 @@ impl Engine {
         self.clock.unix_us()
     }
 
-    /// Nanoseconds since the last lap: one read of the clock per command, the end of one being the start of the next.
+    /// Reads the clock of commands, once per command: the end of one is the start of the next.
     #[inline(always)]
     fn lap(&mut self) -> u64 {
-        let now = self.clock.monotonic_ns();
-        let ns = now.saturating_sub(self.lap_ns);
-        self.lap_ns = now;
-        ns
+        self.lap_ns = self.clock.monotonic_ns();
+        self.lap_ns
     }
 
     /// Between two units of a batch, the time of day goes on with the laps.
@@ -313,6 +336,7 @@ impl Engine {
     /// Replaces the commands.
     pub fn set_registry(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
+        self.follow_registry();
     }
 
     #[cold]

@@ -115,13 +115,20 @@ impl Outbox {
         !self.full.swap(true, Ordering::AcqRel)
     }
 
+    /// Replies, of calls of which the connection's task has been relieved.
+    pub fn reply(&self, reply: Vec<u8>) {
+        if !reply.is_empty() {
+            let mut inbox = self.inbox.lock();
+            self.queued.fetch_add(reply.len() as u64, Ordering::Relaxed);
+            inbox.pieces.push(Piece::Own(reply));
+            self.full.store(true, Ordering::Release);
+        }
+    }
+
     /// A waiting call is over: its reply, and the session it had been lent.
     pub fn resume(&self, reply: Vec<u8>, session: Box<Session>) {
+        self.reply(reply);
         let mut inbox = self.inbox.lock();
-        self.queued.fetch_add(reply.len() as u64, Ordering::Relaxed);
-        if !reply.is_empty() {
-            inbox.pieces.push(Piece::Own(reply));
-        }
         inbox.resumed = Some(session);
         self.full.store(true, Ordering::Release);
     }

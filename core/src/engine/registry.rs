@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mortise_sdk::declare::facts::Facts;
+use mortise_sdk::declare::facts::{Facts, NAME_LEN_MAX};
 use mortise_sdk::declare::flags::{self, Flags};
 use mortise_sdk::declare::usage::{Argument, Kind};
 
 use super::args::Args;
 use super::call::Run;
+use super::crossing;
 use mortise_sdk::declare::Spec;
 
 /// A command and what is known of it.
@@ -56,12 +57,12 @@ pub enum Lookup {
 #[derive(Clone, Default)]
 pub struct Registry {
     by_name: HashMap<Box<[u8]>, CommandRef, foldhash::fast::RandomState>,
-    /// How many places of the statistics have been given out.
-    indices: usize,
+    /// Commands that nobody can call, as their names were taken away.
+    nameless: Vec<CommandRef>,
+    /// The places of the statistics that have been given out, by full name. A command of a module that is loaded again
+    /// gets the place it had.
+    indices: Arc<HashMap<String, usize>>,
 }
-
-/// Longer names are none of ours.
-const NAME_LEN_MAX: usize = 64;
 
 impl Registry {
     /// Adds a table of commands; nothing is added if a name exists, or if a declaration is wrong.
@@ -87,14 +88,16 @@ impl Registry {
     }
 
     fn add(&mut self, facts: Facts, run: Run, module: Option<&Arc<str>>) -> Result<(), String> {
-        let index = self.indices;
-        self.indices += 1;
         let mut flags = facts.flags;
         if module.is_some() {
             flags = flags | flags::MODULE;
         }
         let name = facts.name.clone();
         let words = facts.words.clone();
+        if words.iter().any(|word| crossing::is_foreign(word.as_bytes())) {
+            return Err(format!("nobody could call '{name}', with which requests in HTTP begin"));
+        }
+        let index = self.index_of(&name);
         let command = Arc::new(Command {
             index,
             name: name.clone(),
@@ -116,6 +119,11 @@ impl Registry {
                 let Some(parent) = self.by_name.get_mut(container.as_bytes()) else {
                     return Err(format!("'{name}' has no container '{container}'"));
                 };
+                // The core's own containers may be commands of their own as well, as COMMAND is.
+                let contains = module.is_none() || parent.flags.has(flags::CONTAINER);
+                if parent.module.as_ref() != module || !contains {
+                    return Err(format!("'{name}' is added to what is no container of the same owner"));
+                }
                 let mut copy = parent.copy();
                 if copy.subcommands.insert(word.clone(), command).is_some() {
                     return Err(format!("command '{name}' already exists"));
@@ -127,19 +135,42 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes away what a module brought.
-    pub fn remove_module(&mut self, module: &str) {
-        self.by_name.retain(|_, command| command.module.as_deref() != Some(module));
+    fn index_of(&mut self, name: &str) -> usize {
+        if let Some(index) = self.indices.get(name) {
+            return *index;
+        }
+        let index = self.indices.len();
+        Arc::make_mut(&mut self.indices).insert(name.to_owned(), index);
+        index
+    }
+
+    /// Takes away what a module brought: its commands, with which its subcommands go. Returns the places that they had in
+    /// the statistics.
+    pub fn remove_module(&mut self, module: &str) -> Vec<usize> {
+        let mut places = Vec::new();
+        self.by_name.retain(|_, command| {
+            if command.module.as_deref() != Some(module) {
+                return true;
+            }
+            places.push(command.index);
+            places.extend(command.subcommands.values().map(|subcommand| subcommand.index));
+            false
+        });
+        places
     }
 
     /// Gives a command another name, or none at all.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), String> {
         let from = from.to_ascii_lowercase();
         let to = to.to_ascii_lowercase();
+        // Under these names nobody can call it.
+        let to = if crossing::is_foreign(to.as_bytes()) { String::new() } else { to };
         let Some(command) = self.by_name.remove(from.as_bytes()) else {
             return Err("No such command in rename-command".to_owned());
         };
-        if !to.is_empty() && self.by_name.insert(to.as_bytes().into(), command).is_some() {
+        if to.is_empty() {
+            self.nameless.push(command);
+        } else if self.by_name.insert(to.as_bytes().into(), command).is_some() {
             return Err("Target command name already exists".to_owned());
         }
         Ok(())
@@ -151,13 +182,11 @@ impl Registry {
         if command.subcommands.is_empty() {
             return Lookup::Found(command.clone());
         }
+        // With another word it means a subcommand, even if it is a command without one, as COMMAND is.
         let Some(word) = args.get(1) else { return Lookup::Found(command.clone()) };
-        match std::str::from_utf8(word)
-            .ok()
-            .and_then(|word| command.subcommands.get(&word.to_ascii_lowercase()))
-        {
+        let word = std::str::from_utf8(word).map(str::to_ascii_lowercase);
+        match word.ok().and_then(|word| command.subcommands.get(&word)) {
             Some(subcommand) => Lookup::Found(subcommand.clone()),
-            None if !command.flags.has(flags::CONTAINER) => Lookup::Found(command.clone()),
             None => Lookup::UnknownSubcommand(command.clone()),
         }
     }
@@ -192,6 +221,13 @@ impl Registry {
         self.by_name.iter().map(|(name, command)| (&**name, command))
     }
 
+    /// Every command, container and subcommand, also those that nobody can call: each bears its own name, whatever it is
+    /// called by.
+    pub fn all(&self) -> impl Iterator<Item = &CommandRef> {
+        let containers = self.by_name.values().chain(&self.nameless);
+        containers.flat_map(|command| std::iter::once(command).chain(command.subcommands.values()))
+    }
+
     /// How many there are, containers counted, subcommands not.
     pub fn len(&self) -> usize {
         self.by_name.len()
@@ -204,7 +240,7 @@ impl Registry {
 
     /// How many places of the statistics have been given out.
     pub fn indices(&self) -> usize {
-        self.indices
+        self.indices.len()
     }
 }
 
@@ -241,5 +277,53 @@ impl Command {
             subcommands: self.subcommands.clone(),
             module: self.module.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn install(registry: &mut Registry, usage: &'static str, module: &str) -> Result<(), String> {
+        let flags = if usage.ends_with("BOX") { &[flags::CONTAINER][..] } else { &[] };
+        let run = Run::Core(|call| call.ok());
+        let module = Arc::from(module);
+        registry.install([(Spec { usage, flags, ..Spec::group("x") }, run)].into_iter(), Some(&module))
+    }
+
+    #[test]
+    fn a_subcommand_belongs_to_the_owner_of_its_container() {
+        let mut registry = Registry::default();
+        install(&mut registry, "BOX", "one").unwrap();
+        install(&mut registry, "PLAIN", "one").unwrap();
+        install(&mut registry, "BOX IN", "one").unwrap();
+        assert!(install(&mut registry, "BOX OUT", "two").is_err());
+        assert!(install(&mut registry, "PLAIN IN", "one").is_err());
+        assert!(install(&mut registry, "NOTHING IN", "one").is_err());
+        assert_eq!(registry.remove_module("two"), [0; 0]);
+        assert_eq!(registry.remove_module("one").len(), 3);
+        assert!(registry.is_empty());
+    }
+
+    #[test]
+    fn a_name_keeps_its_place() {
+        let mut registry = Registry::default();
+        install(&mut registry, "A", "one").unwrap();
+        install(&mut registry, "B", "two").unwrap();
+        let place = |registry: &Registry| registry.by_name(b"b").unwrap().index;
+        let before = place(&registry);
+        registry.remove_module("two");
+        install(&mut registry, "C", "one").unwrap();
+        install(&mut registry, "B", "two").unwrap();
+        assert_eq!((place(&registry), registry.indices()), (before, 3));
+    }
+
+    #[test]
+    fn names_of_another_protocol_are_not_given() {
+        let mut registry = Registry::default();
+        assert!(install(&mut registry, "POST", "one").is_err());
+        install(&mut registry, "A", "one").unwrap();
+        registry.rename("a", "Post").unwrap();
+        assert!(registry.is_empty());
     }
 }

@@ -26,7 +26,7 @@ impl Default for Replay {
 impl Replay {
     /// A replay that begins.
     pub fn new() -> Replay {
-        Replay { session: Session::new(0, Arc::new(Outbox::new())) }
+        Replay { session: Session::new(0, Arc::new(Outbox::new()), &mortise_acl::Users::default()) }
     }
 
     /// Executes a unit of a stream. An error names the command that failed; a stream that was written by an engine has

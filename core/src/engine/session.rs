@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use mortise_acl::{User, Users};
 use mortise_sdk::resp::encode::Version;
 
 use super::alone::Owes;
@@ -28,6 +29,10 @@ pub struct Session {
     pub db: u32,
     /// The protocol that HELLO has chosen.
     pub version: Version,
+    /// Who it is, as rules had made the user when it was last looked up.
+    pub user: Arc<User>,
+    /// The version of the users in which it was looked up.
+    pub users_version: u64,
     /// Whether AUTH is done or not needed.
     pub authenticated: bool,
     /// The transaction that MULTI has begun.
@@ -44,6 +49,8 @@ pub struct Session {
     pub is_local: bool,
     /// Whether it is to be closed once its replies are written.
     pub closing: bool,
+    /// Requests that were read and were not executed when the session was lent; they come before all others.
+    pub rest: Vec<u8>,
     /// What the engine is still to be told.
     pub owes: Owes,
     /// The way to the connection.
@@ -94,13 +101,15 @@ pub struct Queued {
 
 impl Session {
     /// The session of a connection that has just been made.
-    pub fn new(id: ClientId, outbox: Arc<Outbox>) -> Session {
+    pub fn new(id: ClientId, outbox: Arc<Outbox>, users: &Users) -> Session {
         Session {
             id,
             space: SpaceId::FIRST,
             db: 0,
             version: Version::Resp2,
-            authenticated: false,
+            user: users.default_user().clone(),
+            users_version: users.version(),
+            authenticated: users.default_needs_no_password(),
             transaction: None,
             watched: HashSet::new(),
             subscriptions: 0,
@@ -108,22 +117,45 @@ impl Session {
             no_touch: false,
             is_local: true,
             closing: false,
+            rest: Vec::new(),
             owes: Owes::default(),
             outbox,
         }
     }
 
     /// The session of a connection that arrives from `origin`.
-    pub fn arriving(
-        ids: &ClientIds,
-        outbox: Arc<Outbox>,
-        origin: &Origin,
-        users: &mortise_acl::Users,
-    ) -> Box<Session> {
-        let mut session = Box::new(Session::new(ids.next(), outbox));
+    pub fn arriving(ids: &ClientIds, outbox: Arc<Outbox>, origin: &Origin, users: &Users) -> Box<Session> {
+        let mut session = Box::new(Session::new(ids.next(), outbox, users));
         session.is_local = origin.is_local;
-        session.authenticated = users.default_needs_no_password();
         session
+    }
+
+    /// It is somebody else from now on.
+    pub fn log_in(&mut self, user: Arc<User>, users: &Users) {
+        self.owes.user = Some(user.name().into());
+        (self.user, self.users_version) = (user, users.version());
+        self.authenticated = true;
+    }
+
+    /// It is what it was when the connection was made.
+    pub fn log_out(&mut self, users: &Users) {
+        (self.user, self.users_version) = (users.default_user().clone(), users.version());
+        self.authenticated = users.default_needs_no_password();
+    }
+
+    /// Looks the user up again where users have changed since. False if there is no such user any more: then nothing
+    /// more may be done for the connection.
+    #[inline(always)]
+    pub fn follow(&mut self, users: &Users) -> bool {
+        self.users_version == users.version() || self.look_up_user(users)
+    }
+
+    #[cold]
+    fn look_up_user(&mut self, users: &Users) -> bool {
+        self.users_version = users.version();
+        let Some(user) = users.find(self.user.name()) else { return false };
+        self.user = user.clone();
+        true
     }
 
     /// Switches the protocol, for replies and for messages.

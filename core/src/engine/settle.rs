@@ -1,8 +1,8 @@
 //! After a command: who hears of the changes, in order.
 
-use super::Engine;
 use super::event::{self, EventClass};
-use super::unit::Propagated;
+use super::unit::{Propagated, Told};
+use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
 
@@ -35,9 +35,20 @@ impl Engine {
     /// The order: watch, (tracking,) notifications, waiting calls; then the stream; then what is to be freed.
     #[cold]
     pub(super) fn settle_unit(&mut self) {
-        let changes = self.unit.take_changes();
-        for (change, key) in changes.iter() {
-            let (space, db) = (change.space, change.db);
+        let tale = self.unit.take_told();
+        for told in tale.iter() {
+            let change = match told {
+                Told::Change(change) => change,
+                Told::Message(message) => {
+                    self.deliver_all(message.space, &message.channel, &message.message);
+                    continue;
+                }
+                Told::Spoilt(client) => {
+                    self.clients.get_mut(*client).into_iter().for_each(|client| client.spoilt = true);
+                    continue;
+                }
+            };
+            let (space, db, key) = (change.space, change.db, tale.key(change));
             if change.mutates {
                 self.spoil_watchers(space, db, key);
             }
@@ -48,10 +59,10 @@ impl Engine {
                 self.note_ready(space, db, key);
             }
         }
-        self.unit.give_back(changes);
+        self.unit.give_back(tale);
         self.stream_unit();
         for garbage in self.unit.take_garbage() {
-            self.jobs.push(Box::new(move || drop(garbage)));
+            self.jobs.push(Job::Free(Box::new(move || drop(garbage))));
         }
     }
 
@@ -89,10 +100,10 @@ impl Engine {
         }
         if wanted.any(event::KEYSPACE) {
             let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
-            self.publish(space, &channel, event.as_bytes());
+            self.deliver_all(space, &channel, event.as_bytes());
         }
         if wanted.any(event::KEYEVENT) {
-            self.publish(space, format!("__keyevent@{db}__:{event}").as_bytes(), key);
+            self.deliver_all(space, format!("__keyevent@{db}__:{event}").as_bytes(), key);
         }
     }
 

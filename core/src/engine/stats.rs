@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
+use mortise_sdk::Error;
 
 use super::alone::Answered;
 use super::rim::Usage;
@@ -96,6 +97,13 @@ impl Stats {
         }
     }
 
+    /// The command at an index is no more.
+    pub fn forget(&mut self, index: usize) {
+        if let Some(stats) = self.commands.get_mut(index) {
+            *stats = CommandStats::default();
+        }
+    }
+
     /// A call was refused.
     pub fn refused(&mut self, index: usize) {
         if index >= self.commands.len() {
@@ -121,8 +129,8 @@ impl Stats {
     }
 
     /// An error reply was sent.
-    pub fn error(&mut self, text: &str) {
-        self.errors(text.split(' ').next().unwrap_or_default(), 1);
+    pub fn error(&mut self, error: &Error) {
+        self.errors(&error.code(), 1);
     }
 
     /// Error replies of a kind were sent.

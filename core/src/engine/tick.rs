@@ -1,23 +1,36 @@
 //! What happens on the clock: timeouts, the end of a pause, active expiry.
+//!
+//! What may take long is done in slices, between which the engine is everybody's: a slice ends after half a millisecond,
+//! and says when the next one is due.
 
 use super::Engine;
 use super::call::Key;
-use crate::keyspace::expire;
+use crate::keyspace::{SpaceId, expire};
 
-/// Share of a tick that active expiry may take, in percent, at `active-expire-effort` 1; each step adds two.
+/// Share of the time that slices may take, in percent, at `active-expire-effort` 1; each step adds two.
 const EXPIRE_PERCENT: u64 = 25;
+
+/// When a slice ends: what it has begun by then takes it to half a millisecond at most.
+const SLICE_NS: u64 = 400_000;
+
+/// What is done in slices, and how far it has come.
+#[derive(Debug, Default)]
+pub(super) struct Slices {
+    /// Databases in which this cycle has still to look for what has expired, the next one last.
+    to_expire: Vec<(SpaceId, u32)>,
+    /// When it goes on: Unix milliseconds.
+    next_ms: Option<i64>,
+}
 
 impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
+        self.refresh_clock();
+        self.begin_slices();
         self.end_due();
         self.look_at_clients(period_ms);
-        if self.active_expire && !self.clients.pause.stops_writes(self.now_ms) {
-            let start = self.lap_ns;
-            self.expire_actively(period_ms);
-            self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
-        }
         self.keep_within_limit();
+        self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
             self.sample();
@@ -25,8 +38,8 @@ impl Engine {
         self.next_due_ms().map(|due| due.saturating_sub(self.now_ms).max(0) as u64)
     }
 
-    /// Ends what has come to its time: waiting calls, a pause. Ticks do so, and so does whoever knows that something is
-    /// due between them.
+    /// Does what has come to its time: ends waiting calls and a pause, goes on with a slice. Ticks do so, and so does
+    /// whoever knows that something is due between them.
     pub fn end_due(&mut self) {
         self.refresh_clock();
         self.end_expired_waits();
@@ -36,11 +49,15 @@ impl Engine {
             self.resume_paused();
         }
         self.settle();
+        if self.slices.next_ms.is_some_and(|next| next <= self.now_ms) {
+            self.slice();
+        }
     }
 
     /// When something comes to its time next: Unix milliseconds.
     pub fn next_due_ms(&self) -> Option<i64> {
-        [self.blocked.next_due_ms(), self.clients.pause.until_ms()].into_iter().flatten().min()
+        let due = [self.blocked.next_due_ms(), self.clients.pause.until_ms(), self.slices.next_ms];
+        due.into_iter().flatten().min()
     }
 
     /// Notes what the process uses and how fast counters grow.
@@ -50,31 +67,64 @@ impl Engine {
         self.memory.sample();
     }
 
-    /// Removes expired keys until none are left or the time for it is used up.
-    fn expire_actively(&mut self, period_ms: u64) {
-        const FOUND_MAX: usize = 64;
-        const SEGMENTS: usize = 64;
-        let effort = u64::from(self.config.keyspace.active_expire_effort.saturating_sub(1));
-        let budget_ns = period_ms * 10_000 * (EXPIRE_PERCENT + 2 * effort);
+    /// Begins to look for what has expired in all databases, unless that still goes on.
+    fn begin_slices(&mut self) {
+        if self.slices.to_expire.is_empty() {
+            self.slices.to_expire = self.keyspace.places();
+        } else {
+            self.stats.expire_cycles_cut += 1;
+        }
+        self.slices.next_ms.get_or_insert(self.now_ms);
+    }
+
+    /// Works for a slice's time, and notes when to go on if there is more to do.
+    fn slice(&mut self) {
         let start = self.lap_ns;
-        for (space, index) in self.keyspace.places() {
-            loop {
-                let now_ms = self.now_ms;
-                let found = expire::walk(self.keyspace.db(space, index).0, now_ms, FOUND_MAX, SEGMENTS);
-                for key in &found.keys {
-                    self.expire_key(space, index, Key::new(key));
-                    self.unit.dirty += 1;
-                    self.settle();
-                }
-                self.lap();
-                if self.lap_ns.saturating_sub(start) > budget_ns {
-                    self.stats.expire_cycles_cut += 1;
-                    return;
-                }
-                if found.wrapped {
-                    break;
-                }
+        self.slices.next_ms = None;
+        while self.expire_some() || self.stamp_some() {
+            self.lap();
+            let took_ns = self.lap_ns.saturating_sub(start);
+            if took_ns >= SLICE_NS {
+                let effort = u64::from(self.config.keyspace.active_expire_effort.saturating_sub(1));
+                let percent = EXPIRE_PERCENT + 2 * effort;
+                let rest_ms = (took_ns * (100 - percent) / percent + 500_000) / 1_000_000;
+                self.slices.next_ms = Some(self.now_ms + rest_ms.max(1) as i64);
+                break;
             }
         }
+        self.lap();
+        self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
+    }
+
+    /// Goes on with what a cut that was ended early has left; false if there is nothing.
+    fn stamp_some(&mut self) -> bool {
+        self.keyspace.is_stamping() && !self.keyspace.advance_cut()
+    }
+
+    /// Hands what trials and cuts no longer need to the worker.
+    pub(super) fn free_spent(&mut self) {
+        for thing in self.keyspace.take_spent() {
+            self.unit.discard_later(thing);
+        }
+    }
+
+    /// Removes a few keys that have expired; false if there is nothing left to do in this cycle.
+    fn expire_some(&mut self) -> bool {
+        const FOUND_MAX: usize = 16;
+        const SEGMENTS: usize = 4;
+        if !self.active_expire || self.clients.pause.stops_writes(self.now_ms) {
+            self.slices.to_expire.clear();
+        }
+        let Some(&(space, index)) = self.slices.to_expire.last() else { return false };
+        let found = expire::walk(self.keyspace.db(space, index).0, self.now_ms, FOUND_MAX, SEGMENTS);
+        for key in &found.keys {
+            self.expire_key(space, index, Key::new(key));
+            self.unit.dirty += 1;
+            self.settle();
+        }
+        if found.wrapped {
+            self.slices.to_expire.pop();
+        }
+        true
     }
 }

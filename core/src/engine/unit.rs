@@ -7,12 +7,10 @@ use std::ops::Range;
 
 use super::args::{Args, OwnedArgs};
 use super::event::EventClass;
+use super::session::ClientId;
 use crate::keyspace::SpaceId;
 use crate::keyspace::memory::Leaving;
 use crate::types::Object;
-
-/// Objects that take more steps than this to free are freed on a worker.
-const FREE_EFFORT_INLINE_MAX: usize = 64;
 
 /// A key changed.
 #[derive(Clone)]
@@ -30,9 +28,46 @@ pub struct Change {
     key: Range<usize>,
 }
 
+/// Who is to hear of a command: all, unless a script says otherwise (`redis.set_repl`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Targets {
+    /// The journal.
+    pub journal: bool,
+    /// Replicas.
+    pub replicas: bool,
+}
+
+impl Default for Targets {
+    fn default() -> Targets {
+        Targets { journal: true, replicas: true }
+    }
+}
+
+/// A message to a channel.
+pub struct Message {
+    /// In which space.
+    pub space: SpaceId,
+    /// The channel.
+    pub channel: Box<[u8]>,
+    /// What is said.
+    pub message: Box<[u8]>,
+}
+
+/// Something that the world will hear of.
+pub enum Told {
+    /// A change of a key, whose name stands beside it.
+    Change(Change),
+    /// A message.
+    Message(Box<Message>),
+    /// A whole database changed, and with it a key that this client watches.
+    Spoilt(ClientId),
+}
+
 /// A command as the stream carries it.
 #[derive(Clone)]
 pub struct Propagated {
+    /// Who is to hear of it.
+    pub targets: Targets,
     /// In which space.
     pub space: SpaceId,
     /// In which database.
@@ -50,9 +85,12 @@ pub struct Unit {
     pub mask: EventClass,
     /// Whether anybody reads the stream.
     pub streaming: bool,
+    /// Who is to hear of what a script does.
+    pub targets: Targets,
     /// How deep in commands that modules invoke: what these do is propagated by the module's command.
     pub invoked: u32,
-    changes: Vec<Change>,
+    /// In the order in which it happened.
+    told: Vec<Told>,
     keys: Vec<u8>,
     said: Vec<Propagated>,
     garbage: Vec<Box<dyn Send>>,
@@ -64,7 +102,7 @@ impl Unit {
     /// Nothing to settle: the usual case of a read, and of a write that nobody listens to.
     #[inline(always)]
     pub fn is_quiet(&self) -> bool {
-        self.changes.is_empty() && self.said.is_empty() && self.garbage.is_empty()
+        self.told.is_empty() && self.said.is_empty() && self.garbage.is_empty()
     }
 
     /// A key changed.
@@ -103,18 +141,45 @@ impl Unit {
     ) {
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
-        self.changes.push(Change { space, db, event, class, mutates, key: start..self.keys.len() });
+        let key = start..self.keys.len();
+        self.told.push(Told::Change(Change { space, db, event, class, mutates, key }));
     }
 
-    /// The key of a change.
-    pub fn key(&self, change: &Change) -> &[u8] {
-        &self.keys[change.key.clone()]
+    /// Whether something is to be told: a message that is sent now comes after it.
+    #[inline(always)]
+    pub fn has_to_tell(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// A message that is sent when the unit settles.
+    pub fn send(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) {
+        let message = Message { space, channel: channel.into(), message: message.into() };
+        self.told.push(Told::Message(Box::new(message)));
+    }
+
+    /// A whole database changes, and with it a key that this client watches.
+    pub fn spoils(&mut self, client: ClientId) {
+        self.told.push(Told::Spoilt(client));
+    }
+
+    /// Where the unit is, to go back to.
+    pub fn mark(&self) -> Mark {
+        Mark { dirty: self.dirty, told: self.told.len(), keys: self.keys.len(), said: self.said.len() }
+    }
+
+    /// Goes back to a mark: the world will not hear of what has been done since. What was replaced or removed since is
+    /// freed all the same: what comes back are shares of it.
+    pub fn rollback(&mut self, mark: Mark) {
+        self.dirty = mark.dirty;
+        self.told.truncate(mark.told);
+        self.keys.truncate(mark.keys);
+        self.said.truncate(mark.said);
     }
 
     /// Puts a command into the stream.
     pub fn say(&mut self, space: SpaceId, db: u32, args: Args<'_>) {
         if self.streaming && self.invoked == 0 {
-            self.said.push(Propagated { space, db, args: args.to_owned() });
+            self.push(space, db, args.to_owned());
         }
     }
 
@@ -128,7 +193,14 @@ impl Unit {
     /// The same for a key that was met when it had expired, which no other command says.
     pub fn say_expired(&mut self, space: SpaceId, db: u32, words: &[&[u8]]) {
         if self.streaming {
-            self.said.push(Propagated { space, db, args: OwnedArgs::new(words.iter().copied()) });
+            self.push(space, db, OwnedArgs::new(words.iter().copied()));
+        }
+    }
+
+    fn push(&mut self, space: SpaceId, db: u32, args: OwnedArgs) {
+        let targets = self.targets;
+        if targets.journal || targets.replicas {
+            self.said.push(Propagated { targets, space, db, args });
         }
     }
 
@@ -147,7 +219,7 @@ impl Unit {
 
     #[cold]
     fn discard_object(&mut self, object: Box<Object>) {
-        if object.free_effort() > FREE_EFFORT_INLINE_MAX {
+        if object.free_effort() > Object::FREE_EFFORT_INLINE_MAX {
             let bytes = object.memory() as u64;
             self.garbage.push(Box::new(self.leaving.begin(object, bytes)));
         }
@@ -158,18 +230,18 @@ impl Unit {
         self.garbage.push(thing);
     }
 
-    /// Takes the noted changes and their keys; what is noted afterwards starts anew.
-    pub fn take_changes(&mut self) -> Changes {
-        Changes { changes: std::mem::take(&mut self.changes), keys: std::mem::take(&mut self.keys) }
+    /// Takes what is to be told; what is noted afterwards starts anew.
+    pub fn take_told(&mut self) -> Tale {
+        Tale { told: std::mem::take(&mut self.told), keys: std::mem::take(&mut self.keys) }
     }
 
     /// Gives the buffers back for reuse.
-    pub fn give_back(&mut self, mut changes: Changes) {
-        if self.changes.is_empty() && changes.keys.capacity() < 1 << 16 {
-            changes.changes.clear();
-            changes.keys.clear();
-            self.changes = changes.changes;
-            self.keys = changes.keys;
+    pub fn give_back(&mut self, mut tale: Tale) {
+        if self.told.is_empty() && tale.keys.capacity() < 1 << 16 {
+            tale.told.clear();
+            tale.keys.clear();
+            self.told = tale.told;
+            self.keys = tale.keys;
         }
     }
 
@@ -184,20 +256,29 @@ impl Unit {
     }
 }
 
-/// Changes of a unit, with the keys that they name.
-pub struct Changes {
-    changes: Vec<Change>,
+/// How far a unit had come.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    dirty: u64,
+    told: usize,
+    keys: usize,
+    said: usize,
+}
+
+/// What a unit tells, with the keys that its changes name.
+pub struct Tale {
+    told: Vec<Told>,
     keys: Vec<u8>,
 }
 
-impl Changes {
-    /// Each change with its key, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Change, &[u8])> {
-        self.changes.iter().map(|change| (change, &self.keys[change.key.clone()]))
+impl Tale {
+    /// Each thing in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Told> {
+        self.told.iter()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+    /// The key of a change.
+    pub fn key(&self, change: &Change) -> &[u8] {
+        &self.keys[change.key.clone()]
     }
 }

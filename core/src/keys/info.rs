@@ -41,19 +41,19 @@ pub(super) const MEMORY: Section = Section {
         field("allocator_resident", "The allocator's resident pages, bytes.", |e| e.memory.resident.into()),
         field("total_system_memory", "Memory of the machine, bytes.", |e| e.usage.machine_memory.into()),
         field("total_system_memory_human", "The same for people.", |e| human(e.usage.machine_memory)),
-        field("used_memory_lua", "Memory of the Lua interpreter; there is none.", never),
-        field("used_memory_vm_eval", "Memory of interpreters of scripts.", never),
-        field("used_memory_lua_human", "The same for people.", |_| human(0)),
-        field("used_memory_scripts_eval", "Memory of cached scripts.", never),
-        field("number_of_cached_scripts", "Cached scripts.", never),
+        field("used_memory_lua", "Memory of the Lua interpreters, bytes.", |e| lua(e).into()),
+        field("used_memory_vm_eval", "Memory of interpreters of scripts, bytes.", |e| lua(e).into()),
+        field("used_memory_lua_human", "The same for people.", |e| human(lua(e))),
+        field("used_memory_scripts_eval", "Memory of cached scripts, bytes.", |e| scripts(e).into()),
+        field("number_of_cached_scripts", "Cached scripts.", |e| (e.scripting.usage().scripts as u64).into()),
         field("number_of_functions", "Functions.", never),
         field("number_of_libraries", "Libraries of functions.", never),
         field("used_memory_vm_functions", "Memory of interpreters of functions.", never),
-        field("used_memory_vm_total", "Memory of interpreters.", never),
-        field("used_memory_vm_total_human", "The same for people.", |_| human(0)),
+        field("used_memory_vm_total", "Memory of interpreters, bytes.", |e| lua(e).into()),
+        field("used_memory_vm_total_human", "The same for people.", |e| human(lua(e))),
         field("used_memory_functions", "Memory of functions.", never),
-        field("used_memory_scripts", "Memory of scripts and functions.", never),
-        field("used_memory_scripts_human", "The same for people.", |_| human(0)),
+        field("used_memory_scripts", "Memory of scripts and functions, bytes.", |e| scripts(e).into()),
+        field("used_memory_scripts_human", "The same for people.", |e| human(scripts(e))),
         field("maxmemory", "The limit of memory; zero means none.", |e| e.config.keyspace.maxmemory.0.into()),
         field("maxmemory_human", "The same for people.", |e| human(e.config.keyspace.maxmemory.0)),
         field("maxmemory_policy", "What to evict when memory is short.", |e| {
@@ -92,6 +92,16 @@ pub(super) const MEMORY: Section = Section {
         field("lazyfreed_objects", "Values freed in the background.", never),
     ],
 };
+
+/// Bytes that Lua holds.
+fn lua(engine: &Engine) -> u64 {
+    engine.scripting.usage().lua_bytes as u64
+}
+
+/// Bytes that the texts of scripts take.
+fn scripts(engine: &Engine) -> u64 {
+    engine.scripting.usage().scripts_bytes as u64
+}
 
 /// Databases.
 pub(super) const KEYSPACE: Section = Section {

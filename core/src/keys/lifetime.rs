@@ -226,8 +226,7 @@ impl Condition {
             } else if options.takes("LT") {
                 condition.lt = true;
             } else {
-                let option = String::from_utf8_lossy(options.required()?);
-                return Err(Error::text(format!("ERR Unsupported option {option}")));
+                return Err(Error::quoting("ERR Unsupported option {}", &[options.required()?]));
             }
         }
         if condition.nx && (condition.xx || condition.gt || condition.lt) {

@@ -81,7 +81,7 @@ config! {
         /// Let FLUSHALL, FLUSHDB, SCRIPT FLUSH and FUNCTION FLUSH be asynchronous unless they say SYNC.
         live lazyfree_lazy_user_flush: bool = false;
         /// Upper limit of the memory that is used, in bytes. Zero means no limit.
-        live maxmemory: Bytes = Bytes(0), in 0..=i64::MAX;
+        live maxmemory: Bytes = Bytes(0);
         /// How many keys are looked at to find the one to evict.
         live maxmemory_samples: u32 = 5, in 1..=i32::MAX;
         /// What to evict when memory is short; an LFU policy lets keys count how often they are used.

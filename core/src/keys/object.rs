@@ -6,7 +6,7 @@ use mortise_sdk::{Error, Result};
 
 use crate::engine::call::Call;
 use crate::features::{Command, container};
-use crate::keyspace::{Entry, Payload};
+use crate::keyspace::Entry;
 use crate::types;
 
 const GENERIC: Spec = Spec::group("generic");
@@ -105,17 +105,8 @@ const OBJECT_REFCOUNT: Command = Spec {
 .runs(object_refcount);
 
 fn object_refcount(call: &mut Call<'_>) -> Result {
-    let count = entry(call).map(refcount);
+    let count = entry(call).map(types::refcount);
     call.reply(count)
-}
-
-/// Nothing is shared here; but small integers are shared objects in Redis, and clients may look for that.
-fn refcount(entry: &Entry) -> i64 {
-    const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
-    match entry.payload() {
-        Payload::Integer(n) if SHARED_INTEGERS.contains(&n) => i64::from(i32::MAX),
-        _ => 1,
-    }
 }
 
 const OBJECT_HELP: Command = Spec {

@@ -6,7 +6,7 @@
 use super::SpaceId;
 use super::dict::{Dict, Place};
 use super::door::{Door, Home};
-use super::entry::{Entry, NewValue};
+use super::entry::{Entry, NewValue, Payload};
 use super::hash::hash;
 use super::interest::Interest;
 use crate::types::Object;
@@ -23,6 +23,20 @@ pub struct Contents {
 impl Contents {
     fn new(space: SpaceId, db: u32) -> Contents {
         Contents { dict: Dict::new(), cut_space: space, cut_db: db, cut_from: None }
+    }
+
+    /// Bytes that it takes, about: entries differ, and only some are asked.
+    pub fn memory(&self) -> usize {
+        const ASKED: usize = 32;
+        let of_entry = |entry: &Entry| {
+            let object = match entry.payload() {
+                Payload::Object(object) if !matches!(object, Object::Foreign(_)) => object.memory(),
+                _ => 0,
+            };
+            entry.memory() + object
+        };
+        let sizes: Vec<usize> = self.dict.iter().take(ASKED).map(of_entry).collect();
+        self.dict.memory() + sizes.iter().sum::<usize>() * self.dict.len() / sizes.len().max(1)
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -50,8 +64,7 @@ pub struct Db {
 }
 
 impl Db {
-    pub(super) fn new(index: u32) -> Db {
-        let space = SpaceId::FIRST;
+    pub(super) fn new(space: SpaceId, index: u32) -> Db {
         Db {
             space,
             index,
@@ -173,7 +186,7 @@ impl Db {
     }
 
     /// Empties the database; what nobody else needs of it is handed over to be freed.
-    pub fn flush(&mut self, door: &mut Door) -> Option<Box<dyn Send>> {
+    pub fn flush(&mut self, door: &mut Door) -> Option<Contents> {
         if self.contents.dict.is_empty() {
             return None;
         }
@@ -181,13 +194,13 @@ impl Db {
         let mut fresh = Contents::new(self.space, self.index);
         std::mem::swap(&mut fresh, &mut self.contents);
         self.expire_from = 0;
-        door.flushed(home, fresh).map(|contents| Box::new(contents) as Box<dyn Send>)
+        door.flushed(home, fresh)
     }
 
-    pub(super) fn put_back(&mut self, contents: Contents) -> Box<dyn Send> {
+    pub(super) fn put_back(&mut self, contents: Contents) -> Contents {
         let replaced = std::mem::replace(&mut self.contents, contents);
         self.mark_listened();
-        Box::new(replaced)
+        replaced
     }
 
     pub(super) fn swap_contents(&mut self, other: &mut Db) {
@@ -306,5 +319,17 @@ impl EntryEdit<'_> {
     pub fn remove(mut self) -> Entry {
         self.touch();
         self.place.remove()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_database_is_small() {
+        let db = Db::new(SpaceId::FIRST, 0);
+        let size = size_of::<Db>() + db.contents.memory();
+        assert!(size < 1024, "{size} bytes");
     }
 }

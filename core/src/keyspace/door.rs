@@ -32,8 +32,8 @@ pub(super) enum UndoRecord {
 }
 
 #[derive(Default)]
-struct Undo {
-    records: Vec<UndoRecord>,
+pub(super) struct Undo {
+    pub(super) records: Vec<UndoRecord>,
     /// What has been kept since the last flush or swap: only the first change of an entry counts.
     kept: HashSet<(SpaceId, u32, Box<[u8]>)>,
 }
@@ -42,6 +42,10 @@ struct Undo {
 struct Cut {
     saved: Vec<Saved>,
     moved: Vec<Contents>,
+    /// The walk has come to its end: every entry bears the cut's epoch.
+    complete: bool,
+    /// It was ended before: the walk goes on, but nothing is saved any more.
+    only_stamps: bool,
 }
 
 /// Is told of every entry before its first change; tests prove with it that nothing else ever changes.
@@ -57,10 +61,15 @@ pub trait Witness: Send {
 pub struct Door {
     /// Whether any slot beside counting is in use: the one branch on the hot path.
     armed: bool,
+    /// The last cut's. Entries that it has taken care of bear it, and all that came into being since.
     epoch: u8,
+    /// The epochs that entries may bear beside that, a bit each: those of cuts that ended before they had stamped all.
+    older: u8,
     cut: Option<Cut>,
     undo: Option<Undo>,
     witness: Option<Box<dyn Witness>>,
+    /// What nobody needs any more, to be freed where nobody waits for it.
+    spent: Vec<Box<dyn Send>>,
     /// Entries whose change was announced, ever.
     pub touched: u64,
 }
@@ -103,9 +112,7 @@ impl Door {
         if let Some(cut) = &mut self.cut
             && entry.epoch() != self.epoch
         {
-            if let Some(copy) = entry.share() {
-                cut.saved.push(Saved { space: home.cut_space, db: home.cut_db, entry: copy });
-            }
+            cut.save(home.cut_space, home.cut_db, entry);
             entry.set_epoch(self.epoch);
         }
         if let Some(undo) = &mut self.undo
@@ -155,7 +162,7 @@ impl Door {
     /// Contents that no database holds any more: a cut may still have to walk them.
     pub(super) fn discard(&mut self, contents: Contents) -> Option<Contents> {
         match &mut self.cut {
-            Some(cut) if !contents.is_cut() => {
+            Some(cut) if !cut.only_stamps && !contents.is_cut() => {
                 cut.moved.push(contents);
                 None
             }
@@ -191,17 +198,30 @@ impl Door {
         self.rearm();
     }
 
-    pub(super) fn take_undo(&mut self) -> Vec<UndoRecord> {
-        let records = self.undo.take().map(|undo| undo.records).unwrap_or_default();
+    pub(super) fn take_undo(&mut self) -> Undo {
+        let undo = self.undo.take().unwrap_or_default();
         self.rearm();
-        records
+        undo
     }
 
+    /// Takes something that nobody needs any more.
+    pub(super) fn spend(&mut self, thing: impl Send + 'static) {
+        self.spent.push(Box::new(thing));
+    }
+
+    pub(super) fn take_spent(&mut self) -> Vec<Box<dyn Send>> {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// False while another cut is being drawn, while a trial goes on (what it changed may be put back), and if no epoch
+    /// is free that no entry bears.
     pub(super) fn begin_cut(&mut self) -> bool {
-        if self.cut.is_some() {
+        if self.undo.is_some() || self.cut.as_ref().is_some_and(|cut| !cut.only_stamps) {
             return false;
         }
-        self.epoch = (self.epoch + 1) & 0b11;
+        let borne = self.older | 1 << self.epoch;
+        let Some(epoch) = (0..4).find(|epoch| borne & 1 << epoch == 0) else { return false };
+        (self.epoch, self.older) = (epoch, borne);
         self.cut = Some(Cut::default());
         self.rearm();
         true
@@ -213,26 +233,89 @@ impl Door {
             return;
         }
         entry.set_epoch(self.epoch);
-        if let (Some(cut), Some(copy)) = (&mut self.cut, entry.share()) {
-            cut.saved.push(Saved { space, db, entry: copy });
+        if let Some(cut) = &mut self.cut {
+            cut.save(space, db, entry);
         }
     }
 
-    /// Walks on in the databases that were moved out; false when there are none left.
+    /// Walks on in the databases that were moved out; false when there are none left, and the cut is complete.
     pub(super) fn advance_moved(&mut self) -> bool {
-        let Some(mut contents) = self.cut.as_mut().and_then(|cut| cut.moved.pop()) else { return false };
-        if contents.advance_cut(self)
-            && let Some(cut) = &mut self.cut
-        {
-            cut.moved.push(contents);
+        let Some(cut) = &mut self.cut else { return false };
+        if let Some(mut contents) = cut.moved.pop() {
+            if contents.advance_cut(self)
+                && let Some(cut) = &mut self.cut
+            {
+                cut.moved.push(contents);
+            } else {
+                self.spend(contents);
+            }
+            return true;
         }
-        true
+        cut.complete = true;
+        self.older = 0;
+        if cut.only_stamps {
+            self.cut = None;
+            self.rearm();
+        }
+        false
+    }
+
+    /// Whether a cut that was ended early has still entries to stamp.
+    pub(super) fn is_stamping(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| cut.only_stamps)
     }
 
     pub(super) fn end_cut(&mut self) -> Vec<Saved> {
-        let saved = self.cut.take().map(|cut| cut.saved).unwrap_or_default();
+        let Some(cut) = &mut self.cut else { return Vec::new() };
+        let saved = std::mem::take(&mut cut.saved);
+        let moved = std::mem::take(&mut cut.moved);
+        if !moved.is_empty() {
+            self.spent.push(Box::new(moved));
+        }
+        match cut.complete {
+            true => self.cut = None,
+            false => cut.only_stamps = true,
+        }
         self.rearm();
         saved
+    }
+}
+
+impl Cut {
+    fn save(&mut self, space: SpaceId, db: u32, entry: &Entry) {
+        if !self.only_stamps
+            && let Some(entry) = entry.share()
+        {
+            self.saved.push(Saved { space, db, entry });
+        }
+    }
+}
+
+impl Undo {
+    /// Whether dropping it takes no time worth speaking of.
+    fn is_light(&self) -> bool {
+        const RECORDS_MAX: usize = 16;
+        let light = |record: &UndoRecord| match record {
+            UndoRecord::Entry { before: Some(entry), .. } => entry.is_light(),
+            UndoRecord::Entry { before: None, .. } | UndoRecord::Swapped { .. } => true,
+            UndoRecord::Flushed { .. } => false,
+        };
+        self.records.len() <= RECORDS_MAX && self.records.iter().all(light)
+    }
+
+    /// Nobody will go back: what was kept is no longer needed, but a cut may still have to walk through what was flushed.
+    pub(super) fn forget(mut self, door: &mut Door) {
+        if self.is_light() {
+            return;
+        }
+        for record in self.records.extract_if(.., |record| matches!(record, UndoRecord::Flushed { .. })) {
+            if let UndoRecord::Flushed { contents, .. } = record
+                && let Some(contents) = door.discard(contents)
+            {
+                door.spend(contents);
+            }
+        }
+        door.spend(self);
     }
 }
 

@@ -503,6 +503,14 @@ impl Entry {
         self.size()
     }
 
+    /// Whether it is freed so quickly that no worker is needed for it.
+    pub fn is_light(&self) -> bool {
+        match self.payload() {
+            Payload::Object(object) => object.free_effort() <= Object::FREE_EFFORT_INLINE_MAX,
+            _ => true,
+        }
+    }
+
     /// Where the entry lies: for prefetching, and for DEBUG OBJECT.
     #[inline(always)]
     pub(crate) fn address(&self) -> *const u8 {

@@ -1,13 +1,13 @@
 //! Active expiry: finding what has expired without being asked for.
 //!
-//! Walks segment by segment; a segment whose header rules out expired entries costs one look.
+//! Walks only through segments that may have something: the table knows which.
 
 use super::db::Db;
 
 /// Keys that have expired, found on a walk through a database.
 #[derive(Default)]
 pub struct Found {
-    /// The keys.
+    /// The keys. Whoever walks removes them.
     pub keys: Vec<Box<[u8]>>,
     /// Whether the walk came to the end of the table.
     pub wrapped: bool,
@@ -17,20 +17,13 @@ pub struct Found {
 /// ends.
 pub fn walk(db: &mut Db, now_ms: i64, limit: usize, segments: usize) -> Found {
     let mut found = Found::default();
-    if db.dict().expiring() == 0 {
-        db.expire_from = 0;
-        found.wrapped = true;
-        return found;
-    }
     for _ in 0..segments {
-        let from = db.expire_from;
-        let next = db.dict_mut().visit_expired(from, now_ms, |entry| found.keys.push(entry.key().into()));
+        let (from, left) = (db.expire_from, limit - found.keys.len());
+        let keys = &mut found.keys;
+        let next = db.dict_mut().visit_expired(from, now_ms, left, |entry| keys.push(entry.key().into()));
         db.expire_from = next.unwrap_or(0);
-        if next.is_none() {
-            found.wrapped = true;
-            break;
-        }
-        if found.keys.len() >= limit {
+        found.wrapped = next.is_none();
+        if found.wrapped || found.keys.len() == limit {
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! Who wants to hear of a key: clients that watch it, calls that wait for it. Also for keys that do not exist.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// A watching client's id, or a waiting call's.
 pub type ListenerId = u64;
@@ -17,10 +17,10 @@ pub struct Watcher {
 /// Who wants to hear of one key.
 #[derive(Default)]
 pub struct Interested {
-    /// Clients that WATCH it.
+    /// Clients that WATCH it, by id.
     pub watchers: Vec<Watcher>,
-    /// Calls that wait for it, in the order of their arrival, which is that of their numbers.
-    pub waiters: Vec<ListenerId>,
+    /// Calls that wait for it, in the order of their arrival, in which their ids rise.
+    pub waiters: VecDeque<ListenerId>,
     /// It has changed, and those calls are going to be tried again.
     pub is_ready: bool,
 }
@@ -30,6 +30,11 @@ impl Interested {
     pub fn next_waiter(&self, after: Option<ListenerId>) -> Option<ListenerId> {
         let at = after.map_or(0, |after| self.waiters.partition_point(|id| *id <= after));
         self.waiters.get(at).copied()
+    }
+
+    /// Where a client stands among the watchers, or would.
+    fn place_of_watcher(&self, client: ListenerId) -> Result<usize, usize> {
+        self.watchers.binary_search_by_key(&client, |watcher| watcher.client)
     }
 }
 
@@ -65,27 +70,35 @@ impl Interest {
     /// A client begins to watch a key, which may be `stale`: expired, but still there.
     pub fn watch(&mut self, key: &[u8], client: ListenerId, stale: bool) {
         let interested = self.keys.entry(key.into()).or_default();
-        if !interested.watchers.iter().any(|watcher| watcher.client == client) {
-            interested.watchers.push(Watcher { client, stale });
+        if let Err(place) = interested.place_of_watcher(client) {
+            interested.watchers.insert(place, Watcher { client, stale });
         }
     }
 
     /// A client no longer watches a key.
     pub fn unwatch(&mut self, key: &[u8], client: ListenerId) {
-        self.drop_from(key, |interested| interested.watchers.retain(|watcher| watcher.client != client));
+        self.drop_from(key, |interested| {
+            if let Ok(place) = interested.place_of_watcher(client) {
+                interested.watchers.remove(place);
+            }
+        });
     }
 
     /// A call begins to wait for a key.
     pub fn wait(&mut self, key: &[u8], call: ListenerId) {
         let interested = self.keys.entry(key.into()).or_default();
-        if !interested.waiters.contains(&call) {
-            interested.waiters.push(call);
+        if let Err(place) = interested.waiters.binary_search(&call) {
+            interested.waiters.insert(place, call);
         }
     }
 
     /// A call no longer waits for a key.
     pub fn unwait(&mut self, key: &[u8], call: ListenerId) {
-        self.drop_from(key, |interested| interested.waiters.retain(|id| *id != call));
+        self.drop_from(key, |interested| {
+            if let Ok(place) = interested.waiters.binary_search(&call) {
+                interested.waiters.remove(place);
+            }
+        });
     }
 
     fn drop_from(&mut self, key: &[u8], change: impl FnOnce(&mut Interested)) {
@@ -95,5 +108,42 @@ impl Interest {
                 self.keys.remove(key);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_twice_counts_once_and_who_leaves_is_gone() {
+        let mut interest = Interest::default();
+        for id in [3, 9, 9, 12, 3] {
+            interest.wait(b"key", id);
+            interest.watch(b"key", 20 - id, false);
+        }
+        let of = |interest: &Interest| {
+            let of = interest.of(b"key")?;
+            let watchers: Vec<_> = of.watchers.iter().map(|watcher| watcher.client).collect();
+            Some((of.waiters.iter().copied().collect::<Vec<_>>(), watchers))
+        };
+        assert_eq!(of(&interest), Some((vec![3, 9, 12], vec![8, 11, 17])));
+        interest.unwait(b"key", 9);
+        interest.unwait(b"key", 4);
+        interest.unwatch(b"key", 17);
+        assert_eq!(of(&interest), Some((vec![3, 12], vec![8, 11])));
+        [3, 12].into_iter().for_each(|id| interest.unwait(b"key", id));
+        [8, 11].into_iter().for_each(|id| interest.unwatch(b"key", id));
+        assert!(interest.is_empty(), "a key of no interest costs nothing");
+    }
+
+    #[test]
+    fn many_may_wait_for_a_key() {
+        // Each at its place among a hundred thousand: by looking at all of them this would take minutes.
+        const CALLS: u64 = 100_000;
+        let mut interest = Interest::default();
+        (0..CALLS).for_each(|id| interest.wait(b"key", id));
+        (0..CALLS).for_each(|id| interest.unwait(b"key", id * 7_919 % CALLS));
+        assert!(interest.is_empty());
     }
 }

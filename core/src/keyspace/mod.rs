@@ -11,10 +11,12 @@ pub mod expire;
 pub mod hash;
 pub mod interest;
 pub mod memory;
+mod space;
 
 pub use db::{Db, EntryEdit};
 pub use door::Door;
 pub use entry::{Entry, Kind, NewValue, Payload};
+pub use space::Space;
 
 /// Which space: the isolation of tenants is which space a session holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -23,12 +25,6 @@ pub struct SpaceId(pub u32);
 impl SpaceId {
     /// The one that there is at first.
     pub const FIRST: SpaceId = SpaceId(0);
-}
-
-/// The databases of a tenant. They come into being on first use.
-#[derive(Default)]
-pub struct Space {
-    dbs: Vec<Option<Box<Db>>>,
 }
 
 /// All data.
@@ -40,41 +36,33 @@ pub struct Keyspace {
 
 impl Default for Keyspace {
     fn default() -> Keyspace {
-        Keyspace { spaces: vec![Space::default()], door: Door::default() }
+        Keyspace { spaces: vec![Space::new(SpaceId::FIRST)], door: Door::default() }
     }
 }
 
 impl Keyspace {
     /// Makes another space.
     pub fn add_space(&mut self) -> SpaceId {
-        self.spaces.push(Space::default());
-        SpaceId(self.spaces.len() as u32 - 1)
+        let id = SpaceId(self.spaces.len() as u32);
+        self.spaces.push(Space::new(id));
+        id
     }
 
     /// A database together with the door that its changes pass.
     #[inline(always)]
     pub fn db(&mut self, space: SpaceId, index: u32) -> (&mut Db, &mut Door) {
-        let space = &mut self.spaces[space.0 as usize];
-        let at = index as usize;
-        if at >= space.dbs.len() || space.dbs[at].is_none() {
-            space.make(at);
-        }
-        (space.dbs[at].as_mut().expect("made above"), &mut self.door)
+        (self.spaces[space.0 as usize].db(index), &mut self.door)
     }
 
     /// A database if it has come into being.
     pub fn existing(&self, space: SpaceId, index: u32) -> Option<&Db> {
-        self.spaces.get(space.0 as usize)?.dbs.get(index as usize)?.as_deref()
+        self.spaces.get(space.0 as usize)?.existing(index)
     }
 
     /// Every database there is: space, index, contents.
     pub fn iter(&self) -> impl Iterator<Item = (SpaceId, u32, &Db)> {
-        self.spaces.iter().enumerate().flat_map(|(space, dbs)| {
-            dbs.dbs
-                .iter()
-                .enumerate()
-                .filter_map(move |(index, db)| Some((SpaceId(space as u32), index as u32, db.as_deref()?)))
-        })
+        let spaces = (0..).map(SpaceId).zip(&self.spaces);
+        spaces.flat_map(|(id, space)| space.iter().map(move |(index, db)| (id, index, db)))
     }
 
     /// Space and index of every database there is.
@@ -91,10 +79,7 @@ impl Keyspace {
         self.db(space, low);
         self.db(space, high);
         self.door.swapped(space, low, high);
-        let dbs = &mut self.spaces[space.0 as usize].dbs;
-        let (head, tail) = dbs.split_at_mut(high as usize);
-        let (Some(low), Some(high)) = (&mut head[low as usize], &mut tail[0]) else { return };
-        low.swap_contents(high);
+        self.spaces[space.0 as usize].swap(low, high);
     }
 
     /// Begins a trial of atomicity: from now on the state of whatever changes is kept.
@@ -117,53 +102,54 @@ impl Keyspace {
 
     /// Ends the trial and keeps the changes.
     pub fn commit_undo(&mut self) {
-        for record in self.door.take_undo() {
-            if let door::UndoRecord::Flushed { contents, .. } = record {
-                self.door.discard(contents);
-            }
-        }
+        self.door.take_undo().forget(&mut self.door);
     }
 
-    /// Ends the trial: everything is again as it was when it began. What was replaced is handed over, to be freed where
-    /// nobody waits for it.
-    pub fn abort(&mut self) -> Vec<Box<dyn Send>> {
-        let mut replaced: Vec<Box<dyn Send>> = Vec::new();
-        for record in self.door.take_undo().into_iter().rev() {
+    /// Ends the trial: everything is again as it was when it began.
+    pub fn abort(&mut self) {
+        let mut undo = self.door.take_undo();
+        for record in std::mem::take(&mut undo.records).into_iter().rev() {
             match record {
                 door::UndoRecord::Entry { space, db, key, before } => {
-                    let entry = self.db(space, db).0.restore(&key, before);
-                    replaced.extend(entry.map(|entry| Box::new(entry) as Box<dyn Send>));
+                    let replaced = self.db(space, db).0.restore(&key, before);
+                    if let Some(replaced) = replaced.filter(|entry| !entry.is_light()) {
+                        self.door.spend(replaced);
+                    }
                 }
                 door::UndoRecord::Flushed { space, db, contents } => {
-                    replaced.push(self.db(space, db).0.put_back(contents));
+                    let replaced = self.db(space, db).0.put_back(contents);
+                    self.door.spend(replaced);
                 }
                 door::UndoRecord::Swapped { space, low, high } => self.swap(space, low, high),
             }
         }
-        replaced
+        undo.forget(&mut self.door);
+    }
+
+    /// What trials and cuts no longer need, to be freed where nobody waits for it.
+    pub fn take_spent(&mut self) -> Vec<Box<dyn Send>> {
+        self.door.take_spent()
     }
 
     /// Begins a cut: a picture of all data as it is now, to be drawn by [`Keyspace::advance_cut`] while changes go on.
-    /// False if one is being drawn.
+    /// False if one is being drawn, or a trial goes on; and after cuts that were all ended early, until
+    /// [`Keyspace::advance_cut`] has made good for them.
     pub fn begin_cut(&mut self) -> bool {
         let Keyspace { spaces, door } = self;
         door.begin_cut() && {
-            for (space, dbs) in spaces.iter_mut().enumerate() {
-                for (index, db) in dbs.dbs.iter_mut().enumerate() {
-                    if let Some(db) = db {
-                        db.begin_cut(SpaceId(space as u32), index as u32);
-                    }
-                }
+            for (id, space) in (0..).map(SpaceId).zip(spaces) {
+                space.iter_mut().for_each(|(index, db)| db.begin_cut(id, index));
             }
             true
         }
     }
 
-    /// Goes on with a cut for about a table segment; true when nothing is left.
+    /// Goes on with a cut for about a table segment; true when nothing is left. After one that was ended early, there is
+    /// as much to walk through as if it had not been, but nothing is saved.
     pub fn advance_cut(&mut self) -> bool {
         let Keyspace { spaces, door } = self;
         for space in spaces {
-            for db in space.dbs.iter_mut().flatten() {
+            for (_, db) in space.iter_mut() {
                 if db.advance_cut(door) {
                     return false;
                 }
@@ -172,18 +158,13 @@ impl Keyspace {
         !door.advance_moved()
     }
 
-    /// Ends a cut and hands over what it saved.
+    /// Whether a cut that was ended early has left something to walk through.
+    pub fn is_stamping(&self) -> bool {
+        self.door.is_stamping()
+    }
+
+    /// Ends a cut and hands over what it saved: all that there was when it began, or less if it is ended early.
     pub fn end_cut(&mut self) -> Vec<door::Saved> {
         self.door.end_cut()
-    }
-}
-
-impl Space {
-    #[cold]
-    fn make(&mut self, at: usize) {
-        if at >= self.dbs.len() {
-            self.dbs.resize_with(at + 1, || None);
-        }
-        self.dbs[at] = Some(Box::new(Db::new(at as u32)));
     }
 }

@@ -3,17 +3,22 @@
 //! A module's function gets a context: the address of the [`Frame`] of the call that it belongs to. The frame outlives
 //! the module's function, the module gives the context back unchanged and on the same thread, and asks for one thing at a
 //! time; so each of the server's functions has the frame to itself. These are rules of the border, which the SDK keeps.
+//!
+//! Nothing unwinds across the border. Should a command of the core panic that a module has invoked, the panic waits in
+//! the frame and goes on when the module has returned.
 
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 
 use mortise_sdk::abi::host::HostRef;
 use mortise_sdk::abi::module::Call as AbiCall;
 use mortise_sdk::abi::{
-    Access, Context, Feature, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Slice, Status,
-    Stored, TypeId,
+    Access, Context, Feature, Form, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Slice,
+    Status, Stored, TypeId,
 };
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{Error, Result};
@@ -96,8 +101,8 @@ impl Table {
         copied(self.0.stop()()).map(drop)
     }
 
-    pub(super) fn show(self, directive: u32, default: bool) -> std::result::Result<String, Failure> {
-        copied_text(self.0.show()(directive, default))
+    pub(super) fn show(self, directive: u32, form: Form) -> std::result::Result<String, Failure> {
+        copied_text(self.0.show()(directive, form))
     }
 
     pub(super) fn set(self, directive: u32, value: &str) -> std::result::Result<(), Failure> {
@@ -112,7 +117,8 @@ impl Table {
             // SAFETY: the context is the address of `line` below, which nobody else uses meanwhile.
             let line = unsafe { &mut *context.0.cast::<Line<'_>>() };
             let text = |slice: Slice<'_>| String::from_utf8_lossy(slice.get()).replace(['\r', '\n'], " ");
-            line(&text(section), &text(field), &text(value));
+            // Without the line, should it panic.
+            let _ = catch_unwind(AssertUnwindSafe(|| line(&text(section), &text(field), &text(value))));
         }
         let mut line: Line<'_> = &mut line;
         let sink = InfoSink { context: Context(ptr::from_mut(&mut line).cast()), line: tell };
@@ -171,6 +177,8 @@ struct Frame<'a, 'c> {
     call: &'a mut Call<'c>,
     /// The reply of the command that was invoked last.
     reply: Vec<u8>,
+    /// A panic of the server's own, which goes on when the module has returned.
+    panic: Option<Box<dyn Any + Send>>,
 }
 
 /// Runs a module's command: one crossing, and a copy of its reply.
@@ -188,14 +196,21 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
         &many
     };
     let (now_ms, resp) = (call.now_ms(), if call.out().is_resp3() { 3 } else { 2 });
-    let mut frame = Frame { module, call, reply: Vec::new() };
+    let db = call.session.db;
+    let mut frame = Frame { module, call, reply: Vec::new(), panic: None };
     let view =
         AbiCall { context: Context(ptr::from_mut(&mut frame).cast()), args: List::new(args), now_ms, resp };
     // SAFETY: the table was checked when the library was loaded; all that `view` refers to holds for the call.
     let outcome = unsafe { module.table.0.run()(&view, command) };
     // SAFETY: used before the module is entered again.
     let bytes = unsafe { outcome.bytes() };
-    let call = frame.call;
+    let Frame { call, panic, .. } = frame;
+    if call.session.db != db {
+        return_to(call, db);
+    }
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
     match outcome.status {
         Status::OK if bytes.is_empty() => {
             Err(Error::text(format!("ERR module '{}' gave no reply", module.name)))
@@ -204,8 +219,17 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
             call.out().raw(bytes);
             Ok(())
         }
-        Status::ERROR => Err(Error::text(String::from_utf8_lossy(bytes))),
+        Status::ERROR => Err(Error::text(bytes)),
         _ => Err(module.panicked(&call.command.name)),
+    }
+}
+
+/// The module has invoked SELECT, which is no business of its caller's.
+#[cold]
+fn return_to(call: &mut Call<'_>, db: u32) {
+    call.session.db = db;
+    if let Some(client) = call.engine.clients.get_mut(call.session.id) {
+        client.db = db;
     }
 }
 
@@ -258,58 +282,90 @@ fn event(name: Slice<'static>) -> &'static str {
     std::str::from_utf8(name.get()).unwrap_or("module")
 }
 
-// SAFETY (of each call of `frame` below): the rules at the head of this file.
+/// Serves a request of a module. A panic is kept in the frame; from then on each request gets `otherwise`.
+///
+/// # Safety
+///
+/// As of [`frame`].
+#[inline(always)]
+unsafe fn serve<R>(context: Context, otherwise: R, what: impl FnOnce(&mut Frame<'_, '_>) -> R) -> R {
+    // SAFETY: the caller's promise.
+    let frame = unsafe { frame(context) };
+    if frame.panic.is_some() {
+        return otherwise;
+    }
+    match catch_unwind(AssertUnwindSafe(|| what(frame))) {
+        Ok(result) => result,
+        Err(panic) => {
+            // SAFETY: the caller's promise; the reference above has ended with the panic.
+            unsafe { self::frame(context) }.panic = Some(panic);
+            otherwise
+        }
+    }
+}
+
+// SAFETY (of each call of `serve` below): the rules at the head of this file.
 
 unsafe extern "C" fn random(context: Context) -> u64 {
     // SAFETY: see above.
-    let frame = unsafe { frame(context) };
-    frame.call.random()
+    unsafe { serve(context, 0, |frame| frame.call.random()) }
 }
 
 unsafe extern "C" fn find(context: Context, name: Slice<'_>, id: TypeId, access: Access) -> Stored {
-    const NOT: fn(Found) -> Stored = |found| Stored { found, handle: 0 };
     // SAFETY: see above.
-    let Frame { module, call, .. } = unsafe { frame(context) };
-    let Some(of) = module.data_type(id) else { return NOT(Found::UNDECLARED) };
+    unsafe { serve(context, nothing(Found::NOTHING), |frame| found(frame, name, id, access)) }
+}
+
+fn nothing(found: Found) -> Stored {
+    Stored { found, handle: 0 }
+}
+
+fn found(frame: &mut Frame<'_, '_>, name: Slice<'_>, id: TypeId, access: Access) -> Stored {
+    let Frame { module, call, .. } = frame;
+    let Some(of) = module.data_type(id) else { return nothing(Found::UNDECLARED) };
     let key = key(call, name);
     let stored = |value: &crate::types::foreign::Foreign| match of.is_of(value) {
         true => Stored { found: Found::VALUE, handle: value.handle() },
-        false => NOT(Found::OTHER_TYPE),
+        false => nothing(Found::OTHER_TYPE),
     };
     if access == Access::READ {
         return match call.read::<ModuleValue>(key) {
             Ok((Some(value), _)) => stored(value),
-            Ok((None, _)) => NOT(Found::NOTHING),
-            Err(_) => NOT(Found::OTHER_TYPE),
+            Ok((None, _)) => nothing(Found::NOTHING),
+            Err(_) => nothing(Found::OTHER_TYPE),
         };
     }
     match call.edit::<ModuleValue>(key) {
         Ok(Some(edit)) => stored(edit.view()),
-        Ok(None) => NOT(Found::NOTHING),
-        Err(_) => NOT(Found::OTHER_TYPE),
+        Ok(None) => nothing(Found::NOTHING),
+        Err(_) => nothing(Found::OTHER_TYPE),
     }
 }
 
 unsafe extern "C" fn touch(context: Context, name: Slice<'_>) {
+    let touched = |frame: &mut Frame<'_, '_>| {
+        let key = key(frame.call, name);
+        let (db, door) = frame.call.db();
+        if let Some(mut edit) = db.edit(door, key.hash, key.bytes) {
+            edit.open();
+        }
+    };
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let key = key(call, name);
-    let (db, door) = call.db();
-    if let Some(mut edit) = db.edit(door, key.hash, key.bytes) {
-        edit.open();
-    }
+    unsafe { serve(context, (), touched) }
 }
 
 unsafe extern "C" fn changed(context: Context, name: Slice<'_>, what: Slice<'static>) {
+    let noted = |frame: &mut Frame<'_, '_>| {
+        let key = key(frame.call, name);
+        if what.get().is_empty() {
+            // The module's author forgot the event; the change is propagated all the same.
+            frame.call.engine.unit.dirty += 1;
+        } else if let Ok(Some(edit)) = frame.call.edit::<ModuleValue>(key) {
+            edit.changed(event(what));
+        }
+    };
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let key = key(call, name);
-    if what.get().is_empty() {
-        // The module's author forgot the event; the change is propagated all the same.
-        call.engine.unit.dirty += 1;
-    } else if let Ok(Some(edit)) = call.edit::<ModuleValue>(key) {
-        edit.changed(event(what));
-    }
+    unsafe { serve(context, (), noted) }
 }
 
 unsafe extern "C" fn put(
@@ -319,49 +375,57 @@ unsafe extern "C" fn put(
     handle: Handle,
     what: Slice<'static>,
 ) {
+    let put = |frame: &mut Frame<'_, '_>| {
+        let Frame { module, call, .. } = frame;
+        // The SDK puts values of declared types only; of another nothing is known, so it can only be let go of.
+        let Some(of) = module.data_type(id) else { return };
+        let value = Object::Foreign(of.clone().adopt(handle));
+        let key = key(call, name);
+        call.put::<ModuleValue>(key, NewValue::Object(Box::new(value)), false).changed(event(what));
+    };
     // SAFETY: see above.
-    let Frame { module, call, .. } = unsafe { frame(context) };
-    // The SDK puts values of declared types only; of another nothing is known, so it can only be let go of.
-    let Some(of) = module.data_type(id) else { return };
-    let value = Object::Foreign(of.clone().adopt(handle));
-    let key = key(call, name);
-    call.put::<ModuleValue>(key, NewValue::Object(Box::new(value)), false).changed(event(what));
+    unsafe { serve(context, (), put) }
 }
 
 unsafe extern "C" fn exists(context: Context, name: Slice<'_>) -> bool {
+    let exists = |frame: &mut Frame<'_, '_>| frame.call.exists(key(frame.call, name));
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let key = key(call, name);
-    call.exists(key)
+    unsafe { serve(context, false, exists) }
 }
 
 unsafe extern "C" fn remove(context: Context, name: Slice<'_>, what: Slice<'static>) -> bool {
+    let removed = |frame: &mut Frame<'_, '_>| frame.call.remove(key(frame.call, name), event(what));
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let key = key(call, name);
-    call.remove(key, event(what))
+    unsafe { serve(context, false, removed) }
 }
 
 unsafe extern "C" fn deadline(context: Context, name: Slice<'_>) -> i64 {
+    let deadline = |frame: &mut Frame<'_, '_>| {
+        let key = key(frame.call, name);
+        frame.call.peek(key).map_or(-2, |entry| entry.deadline().unwrap_or(-1))
+    };
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let key = key(call, name);
-    call.peek(key).map_or(-2, |entry| entry.deadline().unwrap_or(-1))
+    unsafe { serve(context, -2, deadline) }
 }
 
 unsafe extern "C" fn set_deadline(context: Context, name: Slice<'_>, at: i64, what: Slice<'static>) -> bool {
+    let set = |frame: &mut Frame<'_, '_>| {
+        let key = key(frame.call, name);
+        frame.call.set_deadline(key, (at >= 0).then_some(at), event(what))
+    };
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let key = key(call, name);
-    call.set_deadline(key, (at >= 0).then_some(at), event(what))
+    unsafe { serve(context, false, set) }
 }
 
 unsafe extern "C" fn invoke(context: Context, words: List<'_, Slice<'_>>) -> Slice<'static> {
+    let invoke = |frame: &mut Frame<'_, '_>| -> Slice<'static> {
+        frame.reply = invoked(frame.call, words);
+        // SAFETY: by the border's rules the module uses the reply before its next request, and the frame keeps it so
+        // long.
+        Slice::new(unsafe { std::slice::from_raw_parts(frame.reply.as_ptr(), frame.reply.len()) })
+    };
     // SAFETY: see above.
-    let Frame { call, reply, .. } = unsafe { frame(context) };
-    *reply = invoked(call, words);
-    // SAFETY: by the border's rules the module uses the reply before its next request, and the frame keeps it so long.
-    Slice::new(unsafe { std::slice::from_raw_parts(reply.as_ptr(), reply.len()) })
+    unsafe { serve(context, Slice::text("-ERR the server has panicked\r\n"), invoke) }
 }
 
 /// The encoded reply of a command that a module invokes.
@@ -369,51 +433,62 @@ fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
     let words = OwnedArgs::new(words.get().iter().map(|word| word.get()));
     let words = words.view();
     let registry = call.registry.clone();
-    let name = || String::from_utf8_lossy(words.get(0).unwrap_or_default()).into_owned();
     let refusal = match registry.find(words) {
         Lookup::Found(command) if !command.facts.accepts(words.len()) => {
-            format!("ERR wrong number of arguments for '{}' command", command.name)
+            Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
         }
         Lookup::Found(command) if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) => {
-            format!("ERR a module cannot invoke '{}'", command.name)
+            Error::text(format!("ERR a module cannot invoke '{}'", command.name))
         }
         Lookup::Found(_) if call.engine.unit.invoked >= INVOKED_MAX => {
-            "ERR commands of modules invoke each other too deeply".to_owned()
+            Error::new("ERR commands of modules invoke each other too deeply")
         }
         Lookup::Found(command) => {
             let mark = call.out().mark();
             let caller = if call.caller() == Caller::Journal { Caller::Journal } else { Caller::Module };
-            call.engine.unit.invoked += 1;
-            call.execute(Asked::new(&command, words), caller);
-            call.engine.unit.invoked -= 1;
+            let depth = call.engine.unit.invoked;
+            call.engine.unit.invoked = depth + 1;
+            let executed =
+                catch_unwind(AssertUnwindSafe(|| call.execute(Asked::new(&command, words), caller)));
+            call.engine.unit.invoked = depth;
+            if let Err(panic) = executed {
+                resume_unwind(panic);
+            }
             let reply = call.out().bytes()[mark..].to_vec();
             call.out().rollback(mark);
             return reply;
         }
-        Lookup::Unknown | Lookup::UnknownSubcommand(_) => format!("ERR unknown command '{}'", name()),
+        Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
+            Error::quoting("ERR unknown command '{}'", &[words.get(0).unwrap_or_default()])
+        }
     };
     let mut reply = Vec::new();
-    mortise_sdk::resp::encode::error(&mut reply, &refusal);
+    mortise_sdk::resp::encode::error(&mut reply, refusal.as_bytes());
     reply
 }
 
 unsafe extern "C" fn propagates(context: Context, words: List<'_, Slice<'_>>) {
+    let said = |frame: &mut Frame<'_, '_>| {
+        let words: Vec<&[u8]> = words.get().iter().map(|word| word.get()).collect();
+        if words.is_empty() {
+            frame.call.propagates_nothing();
+        } else {
+            frame.call.propagates(&words);
+        }
+    };
     // SAFETY: see above.
-    let Frame { call, .. } = unsafe { frame(context) };
-    let words: Vec<&[u8]> = words.get().iter().map(|word| word.get()).collect();
-    if words.is_empty() {
-        call.propagates_nothing();
-    } else {
-        call.propagates(&words);
-    }
+    unsafe { serve(context, (), said) }
 }
 
 unsafe extern "C" fn log(level: Level, line: Slice<'_>) {
-    let line = String::from_utf8_lossy(line.get());
-    match level {
-        Level::DEBUG => tracing::trace!("{line}"),
-        Level::VERBOSE => tracing::debug!("{line}"),
-        Level::NOTICE => tracing::info!("{line}"),
-        _ => tracing::warn!("{line}"),
-    }
+    // Without the line, should it panic.
+    let _ = catch_unwind(|| {
+        let line = String::from_utf8_lossy(line.get());
+        match level {
+            Level::DEBUG => tracing::trace!("{line}"),
+            Level::VERBOSE => tracing::debug!("{line}"),
+            Level::NOTICE => tracing::info!("{line}"),
+            _ => tracing::warn!("{line}"),
+        }
+    });
 }

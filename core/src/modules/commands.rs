@@ -4,7 +4,7 @@ use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::error::{Error, Result};
 
-use super::Setting;
+use super::{Setting, Value};
 use crate::engine::call::Call;
 use crate::features::{Command, container};
 
@@ -39,7 +39,7 @@ const MODULE_LOAD: Command = Spec {
     usage: "MODULE LOAD path [arg...]",
     about: "Loads a module from a file.",
     since: "4.0.0",
-    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, PROTECTED],
+    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NEEDS_MODULE],
     ..SERVER
 }
 .runs(module_load);
@@ -48,7 +48,7 @@ const MODULE_LOADEX: Command = Spec {
     usage: "MODULE LOADEX path [CONFIG configs=<name value>]... [ARGS args=<arg>...]",
     about: "Loads a module from a file, with directives.",
     since: "7.0.0",
-    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, PROTECTED],
+    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NEEDS_MODULE],
     ..SERVER
 }
 .runs(module_loadex);
@@ -57,7 +57,7 @@ const MODULE_UNLOAD: Command = Spec {
     usage: "MODULE UNLOAD name",
     about: "Unloads a module.",
     since: "4.0.0",
-    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, PROTECTED],
+    flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NEEDS_MODULE],
     ..SERVER
 }
 .runs(module_unload);
@@ -109,8 +109,8 @@ fn module_loadex(call: &mut Call<'_>) -> Result {
             };
             // Of several values for one name the last counts.
             let name = text(name);
-            settings.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
-            settings.push((name, text(value)));
+            settings.retain(|known| !known.name.eq_ignore_ascii_case(&name));
+            settings.push(Setting { name, value: Value::Whole(text(value)) });
         } else if word.eq_ignore_ascii_case(b"ARGS") {
             args = options.by_ref().collect();
         } else {
@@ -122,7 +122,7 @@ fn module_loadex(call: &mut Call<'_>) -> Result {
 
 fn load(call: &mut Call<'_>, args: &[&[u8]], settings: &[Setting]) -> Result {
     let path = std::str::from_utf8(call.arg(2)).map_err(|_| refused("The path is not valid UTF-8"))?;
-    super::load(call.engine, path, args, settings).map_err(|reason| {
+    super::load(call.engine, path, args, settings).map_err(|super::Refusal { reason, .. }| {
         tracing::warn!("Module {path} failed to load: {reason}");
         refused(&reason)
     })?;

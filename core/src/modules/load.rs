@@ -1,17 +1,20 @@
-//! Opening a library and shaking hands: all that can be wrong with a file is found here, before anything in it runs.
+//! Opening a library and shaking hands: all that can be wrong with a module is found here, before its code is used.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd;
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use libloading::os::unix;
 use mortise_sdk::abi::declare::{DECLARATION_SYMBOL, MAJOR, MINOR, ROOT_SYMBOL};
 use mortise_sdk::abi::{self, Allocator, AllocatorFunctions, Declaration, Refusal, Root};
+use mortise_sdk::declare::Spec;
 
 use super::border::{Table, text};
+use super::file::{self, Digest};
 
 /// A library that is a module and suits the server.
 pub(super) struct Library {
@@ -19,22 +22,25 @@ pub(super) struct Library {
     pub(super) version: i64,
     pub(super) table: Table,
     pub(super) memory: &'static Allocator,
+    /// Its commands' declarations, once they have been understood.
+    pub(super) specs: &'static OnceLock<Result<Vec<Spec>, String>>,
 }
 
-/// How a shared library of this system begins.
-const ELF: &[u8] = b"\x7fELF";
-
-/// The name of the module in a file, without running anything in it.
-pub(super) fn name_of(path: &str) -> Result<String, String> {
-    let library = map(path)?;
-    let name = declaration(&library, path).and_then(|declaration| text(declaration.name));
-    Ok(name?.to_owned())
+/// A library in the process. It is never unmapped: once its initialisers have run, nobody knows what refers to it.
+struct Held {
+    library: unix::Library,
+    specs: OnceLock<Result<Vec<Spec>, String>>,
+    /// Open for ever, as the system's loader knows a library by the path that leads here.
+    _copy: File,
 }
+
+/// The libraries in the process, by their content: what is loaded again is not mapped again.
+static HELD: LazyLock<Mutex<HashMap<Digest, &'static Held>>> = LazyLock::new(Mutex::default);
 
 /// Opens a library and shakes hands. A refusal is a sentence, without the full stop.
 pub(super) fn open(path: &str) -> Result<Library, String> {
-    let library = map(path)?;
-    let declaration = declaration(&library, path)?;
+    let held = hold(path)?;
+    let declaration = declaration(&held.library, path)?;
     let name = text(declaration.name)?;
     if name.is_empty()
         || name.len() > 64
@@ -43,41 +49,38 @@ pub(super) fn open(path: &str) -> Result<Library, String> {
         return Err(format!("'{path}' is a module with a wrong name"));
     }
     let version = text(declaration.version).map(number)?;
-    let at = symbol::<Root>(&library, ROOT_SYMBOL)
+    let at = symbol::<Root>(&held.library, ROOT_SYMBOL)
         .ok_or_else(|| format!("'{path}' lacks the symbol {ROOT_SYMBOL}"))?;
-
-    // From here on the library's code runs, so it stays mapped for ever.
-    let _library = ManuallyDrop::new(library);
-    // SAFETY: nothing in the library has run, or it was connected to the same functions when it was loaded before.
+    if declaration.allocator.holds_foreign_memory() {
+        return Err(format!("'{path}' keeps memory that it has asked for before the server could count it"));
+    }
+    // SAFETY: what its initialisers have allocated is freed, as has just been seen, or it was connected to the same
+    // functions when it was loaded before. That no initialiser has left a thread behind which allocates at this very
+    // moment is for the operator to know who trusts the library with the process.
     unsafe { declaration.allocator.connect(&ALLOCATOR) };
     // SAFETY: the symbol is the module's root, as its declaration has shown, and the library stays mapped.
     let table = unsafe { abi::root(at) }.map_err(|difference| {
         tracing::debug!("The tables of '{path}' differ: {difference}");
         format!("'{path}' states version {MAJOR}.{MINOR} of the border, but its tables are others than the server's")
     })?;
-    Ok(Library { name, version, table: Table::new(table), memory: declaration.allocator })
+    let (table, memory) = (Table::new(table), declaration.allocator);
+    Ok(Library { name, version, table, memory, specs: &held.specs })
 }
 
-/// Maps a library into the process, which runs no code of ours in it yet.
-fn map(path: &str) -> Result<unix::Library, String> {
-    let mut start = [0; ELF.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    match read {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(format!("There is no file '{path}'"));
-        }
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            return Err(format!("'{path}' is no shared library"));
-        }
-        Err(error) => return Err(format!("'{path}' cannot be read: {error}")),
-        Ok(()) if start != ELF => return Err(format!("'{path}' is no shared library")),
-        Ok(()) => {}
+/// Maps a library into the process, unless it is there. Its initialisers run.
+fn hold(path: &str) -> Result<&'static Held, String> {
+    let copy = file::copy(path)?;
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = held.get(&copy.digest) {
+        return Ok(known);
     }
-    // dlopen looks a name without a slash up in the system's folders; a path means a file.
-    let full = std::path::absolute(path).map_err(|error| format!("'{path}' cannot be read: {error}"))?;
+    let place = format!("/proc/self/fd/{}", copy.file.as_raw_fd());
     // SAFETY: initialisers of the library may run. An operator who may load modules may run code in the server.
-    unsafe { unix::Library::open(Some(full), unix::RTLD_NOW | unix::RTLD_LOCAL) }
-        .map_err(|error| format!("'{path}' cannot be loaded: {error}"))
+    let library = unsafe { unix::Library::open(Some(&place), unix::RTLD_NOW | unix::RTLD_LOCAL) }
+        .map_err(|error| format!("'{path}' cannot be loaded: {}", error.to_string().replace(&place, path)))?;
+    let new: &'static Held = Box::leak(Box::new(Held { library, specs: OnceLock::new(), _copy: copy.file }));
+    held.insert(copy.digest, new);
+    Ok(new)
 }
 
 fn symbol<T>(library: &unix::Library, name: &str) -> Option<*const T> {
@@ -87,11 +90,10 @@ fn symbol<T>(library: &unix::Library, name: &str) -> Option<*const T> {
     (!address.is_null()).then_some(address)
 }
 
-fn declaration(library: &unix::Library, path: &str) -> Result<&'static Declaration, String> {
+fn declaration(library: &'static unix::Library, path: &str) -> Result<&'static Declaration, String> {
     let at = symbol::<Declaration>(library, DECLARATION_SYMBOL)
         .ok_or_else(|| format!("'{path}' is a library, but no module of Mortise"))?;
-    // SAFETY: the symbol of a declaration. `name_of` and `open` use what it says before the library is unmapped; from
-    // then on `open` keeps it mapped.
+    // SAFETY: the symbol of a declaration, in a library that is never unmapped.
     unsafe { Declaration::read(at) }.map_err(|refusal| match refusal {
         Refusal::Foreign => format!("'{path}' is a library, but no module of Mortise"),
         Refusal::Version(major, minor) => format!(
@@ -149,14 +151,5 @@ mod tests {
     #[test]
     fn versions_are_numbers() {
         assert_eq!(["0.1.0", "1.2.3", "2.0.1-beta", "x"].map(number), [100, 10_203, 20_001, 0]);
-    }
-
-    #[test]
-    fn what_is_no_library_is_refused() {
-        let refusal = |path: &str| open(path).err().unwrap_or_default();
-        assert_eq!(refusal("/nowhere/x.so"), "There is no file '/nowhere/x.so'");
-        assert_eq!(refusal("Cargo.toml"), "'Cargo.toml' is no shared library");
-        assert_eq!(refusal("/dev/null"), "'/dev/null' is no shared library");
-        assert!(refusal("src").starts_with("'src' cannot be read: "), "{}", refusal("src"));
     }
 }

@@ -1,36 +1,40 @@
 //! Loaded modules: what the server does with a library that speaks the border's language.
 //!
-//! `load.rs` opens a library and shakes hands; `border.rs` is the server's side of the border; `values.rs` the values of
-//! modules' types; `commands.rs` MODULE. This file owns the modules there are, and how one comes and goes: all four of
-//! its tables are taken, or nothing is. What a module's command does takes the same road as everything else.
+//! `file.rs` reads a library's file; `load.rs` opens it and shakes hands; `border.rs` is the server's side of the border;
+//! `tables.rs` understands what a module declares; `values.rs` are the values of modules' types; `commands.rs` is MODULE.
+//! This file owns the modules there are, and how one comes and goes: all four of its tables are taken, or nothing is. What
+//! a module's command does takes the same road as everything else.
 //!
 //! A module is native code in the server's process. Its panics are caught; a fault, an endless loop or an `abort` is not.
 //! Its library stays mapped for ever, also when it has been unloaded.
 
 pub(crate) mod border;
 mod commands;
+mod file;
 mod load;
+mod tables;
 mod values;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use mortise_sdk::declare::config::Access;
-use mortise_sdk::declare::flags::{self, Flags};
+use mortise_sdk::declare::config::word;
 use mortise_sdk::declare::info::Shown;
-use mortise_sdk::declare::{self, Category, KeyUse, Spec, keys};
 use mortise_sdk::error::{Error, Result};
 use mortise_sdk::{abi, config, setting_enum};
 
 use crate::config::External;
-use crate::config::file::Fatal;
+use crate::config::file::{Fatal, Line};
 use crate::config::load::Loaded;
+use crate::config::rewrite::Entry;
 use crate::engine::Engine;
 use crate::engine::call::{Call, Run};
 use crate::features::{Feature, Field, Section};
 use crate::types::foreign::ForeignType;
-use border::{Failure, Table, text};
+use border::Table;
 use load::Library;
+use tables::GuestDirective;
 use values::GuestType;
 
 /// Modules.
@@ -86,32 +90,16 @@ config! {
 /// After so many panics a module is disabled: its commands are refused until it is loaded again.
 const PANICS_MAX: u32 = 100;
 
-/// Flags that a module's command may have; the others are the server's own.
-const FLAGS: Flags = Flags::all(&[
-    flags::WRITE,
-    flags::READONLY,
-    flags::DENYOOM,
-    flags::ADMIN,
-    flags::PUBSUB,
-    flags::NOSCRIPT,
-    flags::LOADING,
-    flags::STALE,
-    flags::SKIP_MONITOR,
-    flags::SKIP_SLOWLOG,
-    flags::FAST,
-    flags::NO_MANDATORY_KEYS,
-    flags::NO_MULTI,
-    flags::ALLOW_BUSY,
-]);
-
 /// A module that has been loaded.
 pub struct Module {
     /// Its name.
     pub name: Arc<str>,
     /// Its version as one number: 1.2.3 is 10203.
     pub version: i64,
-    /// Where it was loaded from.
+    /// Where it was loaded from, as it was said.
     pub path: String,
+    /// The same, wherever the server may go.
+    file: PathBuf,
     /// The arguments it was loaded with.
     pub args: Vec<Vec<u8>>,
     table: Table,
@@ -183,6 +171,17 @@ impl Modules {
         Some(of.clone())
     }
 
+    /// What a file of directives says of them.
+    pub fn entry(&self) -> Entry {
+        use std::os::unix::ffi::OsStrExt as _;
+        let line = |module: &Arc<Module>| {
+            let path = module.file.as_os_str().as_bytes();
+            let words = std::iter::once(path).chain(module.args.iter().map(Vec::as_slice));
+            words.map(word).collect::<Vec<_>>().join(" ")
+        };
+        Entry { name: "loadmodule".to_owned(), lines: self.loaded.iter().map(line).collect(), force: true }
+    }
+
     fn lines(&self) -> Vec<(String, String)> {
         let line = |module: &Arc<Module>| {
             let value = format!(
@@ -213,27 +212,67 @@ impl Modules {
 }
 
 /// A directive and its value, as LOADEX or a file names it.
-type Setting = (String, String);
+struct Setting {
+    name: String,
+    value: Value,
+}
 
-/// Loads a module: shakes hands, starts it, and takes its tables, or none of them. A refusal is a sentence.
-pub fn load(
+enum Value {
+    /// In one piece, as CONFIG SET takes it.
+    Whole(String),
+    /// The words of a line.
+    Words(Vec<String>),
+}
+
+/// Why a module is not loaded: a sentence, without the full stop.
+#[derive(Debug)]
+struct Refusal {
+    reason: String,
+    /// Which of the settings is at fault, if one is.
+    setting: Option<usize>,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal { reason, setting: None }
+    }
+}
+
+/// Loads a module: opens its library and shakes hands, starts it, and takes its tables, or none of them.
+fn load(
     engine: &mut Engine,
     path: &str,
     args: &[&[u8]],
     settings: &[Setting],
-) -> std::result::Result<(), String> {
-    let library = load::open(path)?;
+) -> std::result::Result<(), Refusal> {
+    begin(engine, &load::open(path)?, path, args, settings)
+}
+
+/// Starts a module whose library has been opened, and takes its tables.
+fn begin(
+    engine: &mut Engine,
+    library: &Library,
+    path: &str,
+    args: &[&[u8]],
+    settings: &[Setting],
+) -> std::result::Result<(), Refusal> {
     let name = library.name;
     if engine.modules.find(name).is_some() {
-        return Err(format!("A module with the name '{name}' is loaded already"));
+        return Err(format!("A module with the name '{name}' is loaded already").into());
     }
-    library.table.start(args).map_err(|failure| format!("Module '{name}' does not start: {failure}"))?;
-    let taken = take(engine, &library, path, args, settings);
+    library.table.start(args).map_err(|failure| {
+        let reason = failure.to_string();
+        format!("Module '{name}' does not start: {}", reason.strip_prefix("ERR ").unwrap_or(&reason))
+    })?;
+    let taken = take(engine, library, path, args, settings);
     if taken.is_err() {
         // It has begun, so it is told; what it says to that changes nothing.
         let _ = library.table.stop();
     }
-    taken.map_err(|reason| format!("Module '{name}' {reason}"))?;
+    taken.map_err(|Refusal { reason, setting }| Refusal {
+        reason: format!("Module '{name}' {reason}"),
+        setting,
+    })?;
     tracing::info!("Module '{name}' loaded from {path}");
     Ok(())
 }
@@ -245,7 +284,7 @@ fn take(
     path: &str,
     args: &[&[u8]],
     settings: &[Setting],
-) -> std::result::Result<(), String> {
+) -> std::result::Result<(), Refusal> {
     let (name, table) = (library.name, library.table);
     let feature = table.describe();
 
@@ -260,7 +299,7 @@ fn take(
                 .chain(&types)
                 .any(|other| other.id == of.id);
         if is_taken {
-            return Err(format!("brings the data type '{}', which exists already", of.name()));
+            return Err(format!("brings the data type '{}', which exists already", of.name()).into());
         }
         types.push(Arc::new(of));
     }
@@ -278,6 +317,7 @@ fn take(
         name: name.into(),
         version: library.version,
         path: path.to_owned(),
+        file: std::path::absolute(path).unwrap_or_else(|_| path.into()),
         args: args.iter().map(|arg| arg.to_vec()).collect(),
         table,
         memory: library.memory,
@@ -285,22 +325,30 @@ fn take(
         is_loaded: AtomicBool::new(true),
         panics: AtomicU32::new(0),
     });
-    let mut commands: Vec<(Spec, Run)> = Vec::new();
-    for (place, row) in feature.commands.get().iter().enumerate() {
+    let specs = library.specs.get_or_init(|| feature.commands.get().iter().map(tables::spec).collect());
+    let commands = specs.as_ref().map_err(String::clone)?.iter().enumerate().map(|(place, spec)| {
         let (module, place) = (module.clone(), place as u32);
         let run: Arc<dyn Fn(&mut Call<'_>) -> Result + Send + Sync> =
             Arc::new(move |call| module.run(place, call));
-        commands.push((spec(row)?, Run::Module(run)));
-    }
+        (*spec, Run::Module(run))
+    });
     let mut registry = (*engine.registry).clone();
     registry
-        .install(commands.into_iter(), Some(&module.name))
+        .install(commands, Some(&module.name))
         .map_err(|reason| format!("brings a wrong command: {reason}"))?;
 
-    for (name, value) in settings {
+    for (index, Setting { name, value }) in settings.iter().enumerate() {
+        let refusal = |reason| Refusal { reason, setting: Some(index) };
         let directive = directives.iter().find(|directive| directive.name().eq_ignore_ascii_case(name));
-        let directive = directive.ok_or_else(|| format!("has no directive '{name}'"))?;
-        directive.set(value).map_err(|reason| format!("refuses '{value}' for '{name}': {reason}"))?;
+        let directive = directive.ok_or_else(|| refusal(format!("has no directive '{name}'")))?;
+        let (set, shown) = match value {
+            Value::Whole(value) => (directive.set(value), value.clone()),
+            Value::Words(words) => {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                (directive.set_words(&words), words.join(" "))
+            }
+        };
+        set.map_err(|reason| refusal(format!("refuses '{shown}' for '{name}': {reason}")))?;
     }
 
     engine.set_registry(registry);
@@ -324,7 +372,7 @@ pub fn unload(engine: &mut Engine, name: &str) -> std::result::Result<(), &'stat
         tracing::warn!("Module '{name}' does not stop as it should: {failure}");
     }
     let mut registry = (*engine.registry).clone();
-    registry.remove_module(name);
+    registry.remove_module(name).into_iter().for_each(|index| engine.stats.forget(index));
     engine.set_registry(registry);
     let mut directives = (*engine.directives).clone();
     directives.remove_external(&format!("{name}."));
@@ -335,23 +383,24 @@ pub fn unload(engine: &mut Engine, name: &str) -> std::result::Result<(), &'stat
 
 /// Loads what the configuration names, with the directives it gives. The first refusal ends the start.
 pub fn load_at_start(engine: &mut Engine, loaded: &Loaded) -> std::result::Result<(), Fatal> {
-    let utf8 = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
-    let settings: Vec<_> = loaded
-        .module_settings
-        .iter()
-        .map(|line| {
-            let words: Vec<_> = line.words.iter().map(|word| utf8(word)).collect();
-            (line.name.clone(), words.join(" "))
-        })
-        .collect();
+    const NO_TEXT: &str = "argument must be valid UTF-8";
     for line in &loaded.modules {
         let Some((path, args)) = line.words.split_first() else { continue };
+        let path = std::str::from_utf8(path).map_err(|_| Fatal::at(line, NO_TEXT))?;
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         // Which module a directive belongs to shows when its library has been opened, by the prefix of its name.
-        let path = utf8(path);
-        let name = load::name_of(&path).map_err(|reason| Fatal::at(line, reason))?;
-        let own: Vec<_> = settings.iter().filter(|(setting, _)| is_of(setting, &name)).cloned().collect();
-        load(engine, &path, &args, &own).map_err(|reason| Fatal::at(line, reason))?;
+        let library = load::open(path).map_err(|reason| Fatal::at(line, reason))?;
+        let own: Vec<&Line> =
+            loaded.module_settings.iter().filter(|line| is_of(&line.name, library.name)).collect();
+        let mut settings = Vec::new();
+        for line in &own {
+            let words = line.words.iter().map(|word| String::from_utf8(word.clone()));
+            let words = words.collect::<std::result::Result<_, _>>().map_err(|_| Fatal::at(line, NO_TEXT))?;
+            settings.push(Setting { name: line.name.clone(), value: Value::Words(words) });
+        }
+        begin(engine, &library, path, &args, &settings).map_err(|Refusal { reason, setting }| {
+            Fatal::at(setting.and_then(|index| own.get(index).copied()).unwrap_or(line), reason)
+        })?;
     }
     for line in &loaded.module_settings {
         if !engine.modules.iter().any(|module| is_of(&line.name, &module.name)) {
@@ -364,91 +413,4 @@ pub fn load_at_start(engine: &mut Engine, loaded: &Loaded) -> std::result::Resul
 /// Whether a directive is a module's.
 fn is_of(directive: &str, module: &str) -> bool {
     directive.split_once('.').is_some_and(|(prefix, _)| prefix.eq_ignore_ascii_case(module))
-}
-
-/// The declaration of a command as the server has it. It is leaked: libraries stay mapped, and few are loaded.
-fn spec(row: &abi::CommandRow<'static>) -> std::result::Result<Spec, String> {
-    let usage = text(row.usage)?;
-    let wrong = |what: &str| Err(format!("brings a wrong command: {what} in '{usage}'"));
-    if row.flags & !FLAGS.0 != 0 {
-        return wrong("flags that are the server's own");
-    }
-    if Flags(row.flags).has(flags::WRITE | flags::READONLY) {
-        return wrong("both WRITE and READONLY");
-    }
-    let mut key_uses: Vec<KeyUse> = Vec::new();
-    for key in row.keys.get() {
-        let Ok(access) = u16::try_from(key.access) else { return wrong("an unknown use of keys") };
-        key_uses.push(keys::key(text(key.arg)?, &[declare::keys::Access(access)]));
-    }
-    let tips = row.tips.get().iter().map(|tip| text(*tip)).collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(Spec {
-        usage,
-        about: text(row.about)?,
-        since: text(row.since)?,
-        cost: text(row.cost)?,
-        flags: vec![Flags(row.flags)].leak(),
-        keys: key_uses.leak(),
-        categories: vec![Category(row.categories)].leak(),
-        arity: (row.arity != 0).then_some(row.arity),
-        tips: tips.leak(),
-        ..Spec::group(text(row.group)?)
-    })
-}
-
-/// A directive of a module.
-struct GuestDirective {
-    name: String,
-    access: Access,
-    table: Table,
-    place: u32,
-}
-
-impl GuestDirective {
-    fn new(
-        module: &str,
-        table: Table,
-        place: u32,
-        row: &abi::DirectiveRow<'static>,
-    ) -> std::result::Result<GuestDirective, String> {
-        let name = text(row.name)?;
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || !name.bytes().all(is_plain) {
-            return Err(format!("brings a directive with the wrong name '{name}'"));
-        }
-        let access = match row.access {
-            0 => Access::Live,
-            1 => Access::Fixed,
-            2 => Access::Protected,
-            3 => Access::Secret,
-            4 => Access::Hidden,
-            _ => return Err(format!("brings the directive '{name}' with an unknown access")),
-        };
-        Ok(GuestDirective { name: format!("{module}.{name}"), access, table, place })
-    }
-}
-
-impl External for GuestDirective {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn access(&self) -> Access {
-        self.access
-    }
-
-    fn get(&self) -> String {
-        self.table.show(self.place, false).unwrap_or_default()
-    }
-
-    fn set(&self, value: &str) -> std::result::Result<(), String> {
-        self.table.set(self.place, value).map_err(|failure| match failure {
-            Failure::Error(reason) => reason,
-            Failure::Panicked => "the module panicked".to_owned(),
-        })
-    }
-
-    fn default(&self) -> String {
-        self.table.show(self.place, true).unwrap_or_default()
-    }
 }

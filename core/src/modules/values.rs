@@ -96,8 +96,8 @@ impl ForeignType for GuestType {
         self.table.is_gone(self.place, value)
     }
 
-    fn save(&self, value: u64) -> Vec<u8> {
-        self.table.save(self.place, value).unwrap_or_default()
+    fn save(&self, value: u64) -> Result<Vec<u8>, String> {
+        self.table.save(self.place, value).map_err(|failure| failure.to_string())
     }
 
     fn load(&self, bytes: &[u8], version: u32) -> Result<u64, String> {

@@ -1,8 +1,8 @@
 //! PUBLISH, SUBSCRIBE, PSUBSCRIBE and their opposites, PUBSUB.
 
 use mortise_sdk::Result;
-use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{Spec, channel, channel_pattern};
 use mortise_sdk::glob;
 
 use crate::engine::call::Call;
@@ -33,6 +33,7 @@ const PUBLISH: Command = Spec {
     since: "2.0.0",
     cost: "O(N+M), N being the channel's subscribers and M all patterns",
     flags: &[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE],
+    channels: channel("channel"),
     ..PUBSUB_GROUP
 }
 .runs(publish);
@@ -127,7 +128,8 @@ const SUBSCRIBE: Command = Spec {
     about: "Subscribes to channels.",
     since: "2.0.0",
     cost: "O(N), N being the channels named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
+    channels: channel("channel"),
     ..PUBSUB_GROUP
 }
 .runs(subscribe);
@@ -141,7 +143,7 @@ const UNSUBSCRIBE: Command = Spec {
     about: "Ends subscriptions to channels, to all if none is named.",
     since: "2.0.0",
     cost: "O(N), N being the channels named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
     ..PUBSUB_GROUP
 }
 .runs(unsubscribe);
@@ -155,7 +157,8 @@ const PSUBSCRIBE: Command = Spec {
     about: "Subscribes to all channels that match patterns.",
     since: "2.0.0",
     cost: "O(N), N being the patterns named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
+    channels: channel_pattern("pattern"),
     ..PUBSUB_GROUP
 }
 .runs(psubscribe);
@@ -169,7 +172,7 @@ const PUNSUBSCRIBE: Command = Spec {
     about: "Ends subscriptions to patterns, to all if none is named.",
     since: "2.0.0",
     cost: "O(N), N being the patterns named",
-    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE],
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
     ..PUBSUB_GROUP
 }
 .runs(punsubscribe);

@@ -84,9 +84,22 @@ impl<'a> Frame<'a> {
 }
 
 impl Engine {
-    /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many that
-    /// were.
+    /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many they
+    /// are. It leaves at once, unless the unit has changes to tell before, or may still be aborted.
     pub fn publish(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
+        if self.unit.has_to_tell() || self.keyspace.may_abort() {
+            self.unit.send(space, channel, message);
+            let pubsub = self.pubsub.of(space);
+            let by_name = pubsub.channels.get(channel).map_or(0, |listeners| listeners.len());
+            let by_pattern: usize =
+                pubsub.patterns.matching(channel).map(|(_, listeners)| listeners.len()).sum();
+            return by_name + by_pattern;
+        }
+        self.deliver_all(space, channel, message)
+    }
+
+    /// Hands a message to everyone in a space who listens to a channel.
+    pub(crate) fn deliver_all(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
         let pubsub = std::mem::take(self.pubsub.of(space));
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {

@@ -1,5 +1,6 @@
 //! A client's reply buffer: RESP2 or RESP3, with marks to roll back to.
 
+use mortise_sdk::Error;
 use mortise_sdk::resp::encode::{self, Version};
 
 /// Replies on their way to the caller.
@@ -87,9 +88,9 @@ impl Output {
         encode::simple(&mut self.bytes, text);
     }
 
-    /// An error: its text with its code, without the `-`.
-    pub fn error(&mut self, text: &str) {
-        encode::error(&mut self.bytes, text);
+    /// An error.
+    pub fn error(&mut self, error: &Error) {
+        encode::error(&mut self.bytes, error.as_bytes());
     }
 
     /// An integer.

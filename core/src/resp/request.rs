@@ -4,12 +4,13 @@
 //! [`Partial`], so that a large one is not parsed again with every read. Error texts are Redis's.
 
 use mortise_sdk::resp::encode;
+use mortise_sdk::{Error, words};
 
 use crate::engine::args::Span;
 
 /// The longest line (inline request, or a count) that is waited for.
 pub const INLINE_LEN_MAX: usize = 64 * 1024;
-const MULTIBULK_LEN_MAX: i64 = i32::MAX as i64;
+const MULTIBULK_LEN_INVALID: i64 = i32::MAX as i64 + 1;
 const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16_384;
 
@@ -49,7 +50,7 @@ pub enum Parsed {
     /// An inline request with quotes or escapes, which ends here: it is to be replaced by this one.
     Quoted(usize, Vec<u8>),
     /// The connection is to be closed after this error.
-    Broken(String),
+    Broken(Error),
 }
 
 /// Parses the request that begins at `start` and appends its arguments' spans, which count from the buffer's beginning.
@@ -65,97 +66,138 @@ pub fn parse(
         return Parsed::Incomplete;
     }
     let first_span = spans.len();
-    let (mut at, mut args_left);
-    if partial.args_left > 0 {
-        // What was found before counts from the request's first byte; the buffer may have moved since.
-        let base = start as u32;
-        spans.extend(partial.spans.drain(..).map(|(from, to)| (from + base, to + base)));
-        at = start + partial.at;
-        args_left = partial.args_left;
+    let mut ahead = if partial.args_left > 0 {
+        partial.resume(start, spans)
     } else {
         match buffer.get(start) {
             None => return Parsed::Incomplete,
             Some(b'*') => {}
             Some(_) => return inline(buffer, start, spans),
         }
-        match header(buffer, start + 1, "too big mbulk count string") {
-            Ok(Some((count, next))) => {
-                match multibulk_len(count, limits) {
-                    Ok(0) => return Parsed::Request(next),
-                    Ok(args) => args_left = args,
-                    Err(text) => return Parsed::Broken(text),
-                }
-                at = next;
-            }
+        match header(buffer, start + 1, "ERR Protocol error: too big mbulk count string") {
+            Ok(Some((count, at))) => match multibulk_len(count, limits) {
+                Ok(args_left) => Ahead { at, args_left },
+                Err(error) => return Parsed::Broken(error),
+            },
             Ok(None) => return Parsed::Incomplete,
-            Err(text) => return Parsed::Broken(text),
+            Err(error) => return Parsed::Broken(error),
         }
+    };
+    match arguments(buffer, &mut ahead, spans, limits) {
+        Ok(Found::All) => {
+            partial.args_left = 0;
+            partial.needed = 0;
+            Parsed::Request(ahead.at)
+        }
+        Ok(Found::UpTo(needed)) => {
+            partial.keep(start, &ahead, spans.drain(first_span..));
+            partial.needed = needed.saturating_sub(start);
+            Parsed::Incomplete
+        }
+        Err(error) => Parsed::Broken(error),
     }
-    let mut needed = 0;
-    let found = loop {
-        if args_left == 0 {
-            break true;
-        }
-        match buffer.get(at) {
-            None => break false,
+}
+
+/// What is still to be read of a request.
+struct Ahead {
+    at: usize,
+    args_left: usize,
+}
+
+impl Partial {
+    /// Goes on: what was found before counts from the request's first byte, and the buffer may have moved since.
+    fn resume(&mut self, start: usize, spans: &mut Vec<Span>) -> Ahead {
+        let base = start as u32;
+        spans.extend(self.spans.drain(..).map(|(from, to)| (from + base, to + base)));
+        Ahead { at: start + self.at, args_left: self.args_left }
+    }
+
+    fn keep(&mut self, start: usize, ahead: &Ahead, found: impl Iterator<Item = Span>) {
+        let base = start as u32;
+        self.spans.extend(found.map(|(from, to)| (from - base, to - base)));
+        self.args_left = ahead.args_left;
+        self.at = ahead.at - start;
+    }
+}
+
+/// How many arguments are there.
+enum Found {
+    All,
+    /// Not all; and the buffer must reach that far before going on makes sense.
+    UpTo(usize),
+}
+
+/// Appends the spans of arguments until none is left or the buffer ends.
+#[inline(always)]
+fn arguments(
+    buffer: &[u8],
+    ahead: &mut Ahead,
+    spans: &mut Vec<Span>,
+    limits: RequestLimits,
+) -> Result<Found, Error> {
+    while ahead.args_left > 0 {
+        match buffer.get(ahead.at) {
             Some(b'$') => {}
-            Some(other) => {
-                let text = format!("Protocol error: expected '$', got '{}'", printable(*other));
-                return Parsed::Broken(text);
-            }
+            Some(_) => return no_bulk(&buffer[ahead.at..]),
+            None => return Ok(Found::UpTo(0)),
         }
-        let (len, next) = match header(buffer, at + 1, "too big bulk count string") {
-            Ok(Some(found)) => found,
-            Ok(None) => break false,
-            Err(text) => return Parsed::Broken(text),
-        };
+        let too_long = "ERR Protocol error: too big bulk count string";
+        let Some((len, next)) = header(buffer, ahead.at + 1, too_long)? else { return Ok(Found::UpTo(0)) };
         let Some(len) = len.filter(|len| (0..=limits.bulk_len_max).contains(len)) else {
-            return Parsed::Broken("Protocol error: invalid bulk length".to_owned());
+            return Err(Error::new("ERR Protocol error: invalid bulk length"));
         };
         if !limits.authenticated && len > UNAUTHENTICATED_BULK_LEN_MAX {
-            return Parsed::Broken("Protocol error: unauthenticated bulk length".to_owned());
+            return Err(Error::new("ERR Protocol error: unauthenticated bulk length"));
         }
         let end = next + len as usize;
         if end + 2 > buffer.len() {
-            needed = end + 2 - start;
-            break false;
+            return Ok(Found::UpTo(end + 2));
         }
         spans.push((next as u32, end as u32));
-        at = end + 2;
-        args_left -= 1;
-    };
-    if found {
-        partial.args_left = 0;
-        partial.needed = 0;
-        return Parsed::Request(at);
+        *ahead = Ahead { at: end + 2, args_left: ahead.args_left - 1 };
     }
-    partial
-        .spans
-        .extend(spans.drain(first_span..).map(|(from, to)| (from - start as u32, to - start as u32)));
-    partial.args_left = args_left;
-    partial.at = at - start;
-    partial.needed = needed;
-    Parsed::Incomplete
+    Ok(Found::All)
 }
 
-fn multibulk_len(count: Option<i64>, limits: RequestLimits) -> Result<usize, String> {
+/// Where an argument should begin, something else does: the error, as soon as its line is complete.
+#[cold]
+fn no_bulk(line: &[u8]) -> Result<Found, Error> {
+    match line_len(line, b'\r', "ERR Protocol error: too big bulk count string")? {
+        Some(_) => Err(Error::text([b"ERR Protocol error: expected '$', got '", &line[..1], b"'"].concat())),
+        None => Ok(Found::UpTo(0)),
+    }
+}
+
+/// How long a line is up to the byte that ends it, if that is there. A NUL hides what follows, as Redis looks for the end
+/// of a C text.
+#[cold]
+fn line_len(line: &[u8], end: u8, too_long: &'static str) -> Result<Option<usize>, Error> {
+    let seen = &line[..line.len().min(INLINE_LEN_MAX + 1)];
+    match seen.iter().position(|byte| *byte == end || *byte == 0) {
+        Some(len) if line[len] == end => Ok(Some(len)),
+        _ if line.len() > INLINE_LEN_MAX => Err(Error::new(too_long)),
+        _ => Ok(None),
+    }
+}
+
+/// How many arguments are announced. A number below zero announces none.
+fn multibulk_len(count: Option<i64>, limits: RequestLimits) -> Result<usize, Error> {
     match count {
         Some(count) if count <= 0 => Ok(0),
-        Some(count) if count > MULTIBULK_LEN_MAX => {
-            Err("Protocol error: invalid multibulk length".to_owned())
+        None | Some(MULTIBULK_LEN_INVALID..) => {
+            Err(Error::new("ERR Protocol error: invalid multibulk length"))
         }
         Some(count) if !limits.authenticated && count > UNAUTHENTICATED_ARGS_MAX => {
-            Err("Protocol error: unauthenticated multibulk length".to_owned())
+            Err(Error::new("ERR Protocol error: unauthenticated multibulk length"))
         }
         Some(count) => Ok(count as usize),
-        None => Err("Protocol error: invalid multibulk length".to_owned()),
     }
 }
 
 /// Reads a number and the line end behind it: the number (none if it is no number) and where the next line begins;
 /// nothing if the line is not complete.
 #[inline(always)]
-fn header(buffer: &[u8], from: usize, too_long: &str) -> Result<Option<(Option<i64>, usize)>, String> {
+fn header(buffer: &[u8], from: usize, too_long: &'static str) -> Result<Option<(Option<i64>, usize)>, Error> {
     let mut value: i64 = 0;
     let mut at = from;
     // The usual case: a few digits. Anything else is looked at with care.
@@ -174,122 +216,41 @@ fn header(buffer: &[u8], from: usize, too_long: &str) -> Result<Option<(Option<i
 }
 
 #[cold]
-fn slow_header(buffer: &[u8], from: usize, too_long: &str) -> Result<Option<(Option<i64>, usize)>, String> {
+fn slow_header(
+    buffer: &[u8],
+    from: usize,
+    too_long: &'static str,
+) -> Result<Option<(Option<i64>, usize)>, Error> {
     let line = &buffer[from.min(buffer.len())..];
-    let Some(end) = line.iter().take(INLINE_LEN_MAX + 1).position(|byte| *byte == b'\r') else {
-        if line.len() > INLINE_LEN_MAX {
-            return Err(format!("Protocol error: {too_long}"));
-        }
+    let Some(end) = line_len(line, b'\r', too_long)?.filter(|end| end + 1 < line.len()) else {
         return Ok(None);
     };
-    if end + 1 >= line.len() {
-        return Ok(None);
-    }
     Ok(Some((mortise_sdk::args::parse_integer(&line[..end]), from + end + 2)))
-}
-
-fn printable(byte: u8) -> char {
-    if byte.is_ascii_graphic() || byte == b' ' { byte as char } else { '?' }
 }
 
 /// An inline request: words in a line, quoted as in a shell.
 #[cold]
 fn inline(buffer: &[u8], start: usize, spans: &mut Vec<Span>) -> Parsed {
     let line = &buffer[start..];
-    let Some(len) = line.iter().take(INLINE_LEN_MAX + 1).position(|byte| *byte == b'\n') else {
-        if line.len() > INLINE_LEN_MAX {
-            return Parsed::Broken("Protocol error: too big inline request".to_owned());
-        }
-        return Parsed::Incomplete;
+    let len = match line_len(line, b'\n', "ERR Protocol error: too big inline request") {
+        Ok(Some(len)) => len,
+        Ok(None) => return Parsed::Incomplete,
+        Err(error) => return Parsed::Broken(error),
     };
     let next = start + len + 1;
-    let end = if len > 0 && buffer[start + len - 1] == b'\r' { start + len - 1 } else { start + len };
-    if buffer[start..end].iter().any(|byte| matches!(byte, b'"' | b'\'')) {
-        return match quoted_words(&buffer[start..end]) {
+    let line = line[..len].strip_suffix(b"\r").unwrap_or(&line[..len]);
+    if line.iter().any(|byte| matches!(byte, b'"' | b'\'')) {
+        return match words::split_words(line) {
             Some(words) => Parsed::Quoted(next, encode::request(words.iter().map(Vec::as_slice))),
-            None => Parsed::Broken("Protocol error: unbalanced quotes in request".to_owned()),
+            None => Parsed::Broken(Error::new("ERR Protocol error: unbalanced quotes in request")),
         };
     }
-    let mut at = start;
-    while at < end {
-        let word = buffer[at..end].iter().position(|byte| is_space(*byte)).map_or(end, |len| at + len);
-        if word > at {
-            spans.push((at as u32, word as u32));
-        }
-        at = word + 1;
+    let mut at = 0;
+    while let Some((from, to)) = words::plain_word(line, at) {
+        spans.push(((start + from) as u32, (start + to) as u32));
+        at = to;
     }
     Parsed::Request(next)
-}
-
-/// The words of a line with quotes; nothing if a quote is not closed, or closed within a word.
-fn quoted_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let (mut words, mut at) = (Vec::new(), 0);
-    loop {
-        while at < line.len() && is_space(line[at]) {
-            at += 1;
-        }
-        if at >= line.len() {
-            return Some(words);
-        }
-        let mut word = Vec::new();
-        while at < line.len() && !is_space(line[at]) {
-            match line[at] {
-                quote @ (b'"' | b'\'') => {
-                    at = quoted(line, at + 1, quote, &mut word)?;
-                    if at < line.len() && !is_space(line[at]) {
-                        return None;
-                    }
-                }
-                byte => {
-                    word.push(byte);
-                    at += 1;
-                }
-            }
-        }
-        words.push(word);
-    }
-}
-
-/// Reads up to the closing quote; where the line goes on behind it.
-fn quoted(line: &[u8], mut at: usize, quote: u8, word: &mut Vec<u8>) -> Option<usize> {
-    loop {
-        let byte = *line.get(at)?;
-        if byte == quote {
-            return Some(at + 1);
-        }
-        let (value, len) = if byte != b'\\' {
-            (byte, 1)
-        } else if quote == b'"' {
-            escape(&line[at..])
-        } else if line.get(at + 1) == Some(&b'\'') {
-            (b'\'', 2)
-        } else {
-            (b'\\', 1)
-        };
-        word.push(value);
-        at += len;
-    }
-}
-
-/// The byte that an escape in double quotes means, and the escape's length.
-fn escape(text: &[u8]) -> (u8, usize) {
-    let hex = |byte: &u8| (*byte as char).to_digit(16);
-    match text {
-        [_, b'x', high, low, ..] if hex(high).is_some() && hex(low).is_some() => {
-            ((hex(high).unwrap_or(0) * 16 + hex(low).unwrap_or(0)) as u8, 4)
-        }
-        [_, b'n', ..] => (b'\n', 2),
-        [_, b'r', ..] => (b'\r', 2),
-        [_, b't', ..] => (b'\t', 2),
-        [_, b'b', ..] => (8, 2),
-        [_, b'a', ..] => (7, 2),
-        [_, other, ..] => (*other, 2),
-        _ => (b'\\', 1),
-    }
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0)
 }
 
 #[cfg(test)]
@@ -322,7 +283,7 @@ mod tests {
 
     fn broken(bytes: &[u8], limits: RequestLimits) -> String {
         match all(bytes, limits).1 {
-            Parsed::Broken(text) => text,
+            Parsed::Broken(error) => error.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -363,21 +324,31 @@ mod tests {
     #[test]
     fn errors_are_worded_as_redis_does() {
         let unknown = RequestLimits { authenticated: false, ..LIMITS };
-        assert_eq!(broken(b"*3\r\nfooz\r\n", LIMITS), "Protocol error: expected '$', got 'f'");
-        assert_eq!(broken(b"*20000000000\r\n", LIMITS), "Protocol error: invalid multibulk length");
-        assert_eq!(broken(b"*1x\r\n", LIMITS), "Protocol error: invalid multibulk length");
+        assert_eq!(broken(b"*3\r\nfooz\r\n", LIMITS), "ERR Protocol error: expected '$', got 'f'");
+        assert_eq!(broken(b"*1\r\n\r\n", LIMITS), "ERR Protocol error: expected '$', got ' '");
+        let raw = Error::text(b"ERR Protocol error: expected '$', got '\x80'".to_vec());
+        assert_eq!(all(b"*1\r\n\x80\r", LIMITS).1, Parsed::Broken(raw));
+        assert_eq!(broken(b"*20000000000\r\n", LIMITS), "ERR Protocol error: invalid multibulk length");
+        assert_eq!(broken(b"*1x\r\n", LIMITS), "ERR Protocol error: invalid multibulk length");
         assert_eq!(
             broken(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000000\r\n", LIMITS),
-            "Protocol error: invalid bulk length"
+            "ERR Protocol error: invalid bulk length"
         );
-        assert_eq!(broken(b"*1\r\n$-5\r\n", LIMITS), "Protocol error: invalid bulk length");
-        assert_eq!(broken(b"*1\r\n$blabla\r\n", LIMITS), "Protocol error: invalid bulk length");
-        assert_eq!(broken(b"*11\r\n", unknown), "Protocol error: unauthenticated multibulk length");
-        assert_eq!(broken(b"*1\r\n$16385\r\n", unknown), "Protocol error: unauthenticated bulk length");
-        assert_eq!(broken(b"set \"\"\"a\n", LIMITS), "Protocol error: unbalanced quotes in request");
-        assert_eq!(broken(&[b'x'; INLINE_LEN_MAX + 1], LIMITS), "Protocol error: too big inline request");
+        assert_eq!(broken(b"*1\r\n$-5\r\n", LIMITS), "ERR Protocol error: invalid bulk length");
+        assert_eq!(broken(b"*1\r\n$blabla\r\n", LIMITS), "ERR Protocol error: invalid bulk length");
+        assert_eq!(broken(b"*11\r\n", unknown), "ERR Protocol error: unauthenticated multibulk length");
+        assert_eq!(broken(b"*1\r\n$16385\r\n", unknown), "ERR Protocol error: unauthenticated bulk length");
+        assert_eq!(broken(b"set \"\"\"a\n", LIMITS), "ERR Protocol error: unbalanced quotes in request");
+        assert_eq!(broken(&[b'x'; INLINE_LEN_MAX + 1], LIMITS), "ERR Protocol error: too big inline request");
         let endless = [b"*1\r\n$".to_vec(), vec![b'1'; INLINE_LEN_MAX + 1]].concat();
-        assert_eq!(broken(&endless, LIMITS), "Protocol error: too big bulk count string");
+        assert_eq!(broken(&endless, LIMITS), "ERR Protocol error: too big bulk count string");
+    }
+
+    #[test]
+    fn a_line_that_is_not_complete_is_waited_for() {
+        for bytes in [&b"*1\r\nfoo"[..], b"*1\r\n\0\r\n", b"*1\r\n$\0\r\n", b"*\0\r\n", b"PING a\0b\r\n"] {
+            assert_eq!(all(bytes, LIMITS), (vec![], Parsed::Incomplete), "{bytes:?}");
+        }
     }
 
     #[test]

@@ -69,15 +69,19 @@ pub fn read(arguments: &[OsString], stdin: impl FnOnce() -> io::Result<Vec<u8>>)
     let config_file = config_file.map(|name| path::absolute(OsString::from_vec(name.to_vec())));
     let config_file =
         config_file.transpose().map_err(|e| Fatal::new(format!("Can't find the config file: {e}")))?;
+    // Redis reads file, standard input and options as one text, in which the options begin on a line of their own; and
+    // so their lines are counted.
+    let mut before = 1;
     if let Some(path) = &config_file {
-        file::read(path, &mut lines)?;
+        before += file::read(path, &mut lines)?;
     }
     if from_stdin {
         let text = stdin()
             .map_err(|e| Fatal::new(format!("Can't read the configuration from standard input: {e}")))?;
+        before += file::line_ends(&text);
         file::parse(&text, Source::Stdin, &mut lines)?;
     }
-    file::parse(&options, Source::CommandLine, &mut lines)?;
+    file::parse_behind(before, &options, Source::CommandLine, &mut lines)?;
     Ok(Request::Start(Startup { config_file, lines }))
 }
 
@@ -180,9 +184,23 @@ mod tests {
         let line = &start(&["--x", "1", "--port", "6379", "6380"], "").unwrap().lines[1];
         assert_eq!(
             (line.text.as_str(), line.number, line.source.to_string().as_str()),
-            ("port \"6379\" \"6380\"", 2, "the command line")
+            ("port \"6379\" \"6380\"", 3, "the command line")
         );
         assert_eq!(start(&["--port"], "").unwrap().lines[0].text, "port");
+    }
+
+    #[test]
+    fn lines_of_options_are_counted_behind_the_others() {
+        let dir = TempDir::new("numbers");
+        let number = |text: &str, arguments: &[&str], stdin: &str| {
+            let file = dir.write("a.conf", text);
+            let lines = start(&[&[file.to_str().unwrap()], arguments].concat(), stdin).unwrap().lines;
+            lines.last().map(|line| line.number)
+        };
+        assert_eq!(start(&["--hz", "1"], "").unwrap().lines[0].number, 2);
+        assert_eq!(number("port 1\n", &["--hz", "1"], ""), Some(3));
+        assert_eq!(number("port 1", &["--hz", "1"], ""), Some(2));
+        assert_eq!(number("port 1\n", &["--timeout", "1", "--hz", "1", "-"], "a 1\nb 1\n"), Some(6));
     }
 
     #[test]

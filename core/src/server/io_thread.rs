@@ -43,6 +43,8 @@ pub struct Scratch {
     pub pieces: Vec<Piece>,
     /// The batch that is being parsed or run.
     pub batch: Batch,
+    /// Requests that a run takes along.
+    pub copy: Vec<u8>,
     /// The commands.
     pub registry: Arc<Registry>,
     /// The number of the thread.
@@ -122,6 +124,7 @@ pub fn serve(
         out: Output::default(),
         pieces: Vec::new(),
         batch: Batch::default(),
+        copy: Vec::new(),
         registry,
         thread,
     };

@@ -252,7 +252,7 @@ fn find_ip(name: &str) -> Option<IpAddr> {
         "::*" => return Some(Ipv6Addr::UNSPECIFIED.into()),
         _ => {}
     }
-    if let Ok(ip) = name.parse() {
+    if let Some(ip) = name.parse().ok().or_else(|| numbers_and_dots(name).map(IpAddr::from)) {
         return Some(ip);
     }
     // What looks like an address and is none must not wait for a name server.
@@ -260,6 +260,30 @@ fn find_ip(name: &str) -> Option<IpAddr> {
         return None;
     }
     (name, 0).to_socket_addrs().ok()?.map(|found| found.ip()).find(IpAddr::is_ipv4)
+}
+
+/// An address in one of the older forms that C's `inet_aton` knows: the last of up to four decimal, octal or hexadecimal
+/// numbers stands for all bytes that are left, so that `127.1` is 127.0.0.1.
+fn numbers_and_dots(name: &str) -> Option<Ipv4Addr> {
+    let number = |text: &str| match text.strip_prefix('0') {
+        Some("") => Some(0),
+        Some(rest) if rest.starts_with(['x', 'X']) => u32::from_str_radix(&rest[1..], 16).ok(),
+        Some(rest) => u32::from_str_radix(rest, 8).ok(),
+        None => text.parse().ok(),
+    };
+    if !name.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b'x' | b'X')) {
+        return None;
+    }
+    let parts: Vec<u32> = name.split('.').map(number).collect::<Option<_>>()?;
+    let (last, bytes) = parts.split_last()?;
+    if bytes.len() > 3
+        || bytes.iter().any(|byte| *byte > 0xff)
+        || last.leading_zeros() < 8 * bytes.len() as u32
+    {
+        return None;
+    }
+    let address = (0..).zip(bytes).fold(*last, |address, (place, byte)| address | byte << (24 - 8 * place));
+    Some(address.into())
 }
 
 /// Stops a socket from listening at once, whoever else still holds it.
@@ -474,6 +498,31 @@ mod tests {
         assert!(is_open("127.0.0.1", port));
         listeners.listen_tcp(&bind(&["*", "-::*"]), plain(port), BACKLOG).unwrap();
         assert!(is_open("127.0.0.2", port));
+    }
+
+    #[test]
+    fn addresses_have_older_forms() {
+        for (name, expected) in [
+            ("1", Some([0, 0, 0, 1])),
+            ("127.1", Some([127, 0, 0, 1])),
+            ("127.0.258", Some([127, 0, 1, 2])),
+            ("0x7f.0.0.010", Some([127, 0, 0, 8])),
+            ("4294967295", Some([255; 4])),
+            ("4294967296", None),
+            ("1.2.3.256", None),
+            ("256.1", None),
+            ("1.2.3.4.5", None),
+            ("+1", None),
+            ("1.", None),
+            ("08", None),
+            ("", None),
+        ] {
+            assert_eq!(numbers_and_dots(name), expected.map(Ipv4Addr::from), "{name}");
+        }
+        let (mut listeners, _additions) = Listeners::new();
+        let port = listeners.listen_anywhere(&bind(&["127.1"]), BACKLOG).unwrap();
+        listeners.listen_tcp(&bind(&["-1"]), plain(port), BACKLOG).unwrap();
+        assert!(!listeners.has_tcp());
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub mod worker;
 
 use std::io::{self, Read as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mortise_acl::Users;
@@ -129,7 +129,7 @@ pub struct Shared {
     /// The inside, one batch at a time.
     pub engine: Arc<Mutex<Engine>>,
     /// The run that holds the engine, if there is one.
-    pub running: Running,
+    pub running: Arc<Running>,
     /// `busy-reply-threshold`, read without the lock.
     pub busy_threshold_ms: AtomicI64,
     /// What is known of the engine while a run holds it.
@@ -156,6 +156,7 @@ pub struct Shared {
     /// Who is told when a tick has to come early.
     pub ticker: Ticker,
     worker: Worker,
+    this: Weak<Shared>,
 }
 
 /// Something to be done with the engine.
@@ -163,12 +164,13 @@ pub type Later = Box<dyn FnOnce(&mut Engine) + Send>;
 
 impl Shared {
     /// What `threads` I/O threads share. Settings take effect with `apply_config`.
-    pub fn new(engine: Engine, threads: usize) -> io::Result<Shared> {
-        Ok(Shared {
+    pub fn new(engine: Engine, threads: usize, tls: Tls) -> io::Result<Arc<Shared>> {
+        let worker = Worker::start()?;
+        Ok(Arc::new_cyclic(|this| Shared {
             known: Mutex::default(),
             ids: engine.clients.ids.clone(),
             engine: Arc::new(Mutex::new(engine)),
-            running: Running::default(),
+            running: Arc::default(),
             busy_threshold_ms: AtomicI64::new(0),
             later: Mutex::default(),
             is_later: AtomicBool::new(false),
@@ -178,10 +180,11 @@ impl Shared {
             stop: watch::Sender::new(false),
             tcp_keepalive_s: AtomicU32::new(0),
             traffic: (0..threads).map(|_| Traffic::default()).collect(),
-            tls: Tls::default(),
+            tls,
             ticker: Ticker::default(),
-            worker: Worker::start()?,
-        })
+            worker,
+            this: this.clone(),
+        }))
     }
 
     /// Takes the engine for a batch; nothing if a run holds it.
@@ -280,16 +283,31 @@ impl Shared {
 
     fn finish(&self, left: Left) {
         left.wake.iter().for_each(|outbox| outbox.wake());
-        left.jobs.into_iter().for_each(|job| self.worker.start_job(job));
+        left.jobs.into_iter().for_each(|job| self.start_job(job));
         if left.shutdown {
             self.stop.send_replace(true);
         }
     }
 
+    /// Hands a job to a worker.
+    pub(crate) fn start_job(&self, job: Job) {
+        match job {
+            Job::Free(free) => self.worker.free(free),
+            Job::Call(call) => {
+                if let Some(shared) = self.this.upgrade() {
+                    self.worker.go_on(shared, call);
+                }
+            }
+        }
+    }
+
     /// Takes over settings that are read without the lock.
     pub fn apply_config(&self, config: &Config, users: &Users) {
-        *self.known.lock() =
-            Arc::new(Known { users: users.clone(), protected_mode: config.server.protected_mode });
+        *self.known.lock() = Arc::new(Known {
+            users: users.clone(),
+            protected_mode: config.server.protected_mode,
+            running: Some(self.running.clone()),
+        });
         self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);
@@ -357,6 +375,10 @@ pub fn main() -> ExitCode {
         Ok(false) => std::process::exit(1),
         Err(fatal) => {
             tracing::warn!("{}", fatal.reason);
+            if fatal.has_line() {
+                // Whoever started the server sees where it stands, wherever the log goes.
+                eprint!("{fatal}");
+            }
             ExitCode::FAILURE
         }
     }

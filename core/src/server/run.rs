@@ -1,29 +1,36 @@
-//! A request that may be suspended half way: it runs on a coroutine that owns the engine's lock.
+//! Requests that may be suspended half way: they run on a coroutine that owns the engine's lock.
 //!
-//! Only commands flagged SUSPENDS (and an EXEC that holds one) come here. While such a *run* is suspended, the other
-//! connections of its thread go on with the thread's own buffers, find the engine taken, and answer `-BUSY` once the
+//! A batch comes here if it holds a command flagged SUSPENDS (or an EXEC that holds one). While such a *run* is suspended,
+//! the other connections of its thread go on with the thread's own buffers, find the engine taken, and answer `-BUSY` once the
 //! threshold has passed. A driver task resumes the run, never the connection's task: a client that leaves does not take
 //! a live coroutine with it. A run that is ended is unwound, so whatever stands on its stack is dropped in order.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::Waker;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
+use mortise_sdk::Error;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
 use super::Shared;
 use crate::engine::Engine;
 use crate::engine::dispatch::{Batch, Stop};
-use crate::engine::event::Suspend;
+use crate::engine::event::{Kill, RunInSight, Suspend};
+use crate::engine::outbox::Outbox;
 use crate::engine::registry::Registry;
 use crate::engine::session::{ClientId, Session};
 use crate::resp::output::Output;
+
+/// How long a run that is to end may take to end by itself, before it is unwound where it stands.
+const ENDING_PATIENCE_MS: i64 = 20;
+
+const ENDED: Error = Error::new("ERR the call was ended half way");
 
 /// Address space of a run's stack; pages are used as they are touched.
 const STACK_LEN: usize = 8 << 20;
@@ -42,8 +49,22 @@ pub struct Running {
     count: AtomicU64,
     /// Which run somebody wants ended.
     ending: AtomicU64,
+    /// The script that runs has changed something.
+    has_written: AtomicBool,
     /// Connections that wait for the engine, or for the threshold.
     waiting: Mutex<HashMap<ClientId, Waker>>,
+}
+
+impl RunInSight for Running {
+    fn kill(&self) -> Kill {
+        if self.has_written.load(Ordering::Acquire) {
+            Kill::HasWritten
+        } else if self.end() {
+            Kill::Asked
+        } else {
+            Kill::NothingRuns
+        }
+    }
 }
 
 impl Running {
@@ -78,6 +99,17 @@ impl Running {
         waiting.values().for_each(Waker::wake_by_ref);
     }
 
+    fn is_ending(&self, number: u64) -> bool {
+        self.ending.load(Ordering::Acquire) == number
+    }
+
+    /// The next request of a run begins.
+    #[inline(always)]
+    fn renew(&self, now_ms: i64) {
+        self.since_ms.store(now_ms.max(1), Ordering::Release);
+        self.has_written.store(false, Ordering::Release);
+    }
+
     /// A run begins, under the engine's lock; says its number.
     fn begin(&self, now_ms: i64) -> u64 {
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
@@ -93,100 +125,200 @@ impl Running {
     }
 }
 
-struct Yields<'a>(&'a Yielder<(), ()>);
+/// How far a run has come, as both ends of it see it.
+#[derive(Default)]
+struct Progress {
+    /// The request that is being executed, and where its reply begins.
+    request: Cell<(usize, usize)>,
+    /// How much of the replies has been sent.
+    sent: Cell<usize>,
+    /// It has given way, so its connection has gone on without it.
+    has_given_way: Cell<bool>,
+    /// It is being ended from outside.
+    is_forced: Cell<bool>,
+}
+
+struct Yields<'a> {
+    yielder: &'a Yielder<(), ()>,
+    progress: &'a Progress,
+    running: &'a Running,
+    number: u64,
+    outbox: Arc<Outbox>,
+}
 
 impl Suspend for Yields<'_> {
-    fn suspend(&self) {
-        self.0.suspend(());
+    fn suspend(&self, out: &[u8]) {
+        self.progress.has_given_way.set(true);
+        let ((_, mark), sent) = (self.progress.request.get(), self.progress.sent.get());
+        if mark > sent {
+            self.progress.sent.set(mark);
+            self.outbox.reply(out[sent..mark].to_vec());
+            self.outbox.wake();
+        }
+        self.yielder.suspend(());
+    }
+
+    fn begins(&self, request: usize, mark: usize, now_ms: i64) {
+        self.progress.request.set((request, mark));
+        self.running.renew(now_ms);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.running.is_ending(self.number)
+    }
+
+    fn wrote(&self) {
+        self.running.has_written.store(true, Ordering::Release);
     }
 }
 
-/// What a run was lent by its connection and gives back, however it ends.
-pub struct Parts {
-    /// The connection's session.
-    pub session: Box<Session>,
-    /// The replies.
+/// What a run is lent by its connection and its thread, and gives back.
+pub struct Lent {
+    /// The requests.
+    pub batch: Batch,
+    /// The bytes in which they stand.
+    pub buffer: Vec<u8>,
+    /// The commands as they were looked up.
+    pub registry: Arc<Registry>,
+    /// Where the replies go.
     pub out: Output,
-    /// How it ended; nothing if it was ended from outside.
-    pub stop: Option<Stop>,
+    /// The connection's session. It does not come back at once if the last call waits for something else.
+    pub session: Option<Box<Session>>,
+    /// How many requests were executed, and why no more.
+    pub executed: usize,
+    /// Whether the connection is to be closed.
+    pub closes: bool,
 }
 
-/// What stands on the run's stack. Dropping it (at the end, or when unwound) hands the parts back and releases the lock.
-struct Lent {
+/// What stands on the run's stack. Dropping it (at the end, or when unwound) hands back what was lent, and releases the
+/// engine.
+struct OnStack {
+    lent: Option<Lent>,
     engine: Option<ArcMutexGuard<RawMutex, Engine>>,
-    session: Option<Box<Session>>,
-    out: Output,
     stop: Option<Stop>,
     shared: Arc<Shared>,
-    back: Rc<RefCell<Option<Parts>>>,
+    progress: Rc<Progress>,
+    back: Rc<RefCell<Option<Lent>>>,
 }
 
-impl Drop for Lent {
+impl Drop for OnStack {
     fn drop(&mut self) {
-        let (Some(mut engine), Some(session)) = (self.engine.take(), self.session.take()) else { return };
+        let (Some(mut engine), Some(mut lent)) = (self.engine.take(), self.lent.take()) else { return };
+        let Some(mut session) = lent.session.take() else { return };
         if self.stop.is_none() {
+            // Unwound: ended from outside, or by a panic, which costs the connection.
+            let (request, mark) = self.progress.request.get();
             engine.abandon();
-            self.out.rollback(0);
+            lent.executed = request + 1;
+            lent.out.rollback(mark);
+            if self.progress.is_forced.get() {
+                lent.out.error(&ENDED);
+            } else {
+                lent.closes = true;
+            }
         }
         session.outbox.set_version(session.version);
+        let driven = self.progress.has_given_way.get();
+        let outbox = session.outbox.clone();
+        if driven {
+            // The connection has gone on: the replies go by its outbox, and what is left to be executed comes with the
+            // session.
+            let done = lent.executed.checked_sub(1).map_or(0, |last| lent.batch.end_of(last));
+            session.rest = lent.buffer.split_off(done);
+            session.closing |= lent.closes;
+            outbox.reply(lent.out.bytes()[self.progress.sent.get()..].to_vec());
+        }
         match self.stop.take() {
             Some(Stop::Waits(wait)) => {
                 engine.park(session, wait);
                 self.shared.ticker.hurry(&engine);
             }
-            stop => {
-                *self.back.borrow_mut() = Some(Parts { session, out: std::mem::take(&mut self.out), stop });
-            }
+            _ if driven => outbox.resume(Vec::new(), session),
+            _ => lent.session = Some(session),
+        }
+        if !driven {
+            *self.back.borrow_mut() = Some(lent);
         }
         self.shared.running.finish();
         self.shared.release_arc(engine);
         self.shared.running.wake_all();
+        if driven {
+            outbox.wake();
+        }
     }
 }
 
-/// A request on its coroutine.
+/// Stacks of a thread that are not in use.
+const SPARE_STACKS_MAX: usize = 4;
+thread_local! {
+    static SPARE_STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Requests on their coroutine.
 pub struct Run {
     coroutine: Option<Coroutine<(), (), (), DefaultStack>>,
-    back: Rc<RefCell<Option<Parts>>>,
+    progress: Rc<Progress>,
     shared: Arc<Shared>,
     number: u64,
 }
 
+/// What has become of a run by the time the thread goes on.
+pub enum Begun {
+    /// It is over, and what was lent is back.
+    Over(Box<Lent>),
+    /// It has given way: somebody has to drive it.
+    Suspended(Run),
+}
+
 impl Run {
-    /// Begins a run: the batch holds the one request, whose arguments are in `buffer`.
+    /// Begins a run, and goes on until it gives way or is over.
     pub fn begin(
         shared: &Arc<Shared>,
         engine: ArcMutexGuard<RawMutex, Engine>,
-        session: Box<Session>,
-        registry: Arc<Registry>,
-        batch: Batch,
-        buffer: Vec<u8>,
-    ) -> std::io::Result<Run> {
+        lent: Lent,
+    ) -> std::io::Result<Begun> {
+        let stack = match SPARE_STACKS.with_borrow_mut(Vec::pop) {
+            Some(stack) => stack,
+            None => DefaultStack::new(STACK_LEN)?,
+        };
         let back = Rc::new(RefCell::new(None));
-        let stack = DefaultStack::new(STACK_LEN)?;
+        let progress = Rc::new(Progress::default());
         let number = shared.running.begin(engine.now_ms);
-        let out = Output::new(session.version);
-        let mut lent = Lent {
+        let mut on_stack = OnStack {
+            lent: Some(lent),
             engine: Some(engine),
-            session: Some(session),
-            out,
             stop: None,
             shared: shared.clone(),
+            progress: progress.clone(),
             back: back.clone(),
         };
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
-            let Lent { engine: Some(engine), session: Some(session), out, stop, .. } = &mut lent else {
+            let OnStack { engine: Some(engine), lent: Some(lent), stop, shared, progress, .. } =
+                &mut on_stack
+            else {
                 return;
             };
-            let yields = Yields(yielder);
-            let all = (&batch, 0..batch.len());
-            *stop = Some(engine.run(session, &registry, all, &buffer, out, Some(&yields)).1);
+            let Lent { batch, buffer, registry, out, session: Some(session), executed, closes } = lent else {
+                return;
+            };
+            let outbox = session.outbox.clone();
+            let yields = Yields { yielder, progress, running: &shared.running, number, outbox };
+            let all = (&*batch, 0..batch.len());
+            let (count, why) = engine.run(session, registry, all, buffer, out, Some(&yields));
+            *executed = count;
+            *closes = matches!(why, Stop::Closes);
+            *stop = Some(why);
         });
-        Ok(Run { coroutine: Some(coroutine), back, shared: shared.clone(), number })
+        let mut run = Run { coroutine: Some(coroutine), progress, shared: shared.clone(), number };
+        if !run.resume() {
+            return Ok(Begun::Suspended(run));
+        }
+        let lent = back.borrow_mut().take();
+        lent.map(|lent| Begun::Over(Box::new(lent))).ok_or_else(|| std::io::ErrorKind::Other.into())
     }
 
     /// Runs on until the run gives way or is over; true when it is over.
-    pub fn resume(&mut self) -> bool {
+    fn resume(&mut self) -> bool {
         let Some(coroutine) = &mut self.coroutine else { return true };
         // A panic has unwound the stack by the time it arrives here, so all that was lent is back.
         let over = !matches!(
@@ -194,43 +326,51 @@ impl Run {
             Ok(CoroutineResult::Yield(()))
         );
         if over {
-            self.coroutine = None;
+            self.put_stack_by();
         }
         over
     }
 
-    /// What the connection had lent. Nothing if the call waits, with the session, for something else.
-    pub fn parts(&mut self) -> Option<Parts> {
-        let mut parts = self.back.borrow_mut().take()?;
-        if parts.stop.is_none() {
-            parts.out.error("ERR the call was ended half way");
+    /// Ends the run where it stands.
+    fn unwind(&mut self) {
+        self.progress.is_forced.set(true);
+        if let Some(coroutine) = &mut self.coroutine {
+            coroutine.force_unwind();
         }
-        Some(parts)
+        self.put_stack_by();
     }
 
-    /// Drives a run that has given way until it is over or ended; then hands the session back to its connection.
+    fn put_stack_by(&mut self) {
+        let Some(coroutine) = self.coroutine.take().filter(Coroutine::done) else { return };
+        let stack = coroutine.into_stack();
+        SPARE_STACKS.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_STACKS_MAX {
+                spare.push(stack);
+            }
+        });
+    }
+
+    /// Drives a run that has given way until it is over or ended.
     pub async fn drive(mut self, threshold_ms: i64, now_ms: impl Fn() -> i64) {
         let mut told = false;
+        let mut ending_since = None;
         loop {
             tokio::task::yield_now().await;
             let running = &self.shared.running;
-            if running.ending.load(Ordering::Acquire) == self.number {
-                self.coroutine = None;
-                break;
+            if running.is_ending(self.number) {
+                let since = *ending_since.get_or_insert_with(&now_ms);
+                if now_ms() - since >= ENDING_PATIENCE_MS {
+                    self.unwind();
+                    return;
+                }
             }
             if !told && running.since_ms().is_some_and(|since| now_ms() - since >= threshold_ms) {
                 told = true;
                 running.wake_all();
             }
             if self.resume() {
-                break;
+                return;
             }
-        }
-        if let Some(Parts { mut session, mut out, stop }) = self.parts() {
-            session.closing |= matches!(stop, Some(Stop::Closes));
-            let outbox = session.outbox.clone();
-            outbox.resume(out.take(), session);
-            outbox.wake();
         }
     }
 }

@@ -16,6 +16,7 @@ use super::signals::Signals;
 use super::supervisor::Supervisor;
 use super::tls::Tls;
 use super::{Shared, cli, directives, error_text, io_thread, ticker};
+use crate::acl;
 use crate::config::file::{self, Fatal, Line, Source};
 use crate::config::load::Loaded;
 use crate::config::{Config, Directives};
@@ -53,6 +54,7 @@ impl Settings {
             let (from, to) = (String::from_utf8_lossy(from), String::from_utf8_lossy(to));
             registry.rename(&from, &to).map_err(|reason| Fatal::at(line, reason))?;
         }
+        acl::check_lines(&loaded.users, &registry)?;
         let cli::Startup { config_file, lines } = startup;
         Ok(Settings {
             config,
@@ -129,12 +131,13 @@ impl Server {
         };
         tracing::warn!("Server initialized");
         modules::load_at_start(&mut engine, &loaded)?;
+        acl::load_at_start(&mut engine, &loaded.users)?;
 
         let fatal =
             |error: std::io::Error| Fatal::new(format!("Can't start a thread: {}", error_text(&error)));
         let count = config.server.io_threads as usize;
         let users = engine.users.clone();
-        let shared = Arc::new(Shared { tls, ..Shared::new(engine, count).map_err(fatal)? });
+        let shared = Shared::new(engine, count, tls).map_err(fatal)?;
         shared.apply_config(&config, &users);
         let listeners = Arc::new(Mutex::new(listeners));
         shared.engine.lock().rim = Box::new(ProcessRim::new(&shared, listeners.clone(), Ports::of(&config)));
@@ -149,6 +152,7 @@ impl Server {
         };
         server.start_threads(count, additions, alive).map_err(fatal)?;
         server.announce(config.server.unixsocket.as_deref());
+        warn_of_small_memory(config.keyspace.maxmemory.0);
         Ok(server)
     }
 
@@ -324,6 +328,16 @@ fn warn_of_backlog(backlog: u32) {
         tracing::warn!(
             "WARNING: The TCP backlog setting of {backlog} cannot be enforced because {FILE} is set to the lower value \
              of {most}."
+        );
+    }
+}
+
+/// Says so if the limit of memory is one that nobody means.
+fn warn_of_small_memory(limit: u64) {
+    if limit > 0 && limit < 1024 * 1024 {
+        tracing::warn!(
+            "WARNING: You specified a maxmemory value that is less than 1MB (current value is {limit} bytes). Are you sure \
+             this is what you really want?"
         );
     }
 }

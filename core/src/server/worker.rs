@@ -1,28 +1,54 @@
-//! Jobs off the engine's thread: freeing what is large, later hashing passwords and writing files.
+//! Work off the engine's thread: one thread frees what is large, another goes on with calls that take long (hashing
+//! passwords, files), so that neither waits for the other.
 
-use std::sync::mpsc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread::Builder;
 
-use crate::engine::Job;
+use super::Shared;
+use crate::engine::deferred::Deferred;
 
-/// The worker thread, as the rim sees it.
+/// The worker threads, as the rim sees them.
 pub struct Worker {
-    jobs: mpsc::Sender<Job>,
+    garbage: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    calls: mpsc::Sender<(Arc<Shared>, Deferred)>,
 }
 
 impl Worker {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start() -> std::io::Result<Worker> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        std::thread::Builder::new().name("mortise-worker".to_owned()).spawn(move || {
-            while let Ok(job) = inbox.recv() {
-                job();
+        let (garbage, inbox) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        Builder::new().name("mortise-worker".to_owned()).spawn(move || {
+            while let Ok(free) = inbox.recv() {
+                free();
             }
         })?;
-        Ok(Worker { jobs })
+        let (calls, inbox) = mpsc::channel::<(Arc<Shared>, Deferred)>();
+        Builder::new().name("mortise-calls".to_owned()).spawn(move || {
+            while let Ok((shared, call)) = inbox.recv() {
+                go_on(&shared, call);
+            }
+        })?;
+        Ok(Worker { garbage, calls })
     }
 
-    /// Hands over a job. If the worker is gone, the server is stopping, and the job with it.
-    pub fn start_job(&self, job: Job) {
-        let _ = self.jobs.send(job);
+    /// Hands over something to be freed. If the thread is gone, the server is stopping, and all is freed with it.
+    pub fn free(&self, free: Box<dyn FnOnce() + Send>) {
+        let _ = self.garbage.send(free);
+    }
+
+    /// Hands over a call. If the thread is gone, the server is stopping, and the call with it.
+    pub fn go_on(&self, shared: Arc<Shared>, call: Deferred) {
+        let _ = self.calls.send((shared, call));
+    }
+}
+
+fn go_on(shared: &Shared, call: Deferred) {
+    let outbox = call.outbox().clone();
+    let run = || call.run(&|what| shared.with_engine(what));
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        // A defect: it costs its connection, as every panic does.
+        outbox.close();
+        outbox.wake();
     }
 }

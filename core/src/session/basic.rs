@@ -15,7 +15,7 @@ pub(super) const COMMANDS: &[Command] = &[PING, ECHO, SELECT];
 const PING: Command = Spec {
     usage: "PING [message]",
     about: "Answers PONG, or the message given.",
-    flags: &[FAST],
+    flags: &[FAST, SUBSCRIBER],
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     ..CONNECTION
 }

@@ -1,5 +1,7 @@
 //! HELLO, AUTH, QUIT, RESET: how a conversation begins and ends.
 
+use mortise_acl::DEFAULT;
+use mortise_acl::log::{Context, Reason};
 use mortise_sdk::args::parse_integer;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, added};
@@ -8,7 +10,8 @@ use mortise_sdk::{Error, Result, error};
 
 use super::REDIS_VERSION;
 use super::client::client_name;
-use crate::engine::alone::Alone;
+use crate::acl::Refused;
+use crate::engine::alone::{Alone, Slow, Verification};
 use crate::engine::call::Options;
 use crate::engine::session::Replies;
 use crate::features::Command;
@@ -26,7 +29,7 @@ const HELLO: Command = Spec {
     history: &[("6.2.0", "May be called without a version.")],
     ..CONNECTION
 }
-.runs(|call| call.alone(hello));
+.runs_alone(hello);
 
 pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
     let mut options = Options::new(call.args, 1);
@@ -44,12 +47,13 @@ pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
     while let Some(option) = options.peek() {
         if options.left() >= 3 && options.takes("AUTH") {
             let (user, password) = (options.required()?, options.required()?);
-            log_in(call, Some(user), password)?;
+            if !log_in(call, Some(user), password)? {
+                return Ok(());
+            }
         } else if let Some(name) = options.takes_value("SETNAME") {
             call.session.owes.name = Some(client_name(name)?.to_owned());
         } else {
-            let option = String::from_utf8_lossy(option);
-            return Err(Error::text(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(Error::quoting("ERR Syntax error in HELLO option '{}'", &[option]));
         }
     }
     if !call.session.authenticated {
@@ -82,22 +86,43 @@ pub(crate) fn hello(call: &mut Alone<'_>) -> Result {
     Ok(())
 }
 
-/// Logs the connection in as a user; without a name, as the default user.
-fn log_in(call: &mut Alone<'_>, user: Option<&[u8]>, password: &[u8]) -> Result {
-    use mortise_acl::Denied;
-    match call.users.authenticate(user, password) {
-        Ok(()) => {}
-        Err(Denied::WrongPassword) => return Err(error::WRONGPASS),
-        Err(Denied::NoPasswordSet) => {
-            return Err(Error::new(
-                "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
-                 configuration is correct?",
-            ));
+/// Logs the connection in as a user; without a name, as the default user. False if it is left to a worker, so that nothing
+/// is to be answered yet.
+fn log_in(call: &mut Alone<'_>, name: Option<&[u8]>, password: &[u8]) -> Result<bool> {
+    let users = call.users;
+    if name.is_none() && users.default_user().needs_no_password() {
+        return Err(Error::new(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+             configuration is correct?",
+        ));
+    }
+    let name = name.unwrap_or(DEFAULT);
+    if let Some(user) = users.find(name) {
+        let verified = user.verifies(password).or_else(|| match call.slow {
+            Slow::Verify => Some(user.verifies_slowly(password)),
+            Slow::Known(verified) => Some(verified),
+            Slow::Leave => None,
+        });
+        match verified {
+            Some(true) => {
+                call.session.log_in(user.clone(), users);
+                return Ok(true);
+            }
+            Some(false) => {}
+            None => {
+                call.left = Some(Verification { user: user.clone(), password: password.to_vec() });
+                return Ok(false);
+            }
         }
     }
-    call.session.authenticated = true;
-    call.session.owes.user = Some(String::from_utf8_lossy(user.unwrap_or(b"default")).into_owned());
-    Ok(())
+    let in_transaction = call.in_transaction || call.session.transaction.is_some();
+    call.session.owes.refused(Refused {
+        reason: Reason::Auth,
+        context: if in_transaction { Context::Multi } else { Context::Toplevel },
+        object: call.args.at(0).to_vec(),
+        user: name.to_vec(),
+    });
+    Err(error::WRONGPASS)
 }
 
 const AUTH: Command = Spec {
@@ -109,26 +134,29 @@ const AUTH: Command = Spec {
     ages: &[added("username", "6.0.0")],
     ..CONNECTION
 }
-.runs(|call| call.alone(auth));
+.runs_alone(auth);
 
 pub(crate) fn auth(call: &mut Alone<'_>) -> Result {
-    match call.args.len() {
-        2 => log_in(call, None, call.args.at(1))?,
-        3 => log_in(call, Some(call.args.at(1)), call.args.at(2))?,
+    let args = call.args;
+    let answered = match args.len() {
+        2 => log_in(call, None, args.at(1))?,
+        3 => log_in(call, Some(args.at(1)), args.at(2))?,
         _ => return Err(error::SYNTAX),
+    };
+    if answered {
+        call.out.ok();
     }
-    call.out.ok();
     Ok(())
 }
 
 const QUIT: Command = Spec {
     usage: "QUIT",
     about: "Closes the connection once its replies are sent.",
-    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED, SUBSCRIBER],
     arity: Some(-1),
     ..CONNECTION
 }
-.runs(|call| call.alone(quit));
+.runs_alone(quit);
 
 pub(crate) fn quit(call: &mut Alone<'_>) -> Result {
     call.session.closing = true;
@@ -140,10 +168,10 @@ const RESET: Command = Spec {
     usage: "RESET",
     about: "Brings the connection back to the state it was opened in.",
     since: "6.2.0",
-    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED],
+    flags: &[NOSCRIPT, LOADING, STALE, FAST, NO_AUTH, ALLOW_BUSY, NOT_QUEUED, SUBSCRIBER],
     ..CONNECTION
 }
-.runs(|call| call.alone(reset));
+.runs_alone(reset);
 
 /// Everything but what says who is at the other end: library name and version.
 pub(crate) fn reset(call: &mut Alone<'_>) -> Result {
@@ -153,7 +181,7 @@ pub(crate) fn reset(call: &mut Alone<'_>) -> Result {
     (session.owes.user, session.owes.name) = (None, None);
     session.db = 0;
     session.set_version(Version::Resp2);
-    session.authenticated = call.users.default_needs_no_password();
+    session.log_out(call.users);
     session.transaction = None;
     session.subscriptions = 0;
     session.no_touch = false;

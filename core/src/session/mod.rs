@@ -12,6 +12,7 @@ use mortise_sdk::declare::config::Bytes;
 
 use crate::config::values::OutputBufferLimits;
 use crate::features::Feature;
+pub(crate) use client::list::line_of;
 
 /// The version of Redis that clients are told they speak to: they decide by it what they may ask for.
 pub const REDIS_VERSION: &str = "7.2.4";

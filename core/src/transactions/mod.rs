@@ -29,9 +29,9 @@ const MULTI: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY, NOT_QUEUED],
     ..TRANSACTIONS
 }
-.runs(|call| call.alone(multi));
+.runs_alone(multi);
 
-pub(crate) fn multi(call: &mut Alone<'_>) -> Result {
+fn multi(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.is_some() {
         return Err(error::MULTI_NESTED);
     }
@@ -45,7 +45,7 @@ const EXEC: Command = Spec {
     about: "Runs the commands queued since MULTI, as one.",
     since: "1.2.0",
     cost: "depends on the commands",
-    flags: &[NOSCRIPT, LOADING, STALE, SKIP_SLOWLOG, NOT_QUEUED],
+    flags: &[NOSCRIPT, LOADING, STALE, SKIP_SLOWLOG, NOT_QUEUED, RUNS_QUEUE],
     ..TRANSACTIONS
 }
 .runs(exec);
@@ -78,7 +78,11 @@ fn run(call: &mut Call<'_>, transaction: &Transaction) -> Result {
     call.out().array(transaction.queue.len());
     for queued in &transaction.queue {
         let asked = Asked::new(&queued.command, queued.args.view());
-        call.execute(asked, Caller::Transaction);
+        // Rules may have changed since the command was queued.
+        match call.engine.still_allowed(call.session, &queued.command, asked.args) {
+            Ok(()) => call.execute(asked, Caller::Transaction),
+            Err(error) => call.refuse(&error),
+        }
     }
     Ok(())
 }
@@ -91,9 +95,9 @@ const DISCARD: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY, NOT_QUEUED],
     ..TRANSACTIONS
 }
-.runs(|call| call.alone(discard));
+.runs_alone(discard);
 
-pub(crate) fn discard(call: &mut Alone<'_>) -> Result {
+fn discard(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.take().is_none() {
         return Err(error::DISCARD_WITHOUT_MULTI);
     }

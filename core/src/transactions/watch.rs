@@ -28,9 +28,9 @@ const WATCH: Command = Spec {
     keys: &[key("key", &[RO])],
     ..TRANSACTIONS
 }
-.runs(|call| call.alone(watch));
+.runs_alone(watch);
 
-pub(crate) fn watch(call: &mut Alone<'_>) -> Result {
+fn watch(call: &mut Alone<'_>) -> Result {
     if call.session.transaction.is_some() {
         return Err(error::WATCH_INSIDE_MULTI);
     }
@@ -52,9 +52,9 @@ const UNWATCH: Command = Spec {
     flags: &[NOSCRIPT, LOADING, STALE, FAST, ALLOW_BUSY],
     ..TRANSACTIONS
 }
-.runs(|call| call.alone(unwatch));
+.runs_alone(unwatch);
 
-pub(crate) fn unwatch(call: &mut Alone<'_>) -> Result {
+fn unwatch(call: &mut Alone<'_>) -> Result {
     call.session.unwatch();
     call.out.ok();
     Ok(())
@@ -94,6 +94,9 @@ pub(super) fn forget(call: &mut Call<'_>) {
 impl Engine {
     /// A client begins to watch a key.
     pub(crate) fn watch(&mut self, session: &Session, watched: Watched) {
+        if !self.clients.contains(session.id) {
+            return;
+        }
         let key = Key::new(&watched.key);
         let now_ms = self.now_ms;
         let (database, _) = self.keyspace.db(session.space, watched.db);
@@ -130,15 +133,15 @@ impl Engine {
             if !here && comes.is_none() {
                 continue;
             }
-            let Engine { keyspace, clients, .. } = self;
+            let Engine { keyspace, unit, .. } = self;
             let Some(interested) = keyspace.db(space, db).0.interest.of_mut(key.bytes) else { continue };
             for watcher in &mut interested.watchers {
                 let was_missing = watcher.stale || !here;
                 let is_missing = comes != Some(false);
                 if was_missing && is_missing {
                     watcher.stale = comes == Some(true);
-                } else if let Some(client) = clients.get_mut(watcher.client) {
-                    client.spoilt = true;
+                } else {
+                    unit.spoils(watcher.client);
                 }
             }
         }

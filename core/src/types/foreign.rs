@@ -20,8 +20,8 @@ pub trait ForeignType: Send + Sync {
     fn free_effort(&self, value: u64) -> usize;
     /// Whether nothing is left of a value, so that its key goes.
     fn is_gone(&self, value: u64) -> bool;
-    /// A value as bytes, for digests and files.
-    fn save(&self, value: u64) -> Vec<u8>;
+    /// A value as bytes, for digests and files, or why there can be none.
+    fn save(&self, value: u64) -> Result<Vec<u8>, String>;
     /// A value from what a version of the type saved, or why there can be none.
     fn load(&self, bytes: &[u8], version: u32) -> Result<u64, String>;
 }
@@ -79,8 +79,8 @@ impl Foreign {
         self.of.free_effort(self.handle)
     }
 
-    /// The value as bytes.
-    pub fn save(&self) -> Vec<u8> {
+    /// The value as bytes, or why there can be none.
+    pub fn save(&self) -> Result<Vec<u8>, String> {
         self.of.save(self.handle)
     }
 }

@@ -76,7 +76,10 @@ impl Object {
             }
     }
 
-    /// How many steps it takes to free it; large ones are freed on a worker.
+    /// Objects that take more steps than this to free are freed on a worker.
+    pub const FREE_EFFORT_INLINE_MAX: usize = 64;
+
+    /// How many steps it takes to free it.
     pub fn free_effort(&self) -> usize {
         match self {
             Object::LongText(text) => text.chunks().count(),
@@ -141,6 +144,15 @@ impl<'a> AnyRef<'a> {
     }
 }
 
+/// What OBJECT REFCOUNT says. Nothing is shared here; but small integers are shared objects in Redis, and clients may look for that.
+pub fn refcount(entry: &Entry) -> i64 {
+    const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
+    match entry.payload() {
+        Payload::Integer(n) if SHARED_INTEGERS.contains(&n) => i64::from(i32::MAX),
+        _ => 1,
+    }
+}
+
 /// What OBJECT ENCODING says.
 pub fn encoding(entry: &Entry) -> &'static str {
     /// Strings up to this length are `embstr` in Redis.
@@ -150,6 +162,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::Text | Kind::RawText | Kind::LongText, _) => "raw",
         (Kind::Integer, _) => "int",
         (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
+        (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
         (Kind::Hash, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::Foreign, _) => "raw",

@@ -2,6 +2,10 @@
 //!
 //! The length is a LEB128 varint, so an item up to 127 bytes costs one byte more than itself.
 
+/// Collections that take more bytes than this are not packed, whatever the limits of their type allow: what is packed is
+/// copied as a whole, and walked through from its beginning.
+pub const SIZE_MAX: usize = 64 * 1024;
+
 /// Appends an item.
 pub fn push(to: &mut Vec<u8>, item: &[u8]) {
     let mut len = item.len();

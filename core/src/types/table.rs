@@ -34,6 +34,7 @@ pub struct Table {
     root: Arc<Node>,
     len: usize,
     memory: usize,
+    kept_small: bool,
 }
 
 impl Table {
@@ -42,7 +43,19 @@ impl Table {
         let leaf = Leaf::default();
         let memory = leaf.memory();
         let root = Node::new(Arc::new(leaf));
-        Table { len: 0, memory: memory + root.memory(), root: Arc::new(root) }
+        Table { len: 0, memory: memory + root.memory(), root: Arc::new(root), kept_small: false }
+    }
+
+    /// Whether it holds a collection that is small by the number and length of its items, and is a table because of the
+    /// bytes that it takes alone. To Redis such a one is still small.
+    #[inline]
+    pub fn is_kept_small(&self) -> bool {
+        self.kept_small
+    }
+
+    /// Says whether it is such a one. Once it is not, it never is again.
+    pub fn keep_small(&mut self, small: bool) {
+        self.kept_small = small;
     }
 
     /// Number of items.

@@ -45,9 +45,13 @@ pub(crate) fn understand(
                     assert!(partial.needed() <= needed_max.max(INLINE_LEN_MAX), "{}", partial.needed());
                     break;
                 }
-                Parsed::Broken(text) => {
-                    assert!(text.starts_with("Protocol error: ") && !text.contains(['\r', '\n']));
-                    broken = Some(text);
+                Parsed::Broken(error) => {
+                    let text = error.as_bytes();
+                    assert!(
+                        text.starts_with(b"ERR Protocol error: ")
+                            && !text.iter().any(|b| b"\r\n".contains(b))
+                    );
+                    broken = Some(error.to_string());
                     break;
                 }
             }

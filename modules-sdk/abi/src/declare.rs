@@ -18,7 +18,7 @@ pub const ROOT_SYMBOL: &str = "MORTISE_ROOT";
 /// The version of the border: its major number.
 pub const MAJOR: u32 = 0;
 /// The version of the border: its minor number.
-pub const MINOR: u32 = 1;
+pub const MINOR: u32 = 2;
 
 /// What a server can do beyond the tables. A module may require it; there is nothing yet.
 pub const FEATURES: u64 = 0;
@@ -161,8 +161,9 @@ pub struct AllocatorFunctions {
     pub resize: unsafe extern "C" fn(memory: *mut u8, size: usize, align: usize, new_size: usize) -> *mut u8,
 }
 
-/// A module's allocator: the server's, counted. The server connects it before it runs anything in the library, so that
-/// all memory comes from one place. Where no server does (in a module's own tests) it is the system's.
+/// A module's allocator: the server's, counted. Until the server connects it, and where no server does (in a module's
+/// own tests), it is the system's. The loader of libraries runs their initialisers before anybody can connect anything;
+/// so the server connects only what holds no memory yet, and all memory comes from one place.
 #[repr(C)]
 pub struct Allocator {
     functions: AtomicPtr<AllocatorFunctions>,
@@ -180,9 +181,15 @@ impl Allocator {
     ///
     /// # Safety
     ///
-    /// Nothing has been allocated yet, or from the same functions.
+    /// Nothing that was allocated is still held, unless it came from the same functions; and no thread allocates
+    /// meanwhile.
     pub unsafe fn connect(&self, functions: &'static AllocatorFunctions) {
         self.functions.store(ptr::from_ref(functions).cast_mut(), Ordering::Release);
+    }
+
+    /// Whether memory is held that the system has given, since it was asked for before a server connected the allocator.
+    pub fn holds_foreign_memory(&self) -> bool {
+        self.functions().is_none() && self.live.load(Ordering::Acquire) != 0
     }
 
     /// Bytes that the module holds.
@@ -320,6 +327,8 @@ pub struct DirectiveRow<'a> {
     pub about: Slice<'a>,
     /// Who may change it: 0 live, 1 fixed, 2 protected, 3 secret, 4 hidden.
     pub access: u32,
+    /// 1 if its value is several words, which stand in quotes where they hold spaces; 0 if it is one text.
+    pub multiple: u32,
 }
 
 #[cfg(test)]
@@ -358,10 +367,12 @@ mod tests {
         unsafe {
             let memory = COUNTED.alloc(layout);
             assert_eq!(COUNTED.live(), 100);
+            assert!(COUNTED.holds_foreign_memory());
             let memory = COUNTED.realloc(memory, layout, 300);
             assert_eq!(COUNTED.live(), 300);
             COUNTED.dealloc(memory, larger);
         }
         assert_eq!(COUNTED.live(), 0);
+        assert!(!COUNTED.holds_foreign_memory());
     }
 }

@@ -25,6 +25,20 @@ pub struct Call<'a> {
     pub resp: u32,
 }
 
+/// In which form a directive's value is shown.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Form(pub u32);
+
+impl Form {
+    /// As CONFIG GET shows it.
+    pub const SHOWN: Form = Form(0);
+    /// As a file of directives holds it: the text behind the name, in as many lines as it takes.
+    pub const WRITTEN: Form = Form(1);
+    /// The same for the value that it has if nobody sets it.
+    pub const DEFAULT: Form = Form(2);
+}
+
 /// Takes lines of INFO: section, name, value.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
@@ -52,9 +66,9 @@ pub struct Module {
     pub stop: extern "C" fn() -> Outcome,
     /// Runs a command; the bytes are its reply, encoded.
     pub run: unsafe extern "C" fn(&Call<'_>, u32) -> Outcome,
-    /// The value of a directive; its default if the second argument says so.
-    pub show: extern "C" fn(u32, bool) -> Outcome,
-    /// Gives a directive a value, or says why not.
+    /// The value of a directive, in the form that the second argument names.
+    pub show: extern "C" fn(u32, Form) -> Outcome,
+    /// Gives a directive a value, or says why not. Several words come in one text, each in quotes if it needs them.
     pub set: unsafe extern "C" fn(u32, Slice<'_>) -> Outcome,
     /// Tells the module's lines of INFO.
     pub info: unsafe extern "C" fn(InfoSink) -> Outcome,

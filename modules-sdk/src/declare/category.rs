@@ -7,6 +7,10 @@ pub struct Category(pub u32);
 macro_rules! categories {
     ($($name:ident = $bit:literal as $shown:literal;)*) => {
         $( #[doc = concat!("Category `@", $shown, "`.")] pub const $name: Category = Category(1 << $bit); )*
+        impl Category {
+            /// Every category.
+            pub const ALL: Category = Category($( $name.0 )|*);
+        }
         /// Every category with its name.
         pub const CATEGORIES: &[(Category, &str)] = &[$(($name, $shown)),*];
     };

@@ -35,8 +35,10 @@
 //! SET has changed the value; directives that share one let it happen once.
 
 mod setting;
+mod words;
 
-pub use setting::{Bytes, BytesOrPercent, Kind, Limits, Octal, Setting, quote};
+pub use setting::{Bytes, BytesOrPercent, Kind, Limits, Octal, Setting};
+pub use words::{quote, split_words, word};
 
 /// Who may change a directive, and how visible it is: the first word of its declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

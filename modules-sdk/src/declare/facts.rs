@@ -2,10 +2,13 @@
 
 use super::category::{self as acl, Category};
 use super::flags::{self, Flags};
-use super::keys::{Access, Begin, Find, INCOMPLETE, KeyPosition, NOT_KEY, Refine};
+use super::keys::{Access, Begin, ChannelUse, Find, INCOMPLETE, KeyPosition, NOT_KEY, Refine};
 use super::spec::Spec;
 use super::usage::{Argument, Kind, Usage, UsageError};
 use crate::args::parse_integer;
+
+/// Longer names are none of a command.
+pub const NAME_LEN_MAX: usize = 64;
 
 /// What is known of a command.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Facts {
     pub step: i32,
     /// Where keys are, and what is done to them.
     pub keys: Vec<KeySpec>,
+    /// Where channels are that it publishes or listens to.
+    pub channels: Option<ChannelSpec>,
     /// The argument that is surely the first key, whatever the others say: for hashing ahead of execution.
     pub first_key: Option<usize>,
     /// The argument tree.
@@ -47,6 +52,33 @@ pub struct KeySpec {
     pub notes: &'static str,
     /// What one call does to them, if that depends on its other arguments.
     pub refine: Option<Refine>,
+}
+
+/// Where the channels of a call are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelSpec {
+    /// The first one.
+    pub first: usize,
+    /// Whether all arguments from there on are channels.
+    pub many: bool,
+    /// Whether they are patterns of channels.
+    pub patterns: bool,
+}
+
+impl ChannelSpec {
+    fn of(used: ChannelUse, usage: &Usage) -> Option<ChannelSpec> {
+        let KeyPosition { begin: Begin::Index(first), find: Find::Range { last, .. } } =
+            usage.key_position(used.arg)?
+        else {
+            return None;
+        };
+        Some(ChannelSpec { first: usize::try_from(first).ok()?, many: last < 0, patterns: used.patterns })
+    }
+
+    /// Which arguments are channels, of a call that has so many.
+    pub fn indices(self, argc: usize) -> std::ops::Range<usize> {
+        self.first..if self.many { argc } else { (self.first + 1).min(argc) }
+    }
 }
 
 /// A key of a call.
@@ -67,12 +99,21 @@ impl Facts {
     pub fn of(spec: &Spec) -> Result<Facts, UsageError> {
         let wrong = |reason| UsageError { usage: spec.usage, reason };
         let mut usage = Usage::parse(spec.usage)?;
+        if !usage.name.iter().all(|word| is_name(word)) {
+            return Err(wrong(
+                "the name is longer than 64 bytes, or not of capitals, digits and . _ - alone",
+            ));
+        }
         let mut keys = Vec::with_capacity(spec.keys.len());
         for key in spec.keys {
             let position = key.at.or_else(|| usage.key_position(key.arg));
             let position = position.ok_or(wrong("the positions of a key cannot be told from it"))?;
             keys.push(KeySpec { position, access: key.access, notes: key.notes, refine: key.refine });
         }
+        let channels = spec.channels.map(|used| {
+            ChannelSpec::of(used, &usage).ok_or(wrong("the positions of channels cannot be told from it"))
+        });
+        let channels = channels.transpose()?;
         mark_keys(&mut usage, spec).map_err(wrong)?;
         mark_ages(&mut usage, spec).map_err(wrong)?;
 
@@ -80,6 +121,10 @@ impl Facts {
         let movable = if legacy.movable { flags::MOVABLEKEYS } else { Flags::NONE };
         let flags = Flags::all(spec.flags) | movable;
         let implied = if flags.has(flags::CONTAINER) { -2 } else { usage.arity() };
+        // With fewer words than the line has, a command would look for arguments that are not there.
+        if spec.arity.is_some_and(|arity| arity.unsigned_abs() < implied.unsigned_abs()) {
+            return Err(wrong("the arity that the row states is less than what it implies"));
+        }
         let words: Vec<String> = usage.name.iter().map(|word| word.to_ascii_lowercase()).collect();
         Ok(Facts {
             spec: *spec,
@@ -93,6 +138,7 @@ impl Facts {
             step: legacy.step,
             first_key: first_key(&keys),
             keys,
+            channels,
             arguments: usage.arguments,
         })
     }
@@ -207,6 +253,11 @@ impl Span {
         let step = usize::try_from(step).ok().filter(|&step| step > 0).ok_or(BadKeys)?;
         Ok(Some(Span { first: first as usize, last: last as usize, step }))
     }
+}
+
+fn is_name(word: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    word.len() <= NAME_LEN_MAX && word.bytes().all(is_plain)
 }
 
 /// Arguments that the row's keys name are keys; channels that are routed like keys stay strings.
@@ -477,8 +528,30 @@ mod tests {
     }
 
     #[test]
+    fn channels_that_rules_have_to_allow() {
+        let publish =
+            facts(const { Spec { usage: "PUBLISH channel message", channels: channel("channel"), ..BASE } });
+        let found = publish.channels.unwrap();
+        assert_eq!((found.indices(3), found.patterns), (1..2, false));
+        let listen = facts(
+            const { Spec { usage: "PSUBSCRIBE pattern...", channels: channel_pattern("pattern"), ..BASE } },
+        );
+        let found = listen.channels.unwrap();
+        assert_eq!((found.indices(4), found.patterns), (1..4, true));
+        assert!(Facts::of(&const { Spec { usage: "X y", channels: channel("z"), ..BASE } }).is_err());
+    }
+
+    #[test]
     fn rows_that_contradict_themselves_are_refused() {
-        const ROWS: [Spec; 3] = [
+        const LONG: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ.ABCDEFGHIJKLMNOPQRSTUVWXYZ.ABCDEFGHIJK key";
+        const ROWS: [Spec; 10] = [
+            Spec { usage: LONG, ..BASE },
+            Spec { usage: "G\0T key", ..BASE },
+            Spec { usage: "GÉT key", ..BASE },
+            Spec { usage: "V:GET key", ..BASE },
+            Spec { usage: "V.GET key", arity: Some(-1), ..BASE },
+            Spec { usage: "V.GET key", arity: Some(1), ..BASE },
+            Spec { usage: "V.GET", flags: &[CONTAINER], arity: Some(-1), ..BASE },
             Spec { usage: "GET key", keys: &[key("kee", &[RO])], ..BASE },
             Spec { usage: "GET [a] key", keys: &[key("key", &[RO])], ..BASE },
             Spec { usage: "GET key", ages: &[added("NX", "1.0.0")], ..BASE },

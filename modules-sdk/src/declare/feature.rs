@@ -9,6 +9,8 @@ use super::spec::Command;
 pub trait Ground: 'static {
     /// A command's function.
     type Run: 'static;
+    /// The function of a command that needs the session alone.
+    type Alone: 'static;
     /// What directives read and write.
     type Config: 'static;
     /// What INFO fields read.
@@ -23,7 +25,7 @@ pub struct Feature<G: Ground> {
     /// Its name.
     pub name: &'static str,
     /// Commands, a table per file.
-    pub commands: &'static [&'static [Command<G::Run>]],
+    pub commands: &'static [&'static [Command<G::Run, G::Alone>]],
     /// Data types.
     pub types: &'static [G::Type],
     /// Configuration directives.

@@ -88,8 +88,8 @@ flags! {
     MAY_REPLICATE = 15;
     /// Has key specs, but may be called without keys.
     NO_MANDATORY_KEYS = 18 as "no_mandatory_keys";
-    /// Needs `enable-debug-command` or its like. Not shown.
-    PROTECTED = 19;
+    /// Refused unless `enable-debug-command` allows it. Not shown.
+    NEEDS_DEBUG = 19;
     /// Refused while data is loaded asynchronously.
     NO_ASYNC_LOADING = 20 as "no_async_loading";
     /// Refused inside a transaction.
@@ -100,12 +100,16 @@ flags! {
     ALLOW_BUSY = 23 as "allow_busy";
     /// The call may be suspended half way, so its batch runs on a coroutine. Not shown.
     SUSPENDS = 40;
-    /// Answered from the session alone, without the engine. Not shown.
-    SESSION_ONLY = 41;
+    /// Runs what a transaction has queued: EXEC. Not shown.
+    RUNS_QUEUE = 41;
     /// Obeyed inside a transaction instead of being queued (EXEC, DISCARD, MULTI, WATCH, QUIT, RESET). Not shown.
     NOT_QUEUED = 42;
     /// A container: it has subcommands, and is nothing without one. Not shown.
     CONTAINER = 43;
     /// For the server's own use or for tests; COMMAND DOCS marks it so. Not shown.
     SYSCMD = 44;
+    /// Allowed to a subscriber on RESP2: SUBSCRIBE and its like, PING, QUIT, RESET. Not shown.
+    SUBSCRIBER = 45;
+    /// Refused unless `enable-module-command` allows it. Not shown.
+    NEEDS_MODULE = 46;
 }

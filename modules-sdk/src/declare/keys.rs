@@ -1,4 +1,4 @@
-//! How a command uses its keys.
+//! How a command uses its keys, and channels.
 
 /// One way in which a command uses the keys that an argument of its usage line names.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,10 @@ pub struct Access(pub u16);
 macro_rules! access {
     ($( $(#[doc = $doc:literal])+ $name:ident = $bit:literal as $shown:literal; )*) => {
         $( $(#[doc = $doc])+ pub const $name: Access = Access(1 << $bit); )*
+        impl Access {
+            /// Everything that can be done to a key.
+            pub const ALL: Access = Access($( $name.0 )|*);
+        }
         const NAMES: &[(Access, &str)] = &[ $( ($name, $shown) ),* ];
     };
 }
@@ -155,4 +159,23 @@ impl KeyUse {
         self.notes = notes;
         self
     }
+}
+
+/// How a command uses the channels that an argument of its usage line names: what ACL rules have to allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelUse {
+    /// The argument's name in the usage line.
+    pub arg: &'static str,
+    /// Whether they are patterns of channels, which rules name literally.
+    pub patterns: bool,
+}
+
+/// The channels that the argument `arg` of the usage line names, to be published to or listened to.
+pub const fn channel(arg: &'static str) -> Option<ChannelUse> {
+    Some(ChannelUse { arg, patterns: false })
+}
+
+/// The patterns of channels that the argument `arg` of the usage line names.
+pub const fn channel_pattern(arg: &'static str) -> Option<ChannelUse> {
+    Some(ChannelUse { arg, patterns: true })
 }

@@ -12,10 +12,10 @@ pub mod usage;
 
 pub use category::Category;
 pub use config::Directive;
-pub use facts::{BadKeys, Facts, KeyRef, KeySpec};
+pub use facts::{BadKeys, ChannelSpec, Facts, KeyRef, KeySpec};
 pub use feature::{Feature, Ground};
 pub use flags::*;
 pub use info::{Field, Section, Shown};
 pub use keys::*;
-pub use spec::{ArgumentAge, Command, Deprecation, Spec, added, outdated};
+pub use spec::{ArgumentAge, Command, Deprecation, Runs, Spec, added, outdated};
 pub use usage::{Argument, Kind, Usage, UsageError};

@@ -1,8 +1,10 @@
 //! A command's declaration: one row from which everything else about it is derived.
 
+use std::convert::Infallible;
+
 use super::category::Category;
 use super::flags::Flags;
-use super::keys::KeyUse;
+use super::keys::{ChannelUse, KeyUse};
 
 /// What is declared of a command. From it come look-up, arity, COMMAND INFO/DOCS/GETKEYS, ACL categories and key
 /// permissions, and the generated reference.
@@ -22,6 +24,8 @@ pub struct Spec {
     pub flags: &'static [Flags],
     /// How its keys are used.
     pub keys: &'static [KeyUse],
+    /// Channels that it publishes or listens to.
+    pub channels: Option<ChannelUse>,
     /// ACL categories beyond those that group and flags imply.
     pub categories: &'static [Category],
     /// Arity, where the usage line does not imply it.
@@ -77,6 +81,7 @@ impl Spec {
             group,
             flags: &[],
             keys: &[],
+            channels: None,
             categories: &[],
             arity: None,
             tips: &[],
@@ -87,16 +92,40 @@ impl Spec {
     }
 
     /// The row together with the function that runs it.
-    pub const fn runs<R>(self, run: R) -> Command<R> {
-        Command { spec: self, run }
+    pub const fn runs<R, A>(self, run: R) -> Command<R, A> {
+        Command { spec: self, run: Runs::Whole(run) }
+    }
+
+    /// The row together with a function that needs the session alone. Only the server's own commands have such.
+    pub const fn runs_alone<R, A>(self, run: A) -> Command<R, A> {
+        Command { spec: self, run: Runs::Alone(run) }
     }
 }
 
 /// A declared command: its row and its function.
 #[derive(Clone, Copy, Debug)]
-pub struct Command<R> {
+pub struct Command<R, A = Infallible> {
     /// The declaration.
     pub spec: Spec,
     /// What runs it.
-    pub run: R,
+    pub run: Runs<R, A>,
+}
+
+/// What runs a command.
+#[derive(Clone, Copy, Debug)]
+pub enum Runs<R, A = Infallible> {
+    /// A function that may ask for anything.
+    Whole(R),
+    /// A function that is given no more than the session, and so is obeyed at any time.
+    Alone(A),
+}
+
+impl<R: Copy> Command<R> {
+    /// The function that runs it.
+    pub fn function(&self) -> R {
+        match self.run {
+            Runs::Whole(run) => run,
+            Runs::Alone(never) => match never {},
+        }
+    }
 }

@@ -23,10 +23,11 @@ pub fn simple(out: &mut Vec<u8>, text: &str) {
 }
 
 /// An error: its code and message, without the `-`. Line ends within become spaces.
-pub fn error(out: &mut Vec<u8>, text: &str) {
+pub fn error(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    let text = text.as_ref();
     out.reserve(text.len() + 3);
     out.push(b'-');
-    out.extend(text.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+    out.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
     out.extend_from_slice(b"\r\n");
 }
 

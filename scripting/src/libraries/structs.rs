@@ -101,7 +101,11 @@ impl<'a> Format<'a> {
                 }
                 self.align = align as usize;
             }
-            _ => return self.frame.wrong_argument(1, [b"invalid format option '", &[option][..], b"'"].concat()),
+            _ => {
+                return self
+                    .frame
+                    .wrong_argument(1, [b"invalid format option '", &[option][..], b"'"].concat());
+            }
         }
         Ok(())
     }

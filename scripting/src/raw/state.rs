@@ -23,16 +23,9 @@ impl Reference {
     }
 }
 
-/// How a call failed. The error stands on top of the stack.
+/// A call has failed. The error stands on top of the stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Failure {
-    /// An error was raised.
-    Raised,
-    /// There is no more memory.
-    Memory,
-    /// The handler of errors failed.
-    Handler,
-}
+pub(crate) struct Failed;
 
 /// A Lua state. It is closed when dropped, also half way through a script whose stack has been unwound.
 pub(crate) struct State {
@@ -73,7 +66,7 @@ impl State {
     /// Calls the function on top of the stack, with the function below it as the handler of errors. One value, the result
     /// or the error, takes its place.
     #[inline(always)]
-    pub(crate) fn call(&self) -> Result<(), Failure> {
+    pub(crate) fn call(&self) -> Result<(), Failed> {
         let state = self.state.as_ptr();
         let control = self.control();
         control.leave(0);
@@ -82,9 +75,7 @@ impl State {
         // and leaves a state that is not used again: `Sandbox` closes it.
         match unsafe { lua_pcall(state, 0, 1, -2) } {
             0 => Ok(()),
-            LUA_ERRMEM => Err(Failure::Memory),
-            LUA_ERRERR => Err(Failure::Handler),
-            _ => Err(Failure::Raised),
+            _ => Err(Failed),
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Keyspace {
     pub scripted: Vec<Vec<u8>>,
     pub panics: bool,
     pub ends: bool,
-    reply: Vec<u8>,
+    pub reply: Vec<u8>,
 }
 
 impl Keyspace {
@@ -85,7 +85,8 @@ impl Keyspace {
                     return Err(WRONGTYPE);
                 };
                 let pairs = words[2..].chunks_exact(2);
-                let added = pairs.filter(|pair| hash.insert(pair[0].to_vec(), pair[1].to_vec()).is_none()).count();
+                let added =
+                    pairs.filter(|pair| hash.insert(pair[0].to_vec(), pair[1].to_vec()).is_none()).count();
                 encode::integer(out, added as i64);
             }
             (b"HGETALL", 1) => match self.values.get(key) {
@@ -134,8 +135,11 @@ impl Keyspace {
                 None => encode::null(out, version),
             },
             (b"SUBSCRIBE" | b"EVAL", _) => return Err("ERR This Redis command is not allowed from script"),
-            (b"PING" | b"ECHO" | b"SET" | b"GET" | b"MGET" | b"INCRBY" | b"HSET" | b"HGETALL" | b"SADD"
-            | b"SMEMBERS" | b"ZADD" | b"ZSCORE", _) => return Err(ARITY),
+            (
+                b"PING" | b"ECHO" | b"SET" | b"GET" | b"MGET" | b"INCRBY" | b"HSET" | b"HGETALL" | b"SADD"
+                | b"SMEMBERS" | b"ZADD" | b"ZSCORE",
+                _,
+            ) => return Err(ARITY),
             _ => return Err("ERR Unknown Redis command called from script"),
         }
         Ok(())
@@ -203,7 +207,7 @@ pub fn run_with(
             (outcome, out)
         }
         Err(error) => {
-            encode::error(&mut out, error.as_str());
+            encode::error(&mut out, error.as_bytes());
             (Outcome::Failed, out)
         }
     }

@@ -1,6 +1,7 @@
 //! Entries drawn at random, for eviction.
 
 use super::bucket::SLOTS;
+use super::segment::prefetch;
 use super::{Dict, Entry};
 
 impl Dict {
@@ -20,31 +21,30 @@ impl Dict {
         }
     }
 
-    /// An entry with a deadline chosen by random numbers: from the first segment that has any, from a random one on.
-    /// `None` if there is none.
+    /// An entry with a deadline chosen by random numbers, each as likely as any other. `None` if there is none.
     pub fn sample_expiring(&self, mut random: impl FnMut() -> u64) -> Option<&Entry> {
-        if self.expiring == 0 {
-            return None;
-        }
-        let mut hash = random();
-        let segment = loop {
-            let segment = self.segment(hash);
-            if segment.header().expiring > 0 {
-                break segment;
-            }
-            hash = Dict::following(segment, hash).unwrap_or(0);
-        };
+        /// Where fewer places than one in so many hold an entry with a deadline, counting is quicker than drawing.
+        const RARE: usize = 16;
+        let rank = (random() % self.expiring().max(1) as u64) as usize;
+        let (place, rank) = self.volatile.of_rank(rank)?;
+        let segment = self.directory[place];
         let buckets = segment.header().buckets as usize;
         let places = buckets * SLOTS;
-        let at = |place: usize| segment.bucket(place / SLOTS).entries[place % SLOTS].as_ref();
-        let mut first = 0;
-        // A place drawn blindly is as likely as any other; where deadlines are rare, the next one after it will do.
-        for _ in 0..2 * places / segment.header().expiring as usize {
-            first = (random() % places as u64) as usize;
-            if let Some(entry) = at(first).filter(|entry| entry.has_deadline()) {
-                return Some(entry);
+        if self.volatile.count(place) * RARE >= places {
+            for _ in 0..4 * RARE {
+                let drawn = (random() % places as u64) as usize;
+                let entry = segment.bucket(drawn / SLOTS).entries[drawn % SLOTS].as_ref();
+                if let Some(entry) = entry.filter(|entry| entry.has_deadline()) {
+                    return Some(entry);
+                }
             }
         }
-        (first..places).chain(0..first).filter_map(at).find(|entry| entry.has_deadline())
+        let ahead = |i: usize| {
+            if i + 2 < buckets {
+                segment.bucket(i + 2).occupied().for_each(|entry| prefetch(entry.address()));
+            }
+            segment.bucket(i).occupied()
+        };
+        (0..buckets).flat_map(ahead).filter(|entry| entry.has_deadline()).nth(rank)
     }
 }

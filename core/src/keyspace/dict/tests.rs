@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::entry::{Kind, NewValue, Payload};
+use super::super::hash::hash;
 use super::*;
 
 fn random(state: &mut u64) -> u64 {
@@ -105,17 +106,125 @@ fn scan_without_changes_sees_each_entry_once() {
 }
 
 #[test]
-fn expired_entries_are_found_by_headers() {
+fn expired_entries_are_found_and_nothing_else_is_looked_at() {
     let mut dict = Dict::new();
     for i in 0..20_000i64 {
         let key = format!("{i}").into_bytes();
         let mut place = dict.insert(hash(&key), entry(&key, i));
         place.set_deadline((i % 10 == 0).then_some(i));
     }
+    assert_eq!(dict.visit_expired(0, -1, 10, |_| panic!("nothing has expired")), None, "one step to the end");
     let (mut at, mut found) = (Some(0), Vec::new());
     while let Some(hash) = at {
-        at = dict.visit_expired(hash, 9_999, |entry| found.push(entry.deadline().unwrap()));
+        let mut some = Vec::new();
+        at = dict.visit_expired(hash, 9_999, 7, |entry| some.push(entry.key().to_vec()));
+        assert!(some.len() <= 7, "no more than were asked for");
+        for key in some {
+            found.push(
+                dict.remove(super::super::hash::hash(&key), &key).and_then(|entry| entry.deadline()).unwrap(),
+            );
+        }
     }
     assert_eq!(found.len(), 1_000);
     assert!(found.iter().all(|deadline| *deadline <= 9_999));
+    assert_eq!(dict.visit_expired(0, 9_999, 10, |_| panic!("all are gone")), None);
+}
+
+/// The index of deadlines against what stands in the segments.
+fn assert_index_is_right(dict: &Dict) {
+    let mut expiring = 0;
+    for i in 0..dict.directory.len() {
+        let segment = dict.directory[i];
+        let place = dict.directory_range((i as u64) << (64 - dict.bits), segment.header().depth).start;
+        let there = (0..segment.header().buckets as usize)
+            .flat_map(|i| segment.bucket(i).occupied())
+            .filter(|entry| entry.has_deadline())
+            .count();
+        assert_eq!(dict.volatile.count(i), if place == i { there } else { 0 }, "place {i}");
+        expiring += dict.volatile.count(i);
+    }
+    assert_eq!(dict.expiring(), expiring);
+}
+
+#[test]
+fn the_index_of_deadlines_follows_splits_and_merges() {
+    let (mut dict, mut state) = (Dict::new(), 3);
+    // Without deadlines at first, so that the index comes into being in a table that has grown.
+    for round in 0..6u64 {
+        for i in 0..60_000u64 {
+            let key = format!("{i}").into_bytes();
+            let h = hash(&key);
+            if round % 2 == 1 {
+                dict.remove(h, &key);
+                continue;
+            }
+            let deadline = (round > 0 && random(&mut state).is_multiple_of(3))
+                .then(|| (random(&mut state) % 1_000) as i64);
+            let mut new = entry(&key, 1);
+            if i % 2 == 0 {
+                new.set_deadline(deadline);
+                dict.insert(h, new);
+            } else {
+                dict.insert(h, new).set_deadline(deadline);
+            }
+            if i % 7 == 0 {
+                dict.place(h, &key).unwrap().set_deadline(None);
+            }
+            if i % 5 == 0 {
+                let mut other = entry(&key, 2);
+                other.set_deadline(deadline);
+                dict.place(h, &key).unwrap().replace(other);
+            }
+        }
+        assert_index_is_right(&dict);
+        let due =
+            dict.iter().filter(|entry| entry.deadline().is_some_and(|deadline| deadline <= 100)).count();
+        let (mut at, mut found) = (Some(0), 0);
+        while let Some(from) = at {
+            at = dict.visit_expired(from, 100, usize::MAX, |_| found += 1);
+        }
+        assert_eq!(found, due);
+    }
+}
+
+#[test]
+fn rare_deadlines_are_drawn_as_often_as_each_other() {
+    // Few among many, and far from evenly spread over the table.
+    for (keys, every) in [(200_000u64, 20_000), (20_000, 3), (300, 40)] {
+        let (mut dict, mut state, mut rare) = (Dict::new(), 11, 0);
+        for i in 0..keys {
+            let key = format!("{i}").into_bytes();
+            let mut place = dict.insert(hash(&key), entry(&key, 0));
+            if i % every == 0 {
+                place.set_deadline(Some(i as i64));
+                rare += 1;
+            }
+        }
+        let draws = 400 * rare;
+        let mut drawn = BTreeMap::new();
+        for _ in 0..draws {
+            let entry = dict.sample_expiring(|| random(&mut state)).expect("there are some");
+            *drawn.entry(entry.deadline().expect("only such are drawn")).or_insert(0) += 1;
+        }
+        assert_eq!(drawn.len() as u64, rare, "each of {keys} by {every}");
+        // 400 each with a deviation of 20.
+        assert!(drawn.values().all(|n| (290..510).contains(n)), "{keys} by {every}");
+    }
+    assert!(Dict::new().sample_expiring(|| 7).is_none());
+}
+
+#[test]
+fn an_empty_table_is_small_and_says_so() {
+    let mut dict = Dict::new();
+    assert!(dict.memory() < 200, "{}", dict.memory());
+    (0..100_000).for_each(|i| {
+        let key = format!("{i}").into_bytes();
+        dict.insert(hash(&key), entry(&key, 0));
+    });
+    let slots = dict.capacity() * Dict::SLOT_MEMORY;
+    assert!(
+        dict.memory() > slots * 9 / 10 && dict.memory() < slots * 11 / 10,
+        "{} of {slots}",
+        dict.memory()
+    );
 }

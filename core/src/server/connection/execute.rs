@@ -6,19 +6,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use mortise_sdk::Error;
 use parking_lot::{ArcMutexGuard, RawMutex};
 
 use super::{AHEAD_LEN_MAX, Connection};
-use crate::engine::Engine;
 use crate::engine::busy;
+use crate::engine::deferred::Deferred;
 use crate::engine::dispatch::{BATCH_LEN_MAX, Batch, Stop};
 use crate::engine::registry::Registry;
 use crate::engine::session::Session;
+use crate::engine::{Engine, Job};
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 use crate::server::Shared;
 use crate::server::io_thread::{Scratch, follow};
-use crate::server::run::{Parts, Run};
+use crate::server::run::{Begun, Lent, Run};
 use crate::server::turn::{SAID_LEN_MAX, Said, Turn};
 
 /// A buffer that was once large is given back when it is empty.
@@ -53,7 +55,7 @@ impl Connection {
         let taken =
             take(buffer, bytes.start, session, &self.shared, &mut self.partial, &mut turn.batch, registry);
         let requests = first..turn.batch.len();
-        if taken.alone || requests.is_empty() {
+        if taken.suspends || requests.is_empty() {
             turn.batch.truncate(first);
             self.partial = Partial::default();
             return false;
@@ -160,36 +162,36 @@ impl Connection {
                 continue;
             }
             if scratch.batch.is_empty() {
-                if let Some(text) = taken.broken {
-                    self.protocol_error(&text, scratch);
+                if let Some(error) = taken.broken {
+                    self.protocol_error(&error, scratch);
                     return buffer.len();
                 }
                 return taken.end;
             }
-            if taken.alone
-                && let Some(engine) = self.shared.acquire_for_run()
-            {
-                if follow(&mut scratch.registry, &engine) {
-                    continue;
-                }
-                self.begin_run(engine, buffer, scratch);
-                used = taken.end;
-                continue;
-            }
-            let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
-            let Some(mut engine) = shared.acquire().filter(|_| !taken.alone) else {
-                if self.answer_busy(buffer, scratch) {
-                    used = taken.end;
-                    continue;
-                }
-                self.partial = Partial::default();
-                return used;
+            let executed = if taken.suspends {
+                self.shared.acquire_for_run().map(|engine| self.run(engine, &buffer[..taken.end], scratch))
+            } else {
+                let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
+                shared.acquire().map(|mut engine| {
+                    engine.prefetch(batch, buffer);
+                    let all = (&*batch, 0..batch.len());
+                    let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
+                    follow(registry, &engine);
+                    shared.release(engine);
+                    executed
+                })
             };
-            engine.prefetch(batch, buffer);
-            let all = (&*batch, 0..batch.len());
-            let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
-            follow(registry, &engine);
-            shared.release(engine);
+            let Some(executed) = executed else {
+                used = match self.answer_busy(buffer, scratch) {
+                    Executed::All => taken.end,
+                    Executed::UpTo(end) => end,
+                    Executed::Nothing => {
+                        self.partial = Partial::default();
+                        return used;
+                    }
+                };
+                continue;
+            };
             match executed {
                 _ if self.closing => break,
                 Executed::All => used = taken.end,
@@ -199,14 +201,14 @@ impl Connection {
                 }
                 Executed::Nothing => continue,
             }
-            if let Some(text) = taken.broken {
+            if let Some(error) = taken.broken {
                 let Some(session) = &self.session else { return used };
                 if session.authenticated != authenticated {
                     // What it may send has changed.
                     self.partial = Partial::default();
                     continue;
                 }
-                self.protocol_error(&text, scratch);
+                self.protocol_error(&error, scratch);
                 break;
             }
         }
@@ -238,71 +240,108 @@ impl Connection {
             }
             Stop::Closes => self.closing = true,
         }
-        if executed == requests.len() {
+        self.executed(batch, requests, executed)
+    }
+
+    /// How far a batch was executed if so many of its requests were.
+    #[inline(always)]
+    fn executed(&mut self, batch: &Batch, requests: Range<usize>, count: usize) -> Executed {
+        if count == requests.len() {
             return Executed::All;
         }
         // What was parsed behind it is parsed again later, from its beginning.
         self.partial = Partial::default();
-        match executed.checked_sub(1) {
+        match count.checked_sub(1) {
             Some(last) => Executed::UpTo(batch.end_of(requests.start + last)),
             None => Executed::Nothing,
         }
     }
 
-    /// Runs the one request of the batch on a coroutine; if it gives way, a task of its own drives it from here.
-    #[cold]
-    fn begin_run(&mut self, engine: ArcMutexGuard<RawMutex, Engine>, buffer: &[u8], scratch: &mut Scratch) {
-        let Some(session) = self.session.take() else { return };
-        let batch = std::mem::take(&mut scratch.batch);
-        let begun =
-            Run::begin(&self.shared, engine, session, scratch.registry.clone(), batch, buffer.to_vec());
-        let Ok(mut run) = begun else {
-            tracing::warn!("No memory for the stack of a suspendable call");
-            self.closing = true;
-            return;
+    /// Runs the batch on a coroutine; if it gives way, a task of its own drives it from here, and the session comes back
+    /// when it is over, with what was not executed.
+    fn run(
+        &mut self,
+        mut engine: ArcMutexGuard<RawMutex, Engine>,
+        buffer: &[u8],
+        scratch: &mut Scratch,
+    ) -> Executed {
+        if follow(&mut scratch.registry, &engine) {
+            return Executed::Nothing;
+        }
+        if self.outbox.is_full() {
+            self.fetch_before(&mut engine);
+        }
+        engine.prefetch(&scratch.batch, buffer);
+        let Some(session) = self.session.take() else { return Executed::Nothing };
+        let mut copy = std::mem::take(&mut scratch.copy);
+        copy.extend_from_slice(buffer);
+        let lent = Lent {
+            batch: std::mem::take(&mut scratch.batch),
+            buffer: copy,
+            registry: scratch.registry.clone(),
+            out: std::mem::take(&mut scratch.out),
+            session: Some(session),
+            executed: 0,
+            closes: false,
         };
-        if !run.resume() {
-            let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
-            tokio::task::spawn_local(run.drive(threshold_ms, unix_ms));
-            return;
-        }
-        if let Some(Parts { session, out, stop }) = run.parts() {
-            scratch.out.raw(out.bytes());
-            self.closing |= matches!(stop, Some(Stop::Closes));
-            self.session = Some(session);
-        }
+        let mut lent = match Run::begin(&self.shared, engine, lent) {
+            Ok(Begun::Over(lent)) => lent,
+            Ok(Begun::Suspended(run)) => {
+                let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
+                tokio::task::spawn_local(run.drive(threshold_ms, unix_ms));
+                return Executed::All;
+            }
+            Err(error) => {
+                tracing::warn!("A call that may be suspended has no stack: {error}");
+                self.closing = true;
+                return Executed::Nothing;
+            }
+        };
+        self.closing |= lent.closes;
+        self.session = lent.session.take();
+        let executed = self.executed(&lent.batch, 0..lent.batch.len(), lent.executed);
+        (scratch.batch, scratch.out, scratch.copy) = (lent.batch, lent.out, lent.buffer);
+        scratch.copy.clear();
+        executed
     }
 
-    /// A run holds the engine. Once it has for longer than the threshold, every request is answered with that; false if
-    /// it has not yet.
+    /// A run holds the engine. Once it has for longer than the threshold, requests are answered with that; until then
+    /// none is.
     #[cold]
-    fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> bool {
-        let Some(session) = &mut self.session else { return true };
+    fn answer_busy(&mut self, buffer: &[u8], scratch: &mut Scratch) -> Executed {
         let threshold_ms = self.shared.busy_threshold_ms.load(Relaxed);
         let is_past = |since_ms: i64| unix_ms() - since_ms >= threshold_ms;
         if self.shared.running.since_ms().is_some_and(is_past) {
             let known = self.shared.known();
             for index in 0..scratch.batch.len() {
+                let Some(session) = &mut self.session else { break };
                 let (lookup, args) = scratch.batch.request(buffer, index);
-                busy::answer(session, lookup, args, &known, &mut scratch.out);
+                let left = busy::answer(session, lookup, args, &known, &mut scratch.out);
                 if session.closing {
                     self.closing = true;
                     break;
                 }
+                if let Some((command, work)) = left
+                    && let Some(session) = self.session.take()
+                {
+                    self.shared.start_job(Job::Call(Deferred::new(session, command, work)));
+                    self.partial = Partial::default();
+                    return Executed::UpTo(scratch.batch.end_of(index));
+                }
             }
-            return true;
+            return Executed::All;
         }
         self.stalled = true;
         if let Some(waker) = &self.waker {
             self.shared.running.wait(self.id, waker, is_past);
         }
-        false
+        Executed::Nothing
     }
 
     #[cold]
-    fn protocol_error(&mut self, text: &str, scratch: &mut Scratch) {
-        scratch.out.error(&format!("ERR {text}"));
-        self.shared.with_engine(|engine| engine.stats.error("ERR"));
+    fn protocol_error(&mut self, error: &Error, scratch: &mut Scratch) {
+        scratch.out.error(error);
+        self.shared.with_engine(|engine| engine.stats.errors("ERR", 1));
         self.closing = true;
     }
 }
@@ -311,15 +350,15 @@ impl Connection {
 struct Taken {
     /// The end of its requests.
     end: usize,
-    /// The batch is one request that may be suspended: it runs on a coroutine.
-    alone: bool,
+    /// A request of the batch may be suspended: the batch runs on a coroutine.
+    suspends: bool,
     /// What stands at `end` is not the protocol.
-    broken: Option<String>,
+    broken: Option<Error>,
     /// The batch is empty, and this is what the request that ends at `end` says without its quotes.
     quoted: Option<Vec<u8>>,
 }
 
-/// Takes requests from a buffer into a batch until it is full, or one is not complete or has to run alone.
+/// Takes requests from a buffer into a batch until it is full, or one is not complete.
 #[inline(always)]
 fn take(
     buffer: &[u8],
@@ -335,23 +374,14 @@ fn take(
         authenticated: session.authenticated,
     };
     let first = batch.len();
-    let mut taken = Taken { end: start, alone: false, broken: None, quoted: None };
+    let mut taken = Taken { end: start, suspends: false, broken: None, quoted: None };
     while batch.len() < BATCH_LEN_MAX {
         let first_span = batch.spans.len();
         match request::parse(buffer, taken.end, partial, &mut batch.spans, limits) {
             Parsed::Request(end) => {
                 if batch.spans.len() > first_span {
                     batch.add(registry, session, buffer, first_span, end);
-                    if batch.suspends(session) {
-                        // It runs alone, after what stands before it.
-                        taken.alone = batch.len() == first + 1;
-                        if taken.alone {
-                            taken.end = end;
-                        } else {
-                            batch.pop();
-                        }
-                        break;
-                    }
+                    taken.suspends |= batch.suspends(session);
                 }
                 taken.end = end;
             }
@@ -360,8 +390,8 @@ fn take(
                 break;
             }
             Parsed::Quoted(..) | Parsed::Incomplete => break,
-            Parsed::Broken(text) => {
-                taken.broken = Some(text);
+            Parsed::Broken(error) => {
+                taken.broken = Some(error);
                 break;
             }
         }

@@ -142,7 +142,7 @@ impl Connection {
         match self.shared.acquire() {
             Some(mut engine) => {
                 if let Err(error) = engine.catch_up(session) {
-                    scratch.out.error(error.as_str());
+                    scratch.out.error(&error);
                     self.closing = true;
                 }
                 self.shared.release(engine);

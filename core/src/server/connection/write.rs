@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::Connection;
 use crate::engine::Engine;
 use crate::engine::outbox::Piece;
+use crate::resp::request::Partial;
 use crate::server::io_thread::Scratch;
 
 /// Replies that are kept for who has not authenticated and does not read them.
@@ -97,8 +98,12 @@ impl Connection {
             self.check_backlog(backlog);
         }
         scratch.pieces = pieces;
-        if let Some(session) = resumed {
+        if let Some(mut session) = resumed {
             self.closing |= session.closing;
+            if !session.rest.is_empty() {
+                self.input.splice(..0, session.rest.drain(..));
+                self.partial = Partial::default();
+            }
             self.session = Some(session);
             self.execute_input(scratch);
             self.outbox.unread.store(self.input.len() as u64, Relaxed);

@@ -47,9 +47,8 @@ impl<'a> Filter<'a> {
             } else if let Some(address) = options.takes_value("LADDR") {
                 filter.local_address = Some(address);
             } else if let Some(user) = options.takes_value("USER") {
-                if !call.engine.users.contains(user) {
-                    let user = String::from_utf8_lossy(user);
-                    return Err(Error::text(format!("ERR No such user '{user}'")));
+                if call.engine.users.find(user).is_none() {
+                    return Err(Error::quoting("ERR No such user '{}'", &[user]));
                 }
                 filter.user = Some(user);
             } else if let Some(seconds) = options.takes_value("MAXAGE") {
@@ -77,7 +76,7 @@ impl<'a> Filter<'a> {
     fn applies(&self, client: &Client, now_ms: i64) -> bool {
         self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == ClientType::of(client))
-            && self.user.is_none_or(|user| user == client.user.as_bytes())
+            && self.user.is_none_or(|user| *user == *client.user)
             && self.address.is_none_or(|address| address == client.origin.address.as_bytes())
             && self.local_address.is_none_or(|address| address == client.origin.local_address.as_bytes())
             && self.age_s.is_none_or(|age_s| now_ms / 1000 - client.connected_ms / 1000 >= age_s)

@@ -41,7 +41,7 @@ impl ClientType {
             b"pubsub" => Ok(ClientType::PubSub),
             b"replica" | b"slave" => Ok(ClientType::Replica),
             b"master" => Ok(ClientType::Master),
-            _ => Err(Error::text(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+            _ => Err(Error::quoting("ERR Unknown client type '{}'", &[name])),
         }
     }
 
@@ -118,6 +118,17 @@ fn client_list(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// The line of one client, without its end: as the log of what was refused keeps it.
+pub(crate) fn line_of(engine: &Engine, id: ClientId, args: Args<'_>) -> String {
+    let mut text = String::new();
+    let view = View { engine, commands: names(&engine.registry), caller: id, args, written: 0 };
+    if let Some(client) = engine.clients.get(id) {
+        view.line(client, &mut text);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
 /// What the lines are made from.
 struct View<'a> {
     engine: &'a Engine,
@@ -186,7 +197,7 @@ impl<'a> View<'a> {
             client.queued_len,
             rest.div_ceil(PIECE_LEN),
             if writes { "rw" } else { "r" },
-            client.user,
+            String::from_utf8_lossy(&client.user),
             client.lib_name,
             client.lib_version,
         );

@@ -113,15 +113,15 @@ const CLIENT_SETINFO: Command = Spec {
 
 fn client_setinfo(call: &mut Call<'_>) -> Result {
     let (attribute, value) = (call.arg(2), call.arg(3));
-    let named = String::from_utf8_lossy(attribute);
     let is_name = attribute.eq_ignore_ascii_case(b"LIB-NAME");
     if !is_name && !attribute.eq_ignore_ascii_case(b"LIB-VER") {
-        return Err(Error::text(format!("ERR Unrecognized option '{named}'")));
+        return Err(Error::quoting("ERR Unrecognized option '{}'", &[attribute]));
     }
     let Some(value) = shown(value) else {
-        return Err(Error::text(format!(
-            "ERR {named} cannot contain spaces, newlines or special characters."
-        )));
+        return Err(Error::quoting(
+            "ERR {} cannot contain spaces, newlines or special characters.",
+            &[attribute],
+        ));
     };
     if let Some(client) = own(call) {
         let place = if is_name { &mut client.lib_name } else { &mut client.lib_version };

@@ -159,24 +159,32 @@ impl Edit<'_, Hash> {
     /// Sets a field; true if it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
         let limits = self.limits();
+        let fits = field.len() <= limits.hash_value_len && value.len() <= limits.hash_value_len;
         if let HashRef::Packed(bytes) = self.view() {
-            let fits = field.len() <= limits.hash_value_len && value.len() <= limits.hash_value_len;
-            match find_or_count(bytes, field) {
-                Ok(found) if fits => {
+            let has_room = bytes.len() + field.len() + value.len() < packed::SIZE_MAX;
+            let found = find_or_count(bytes, field);
+            let stays_small =
+                fits && found.as_ref().map_or_else(|others| *others < limits.hash_entries, |_| true);
+            match found {
+                Ok(found) if fits && has_room => {
                     let (at, len) = (found.value_start, found.end - found.value_start);
                     with_items(&[value], |items| self.open().splice(at, len, items));
                     return false;
                 }
-                Err(others) if fits && others < limits.hash_entries => {
+                Err(_) if stays_small && has_room => {
                     let at = bytes.len();
                     with_items(&[field, value], |items| self.open().splice(at, 0, items));
                     return true;
                 }
-                _ => {}
+                _ => self.unpack(stays_small),
             }
-            self.unpack();
         }
-        self.table().is_some_and(|table| table.set(field, value))
+        let Some(table) = self.table() else { return false };
+        let is_new = table.set(field, value);
+        if table.is_kept_small() && !(fits && table.len() <= limits.hash_entries) {
+            table.keep_small(false);
+        }
+        is_new
     }
 
     /// Removes a field; false if there was none.
@@ -199,8 +207,9 @@ impl Edit<'_, Hash> {
         }
     }
 
-    fn unpack(&mut self) {
+    fn unpack(&mut self, small: bool) {
         let mut table = Table::new();
+        table.keep_small(small);
         for (field, value) in self.view().iter() {
             table.set(field, value);
         }

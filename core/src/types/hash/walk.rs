@@ -18,7 +18,7 @@ use crate::types::scan_options::{self, ScanOptions};
 pub(super) const COMMANDS: &[Command] = &[HRANDFIELD, HSCAN];
 
 /// A call may ask for so many fields with repetitions, lest one short request fills the memory with its reply.
-const REPEATED_MAX: u64 = 1 << 24;
+const REPEATED_MAX: usize = 1 << 24;
 /// Drawing one by one until enough are different pays if at most one in so many is wanted.
 const DRAWN_SHARE: usize = 3;
 
@@ -79,6 +79,7 @@ fn hrandfield(call: &mut Call<'_>) -> Result {
         return Ok(());
     };
     match hash {
+        Some(_) if picks.repeated && picks.count > REPEATED_MAX => return Err(error::OUT_OF_RANGE),
         Some(hash) => picks.write(hash, &mut random, out),
         None => out.array(0),
     }
@@ -110,9 +111,7 @@ impl Picks {
             _ => return Err(error::SYNTAX),
         };
         let repeated = count < 0;
-        if with_values && count.unsigned_abs() > i64::MAX as u64 / 2
-            || repeated && count.unsigned_abs() > REPEATED_MAX
-        {
+        if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
             return Err(error::OUT_OF_RANGE);
         }
         Ok(Some(Picks { count: count.unsigned_abs() as usize, repeated, with_values }))

@@ -87,7 +87,7 @@ fn zrandmember(call: &mut Call<'_>) -> Result {
         return Err(error::SYNTAX);
     }
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    if with_scores && wanted > i64::MAX as usize / 2 || count < 0 && wanted > REPEATED_MAX {
+    if with_scores && wanted > i64::MAX as usize / 2 {
         return Err(error::OUT_OF_RANGE);
     }
     let mut random = Random::new(call.random());
@@ -97,6 +97,9 @@ fn zrandmember(call: &mut Call<'_>) -> Result {
         return Ok(());
     };
     if count < 0 {
+        if wanted > REPEATED_MAX {
+            return Err(error::OUT_OF_RANGE);
+        }
         draw_repeatedly(out, zset, wanted, with_scores, &mut random);
     } else if wanted >= zset.len() {
         // All of them, in the order in which Redis has them.

@@ -55,8 +55,21 @@ impl ZsetTable {
         self.scores.get_hashed(hash, member).and_then(score_of)
     }
 
+    /// A sorted set without members, which may be small for all but its bytes.
+    fn new(small: bool) -> ZsetTable {
+        let mut zset = ZsetTable::default();
+        zset.scores.keep_small(small);
+        zset
+    }
+
+    /// Whether it is small for all but its bytes.
+    fn is_kept_small(&self) -> bool {
+        self.scores.is_kept_small()
+    }
+
     /// Sets the score of a member whose hash and score so far are known.
     fn set(&mut self, hash: u64, member: &[u8], old: Option<f64>, score: f64) {
+        let score = if self.is_kept_small() { without_sign(score) } else { score };
         self.scores.set_hashed(hash, member, &score.to_le_bytes());
         match old {
             Some(old) => self.order.change(old, score, member),
@@ -80,6 +93,11 @@ impl ZsetTable {
         }
         self.order.remove_ranks(ranks);
     }
+}
+
+/// Packed, Redis keeps whole numbers as integers, which makes 0 of -0.
+fn without_sign(score: f64) -> f64 {
+    score + 0.0
 }
 
 /// A score as the table keeps it.
@@ -162,13 +180,9 @@ fn pairs(bytes: &[u8]) -> impl Iterator<Item = Pair<'_>> {
 }
 
 fn push_pair(to: &mut Vec<u8>, score: f64, member: &[u8]) {
-    // Adding zero makes 0 of -0: packed, Redis keeps whole numbers as integers.
-    to.extend_from_slice(&(score + 0.0).to_le_bytes());
+    to.extend_from_slice(&without_sign(score).to_le_bytes());
     packed::push(to, member);
 }
-
-/// Up to this size sorted sets may be packed, whatever the limits are.
-const PACKED_SIZE_MAX: usize = 1 << 30;
 
 /// A sorted set that is not yet a key's value.
 pub struct Built {
@@ -186,17 +200,19 @@ impl Built {
     where
         I: Iterator<Item = (f64, &'a [u8])>,
     {
-        if len <= limits.zset_entries {
+        let small =
+            len <= limits.zset_entries && members().all(|(_, member)| member.len() <= limits.zset_value_len);
+        if small {
             let mut packed = Vec::new();
-            let fits = members().all(|(score, member)| {
+            let has_room = members().all(|(score, member)| {
                 push_pair(&mut packed, score, member);
-                member.len() <= limits.zset_value_len && packed.len() < PACKED_SIZE_MAX
+                packed.len() < packed::SIZE_MAX
             });
-            if fits {
+            if has_room {
                 return Built { len, packed, object: None };
             }
         }
-        let mut zset = ZsetTable::default();
+        let mut zset = ZsetTable::new(small);
         members().for_each(|(score, member)| zset.add(member, score));
         Built { len, packed: Vec::new(), object: Some(Box::new(Object::Zset(zset))) }
     }
@@ -350,7 +366,15 @@ impl Edit<'_, Zset> {
                 if old == Some(score) {
                     return;
                 }
+                let limits = self.limits();
                 if let Some(zset) = self.table() {
+                    let fits = |zset: &ZsetTable| {
+                        member.len() <= limits.zset_value_len
+                            && zset.len() + usize::from(old.is_none()) <= limits.zset_entries
+                    };
+                    if zset.is_kept_small() && !fits(zset) {
+                        zset.scores.keep_small(false);
+                    }
                     zset.set(hash, member, old, score);
                 }
             }
@@ -392,7 +416,7 @@ impl Edit<'_, Zset> {
                     self.set_value(Zset::empty());
                 } else if left < ranks.len() {
                     // What stays is less than what goes, which is freed elsewhere.
-                    let mut rest = ZsetTable::default();
+                    let mut rest = ZsetTable::new(zset.is_kept_small());
                     let before = zset.order.iter_from(0, false).take(ranks.start);
                     let behind = zset.order.iter_from(ranks.end, false);
                     before.chain(behind).for_each(|(score, member)| rest.add(member, score));
@@ -410,7 +434,8 @@ impl Edit<'_, Zset> {
         let at = Self::place_of(bytes, member, score);
         let len = place.len();
         let Some(bytes) = self.open().bytes_mut() else { return };
-        bytes[place.start..place.start + size_of::<f64>()].copy_from_slice(&(score + 0.0).to_le_bytes());
+        bytes[place.start..place.start + size_of::<f64>()]
+            .copy_from_slice(&without_sign(score).to_le_bytes());
         if at > place.end {
             bytes[place.start..at].rotate_left(len);
         } else if at < place.start {
@@ -422,17 +447,15 @@ impl Edit<'_, Zset> {
     fn add_small(&mut self, len: usize, member: &[u8], score: f64) {
         let limits = self.limits();
         let ZsetRef::Packed(bytes) = self.view() else { return };
-        if len < limits.zset_entries
-            && member.len() <= limits.zset_value_len
-            && bytes.len() + member.len() < PACKED_SIZE_MAX
-        {
+        let small = len < limits.zset_entries && member.len() <= limits.zset_value_len;
+        if small && bytes.len() + member.len() < packed::SIZE_MAX {
             let at = Self::place_of(bytes, member, score);
             let mut pair = Vec::with_capacity(member.len() + 13);
             push_pair(&mut pair, score, member);
             self.open().splice(at, 0, &pair);
             return;
         }
-        let mut zset = ZsetTable::default();
+        let mut zset = ZsetTable::new(small);
         self.view().iter().for_each(|(score, member)| zset.add(member, score));
         zset.add(member, score);
         self.set_value(NewValue::Object(Box::new(Object::Zset(zset))));

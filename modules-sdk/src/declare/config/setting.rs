@@ -1,6 +1,6 @@
 //! What a directive's value may be: how it is parsed, shown, and written into redis.conf.
 
-use std::fmt::Write;
+use super::words::{quote, word};
 
 /// A type that a directive can have.
 ///
@@ -102,26 +102,6 @@ fn single<'a>(words: &[&'a str]) -> Result<&'a str, String> {
         [word] => Ok(word),
         _ => Err(WRONG_NUMBER.into()),
     }
-}
-
-/// Puts `text` in double quotes, with escapes that the parser of redis.conf takes back.
-pub fn quote(text: &[u8]) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for &byte in text {
-        match byte {
-            b'\\' | b'"' => quoted.extend(['\\', char::from(byte)]),
-            b'\n' => quoted.push_str("\\n"),
-            b'\r' => quoted.push_str("\\r"),
-            b'\t' => quoted.push_str("\\t"),
-            0x07 => quoted.push_str("\\a"),
-            0x08 => quoted.push_str("\\b"),
-            b' '..=b'~' => quoted.push(char::from(byte)),
-            _ => write!(quoted, "\\x{byte:02x}").expect("writing to a string cannot fail"),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 impl Setting for bool {
@@ -245,12 +225,7 @@ impl Setting for Vec<String> {
         if self.is_empty() {
             return vec![quote(b"")];
         }
-        let plain = |word: &String| word.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\".contains(&b));
-        let words = self.iter().map(|word| match plain(word) {
-            true if !word.is_empty() => word.clone(),
-            _ => quote(word.as_bytes()),
-        });
-        vec![words.collect::<Vec<_>>().join(" ")]
+        vec![self.iter().map(|text| word(text.as_bytes())).collect::<Vec<_>>().join(" ")]
     }
 }
 
@@ -259,7 +234,8 @@ impl Setting for Vec<String> {
 pub struct Bytes(pub u64);
 
 impl Bytes {
-    /// The number that `word` names.
+    /// The number that `word` names. What is more than there can be is as much as there can be, so that it is refused by
+    /// the limits of a directive, not for its form.
     pub fn from_word(word: &str) -> Option<Bytes> {
         let digits = word.bytes().take_while(u8::is_ascii_digit).count();
         let factor: u64 = match word[digits..].to_ascii_lowercase().as_str() {
@@ -272,7 +248,10 @@ impl Bytes {
             "gb" => 1 << 30,
             _ => return None,
         };
-        word[..digits].parse::<u64>().ok()?.checked_mul(factor).map(Bytes)
+        if digits == 0 {
+            return None;
+        }
+        Some(Bytes(word[..digits].parse().unwrap_or(u64::MAX).saturating_mul(factor)))
     }
 
     /// As short as redis.conf writes it: the largest unit that divides it.
@@ -406,14 +385,19 @@ mod tests {
             assert_eq!(Bytes::parse(&[word], None), Ok(Bytes(bytes)), "{word}");
         }
         assert_eq!(Bytes::parse(&["1g"], None), Ok(Bytes(1_000_000_000)));
-        for word in
-            ["", "kb", "-1", "1x", "1kbb", "1.5mb", "18446744073709551616", "18446744073709551615gb", "1é"]
-        {
+        for word in ["18446744073709551615", "18446744073709551616", "18446744073709551615gb"] {
+            assert_eq!(Bytes::parse(&[word], None), Ok(Bytes(u64::MAX)), "{word}");
+        }
+        for word in ["", "kb", "-1", "1x", "1kbb", "1.5mb", "1é"] {
             assert_eq!(refused::<Bytes>(word, None), "argument must be a memory value", "{word:?}");
         }
         let limits = Some(Limits { low: 1 << 20, high: i64::MAX.into() });
         assert_eq!(
             refused::<Bytes>("1k", limits),
+            "argument must be between 1048576 and 9223372036854775807 inclusive"
+        );
+        assert_eq!(
+            refused::<Bytes>("18446744073709551616", limits),
             "argument must be between 1048576 and 9223372036854775807 inclusive"
         );
     }
@@ -446,10 +430,5 @@ mod tests {
         assert_eq!(refused::<Octal>("8", limits), "argument couldn't be parsed as an octal number");
         assert_eq!(refused::<Octal>("1000", limits), "argument must be between 0 and 777 inclusive");
         assert_eq!(refused::<Octal>("-1", limits), "argument must be between 0 and 777 inclusive");
-    }
-
-    #[test]
-    fn quoting_escapes_what_the_parser_unescapes() {
-        assert_eq!(quote(b"a \"b\" \\ \n\r\t\x07\x08\x00\xff"), r#""a \"b\" \\ \n\r\t\a\b\x00\xff""#);
     }
 }

@@ -145,9 +145,7 @@ impl<'a> Reader<'a> {
         let rest = &self.input[self.at..];
         // Short integers are most of what comes.
         let digits = rest.iter().take(16).take_while(|byte| byte.is_ascii_digit()).count();
-        if (1..16).contains(&digits)
-            && !matches!(rest.get(digits), Some(b'.' | b'e' | b'E' | b'x' | b'X'))
-        {
+        if (1..16).contains(&digits) && !matches!(rest.get(digits), Some(b'.' | b'e' | b'E' | b'x' | b'X')) {
             let value = rest[..digits].iter().fold(0u64, |value, digit| value * 10 + u64::from(digit - b'0'));
             self.at += digits;
             return Token::Number(value as f64);
@@ -229,7 +227,8 @@ impl<'a> Reader<'a> {
     }
 
     fn hex(&self, offset: usize) -> Option<u32> {
-        (offset..offset + 4).try_fold(0, |code, offset| Some(code << 4 | (self.peek(offset) as char).to_digit(16)?))
+        (offset..offset + 4)
+            .try_fold(0, |code, offset| Some(code << 4 | (self.peek(offset) as char).to_digit(16)?))
     }
 
     /// Pushes the value that a token begins.

@@ -1,44 +1,18 @@
-//! Runs scripts against a server and compares what it answers.
+//! One run of a script: its connections, and its steps one after another.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::{self, Display};
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
+use super::outcome::{Failure, Mismatch, Observed, Outcome, compare};
+use super::{Mode, Runner};
 use crate::client::{Client, Protocol};
-use crate::differences::Differences;
 use crate::notation::Expected;
 use crate::reply::Reply;
 use crate::script::{Action, Awaited, Expectation, Script, Step};
-use crate::server::Server;
+use crate::shadow::Shadowed;
 use crate::words;
-
-/// How a script is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// As written, on RESP2.
-    Resp2,
-    /// As written, on RESP3.
-    Resp3,
-    /// Each command between MULTI and EXEC, where that changes nothing; on RESP2.
-    Multi,
-}
-
-impl Mode {
-    /// All of them.
-    pub const ALL: [Mode; 3] = [Mode::Resp2, Mode::Resp3, Mode::Multi];
-
-    /// Which protocol the connections speak.
-    pub fn protocol(self) -> Protocol {
-        match self {
-            Mode::Resp2 | Mode::Multi => Protocol::Resp2,
-            Mode::Resp3 => Protocol::Resp3,
-        }
-    }
-}
 
 /// Commands that MULTI refuses, or that say something about the connection that queues them.
 const NEVER_IN_MULTI: &[&str] = &[
@@ -70,172 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing must arrive where `silence` is expected.
 const SILENCE: Duration = Duration::from_millis(30);
 
-/// A failed run says no more than this: what follows is mostly a consequence.
-const FAILURES_MAX: usize = 8;
-
-/// One step that went otherwise than written.
-#[derive(Debug)]
-pub struct Failure {
-    /// The script's file.
-    pub path: PathBuf,
-    /// The step's line.
-    pub line: usize,
-    /// How it was run.
-    pub mode: Mode,
-    /// The step as written.
-    pub step: String,
-    /// What was written.
-    pub expected: String,
-    /// What came.
-    pub got: String,
-}
-
-impl Display for Failure {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { path, line, mode, step, expected, got } = self;
-        let indent = |text: &str| text.replace('\n', "\n            ");
-        writeln!(out, "{}:{line}: on {mode:?}: {step}", path.display())?;
-        writeln!(out, "  expected: {}", indent(expected))?;
-        write!(out, "       got: {}", indent(got))
-    }
-}
-
-/// What arrived for a step.
-#[derive(Clone, Debug)]
-pub enum Observed {
-    /// A reply or push, and what the connection spoke.
-    Reply(Reply, Protocol),
-    /// Nothing, where nothing was expected.
-    Silence,
-    /// The end of the connection.
-    Closed,
-}
-
-/// One run of a script.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What differed.
-    pub failures: Vec<Failure>,
-    /// What arrived, by step.
-    pub observed: Vec<Option<Observed>>,
-    /// Whether the run ended early, because a reply did not come.
-    pub broken: bool,
-}
-
-/// A connection to a server under test, beside those that the scripts open.
-#[derive(Debug)]
-pub struct Runner<'a> {
-    address: SocketAddr,
-    control: Client,
-    is_mortise: bool,
-    differences: &'a Differences,
-    /// A run ends after so many failures.
-    pub failures_max: usize,
-}
-
-impl<'a> Runner<'a> {
-    /// Connects to a server, and asks what it is.
-    pub fn connect(address: SocketAddr, differences: &'a Differences) -> io::Result<Runner<'a>> {
-        let mut control = Client::connect(address)?;
-        let info = control.call(&["INFO", "server"])?;
-        // Whoever says that it is Redis and nothing else is the reference.
-        let is_reference = matches!(&info, Reply::Bulk(text)
-            if contains(text, b"redis_version") && !contains(text, b"mortise_version"));
-        Ok(Runner { address, control, is_mortise: !is_reference, differences, failures_max: FAILURES_MAX })
-    }
-
-    /// Whether a script is meant for this server and mode.
-    pub fn accepts(&self, script: &Script, mode: Mode) -> bool {
-        let header = &script.header;
-        (self.is_mortise || !header.mortise_only)
-            && match mode {
-                Mode::Resp2 => !header.not_resp2,
-                Mode::Resp3 => !header.not_resp3,
-                Mode::Multi => !header.not_multi && !header.not_resp2,
-            }
-    }
-
-    /// Runs a script on an empty server.
-    pub fn run(&mut self, script: &Script, mode: Mode) -> io::Result<Outcome> {
-        let config = if script.header.needs_config { Some(self.config()?) } else { None };
-        // A script that failed half way may have left a pause behind.
-        self.control.call(&["CLIENT", "UNPAUSE"])?;
-        self.control.call(&["FLUSHALL"])?;
-        let mut run = Run { runner: self, script, mode, connections: HashMap::new(), ids: Vec::new() };
-        let outcome = run.all_steps();
-        run.close_all()?;
-        if let Some(before) = config {
-            self.restore(&before)?;
-        }
-        Ok(outcome)
-    }
-
-    /// Runs `what` with some directives set otherwise.
-    pub fn with_config<T>(
-        &mut self,
-        directives: &[(String, String)],
-        what: impl FnOnce(&mut Self) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let before = self.config()?;
-        for (name, value) in directives {
-            let reply = self.control.call(&["CONFIG", "SET", name, value])?;
-            if reply != Reply::Simple(b"OK".to_vec()) {
-                return Err(io::Error::other(format!("CONFIG SET {name}: {}", Expected::of(&reply))));
-            }
-        }
-        let done = what(self);
-        self.restore(&before)?;
-        done
-    }
-
-    fn restore(&mut self, before: &BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<()> {
-        let after = self.config()?;
-        for (name, value) in before.iter().filter(|(name, value)| after.get(*name) != Some(*value)) {
-            self.control.call(&[&b"CONFIG"[..], b"SET", name, value])?;
-        }
-        Ok(())
-    }
-
-    fn config(&mut self) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
-        let Reply::Array(items) = self.control.call(&["CONFIG", "GET", "*"])? else {
-            return Ok(BTreeMap::new());
-        };
-        let pairs = items.chunks(2).filter_map(|pair| match pair {
-            [Reply::Bulk(name), Reply::Bulk(value)] => Some((name.clone(), value.clone())),
-            _ => None,
-        });
-        Ok(pairs.collect())
-    }
-
-    /// The line that CLIENT LIST has about a connection.
-    fn client_line(&mut self, id: i64) -> io::Result<Option<String>> {
-        let Reply::Bulk(list) = self.control.call(&["CLIENT", "LIST"])? else { return Ok(None) };
-        let prefix = format!("id={id} ");
-        Ok(String::from_utf8_lossy(&list).lines().find(|line| line.starts_with(&prefix)).map(str::to_string))
-    }
-}
-
-/// Runs a piece of a script against a server, on RESP2, and leaves the data as it is; panics with what differs.
-pub fn check(server: &Server, text: &str) {
-    let script = Script::parse(Path::new("check"), text).unwrap_or_else(|error| panic!("{error}"));
-    let differences = Differences::default();
-    let mut runner =
-        Runner::connect(server.address(), &differences).unwrap_or_else(|error| panic!("{error}"));
-    let mut run = Run {
-        runner: &mut runner,
-        script: &script,
-        mode: Mode::Resp2,
-        connections: HashMap::new(),
-        ids: Vec::new(),
-    };
-    let outcome = run.all_steps();
-    let failures: Vec<String> = outcome.failures.iter().map(Failure::to_string).collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-/// What was expected and what came, as text.
-type Mismatch = (String, String);
-
 /// What arrived for a step, and whether it is wrong.
 type Done = (Option<Observed>, Option<Mismatch>);
 
@@ -247,7 +55,7 @@ struct Connection {
     protocol: Protocol,
 }
 
-struct Run<'a, 'd> {
+pub(super) struct Run<'a, 'd> {
     runner: &'a mut Runner<'d>,
     script: &'a Script,
     mode: Mode,
@@ -256,8 +64,13 @@ struct Run<'a, 'd> {
     ids: Vec<i64>,
 }
 
-impl Run<'_, '_> {
-    fn all_steps(&mut self) -> Outcome {
+impl<'a, 'd> Run<'a, 'd> {
+    pub(super) fn new(runner: &'a mut Runner<'d>, script: &'a Script, mode: Mode) -> Run<'a, 'd> {
+        Run { runner, script, mode, connections: HashMap::new(), ids: Vec::new() }
+    }
+
+    /// Goes through all steps, until too many have failed.
+    pub(super) fn all_steps(&mut self) -> Outcome {
         let observed = vec![None; self.script.steps.len()];
         let mut outcome = Outcome { failures: Vec::new(), observed, broken: false };
         for (index, step) in self.script.steps.iter().enumerate() {
@@ -279,6 +92,9 @@ impl Run<'_, '_> {
             };
             if let Some((expected, got)) = failed {
                 outcome.failures.push(self.failure(step, expected, got));
+            }
+            if let Some(seen) = self.runner.watched.and_then(Shadowed::unannounced) {
+                outcome.failures.push(self.failure(step, "no change but what is announced".into(), seen));
             }
             if outcome.failures.len() == self.runner.failures_max {
                 break;
@@ -444,7 +260,7 @@ impl Run<'_, '_> {
     }
 
     /// Ends all connections, and waits until the server has noticed: the next file shall not see them.
-    fn close_all(&mut self) -> io::Result<()> {
+    pub(super) fn close_all(&mut self) -> io::Result<()> {
         drop(mem::take(&mut self.connections));
         for id in mem::take(&mut self.ids) {
             self.wait_until_gone(Some(id))?;
@@ -460,19 +276,6 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// What is wrong with what arrived, if anything is.
-fn compare(awaited: Option<&Awaited>, observed: &Observed) -> Option<Mismatch> {
-    let right = match (awaited, observed) {
-        (Some(Awaited::Reply(expected)), Observed::Reply(reply, protocol)) => {
-            expected.matches(reply, *protocol)
-        }
-        (Some(Awaited::Silence), Observed::Silence) | (Some(Awaited::Closed), Observed::Closed) => true,
-        _ => false,
-    };
-    let expected = awaited.map_or("nothing is written (UPDATE=1 writes it)".to_string(), Awaited::to_string);
-    (!right).then(|| (expected, observed.to_string()))
 }
 
 fn observe(connection: &mut Connection, awaited: Option<&Awaited>) -> io::Result<Observed> {
@@ -504,10 +307,6 @@ fn call_in_multi(client: &mut Client, arguments: &[Vec<u8>]) -> io::Result<Reply
     })
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
 fn describe(step: &Step) -> String {
     let name = &step.connection;
     match &step.action {
@@ -524,89 +323,5 @@ fn describe(step: &Step) -> String {
         Action::Receives(_) => format!("{name}<"),
         Action::Close => format!("{name}! close"),
         Action::Reset => "---".to_string(),
-    }
-}
-
-impl Display for Awaited {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Awaited::Reply(expected) => expected.fmt(out),
-            Awaited::Silence => out.write_str("silence"),
-            Awaited::Closed => out.write_str("closed"),
-        }
-    }
-}
-
-impl Display for Observed {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Observed::Reply(reply, _) => Expected::of(reply).fmt(out),
-            Observed::Silence => out.write_str("silence"),
-            Observed::Closed => out.write_str("closed"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{BufReader, Write};
-    use std::net::{SocketAddr, TcpListener};
-    use std::path::Path;
-    use std::thread;
-
-    use super::{Mode, Runner};
-    use crate::differences::Differences;
-    use crate::reply::Reply;
-    use crate::script::Script;
-
-    /// A server that knows three commands, and answers OK to all others.
-    fn simple_server() -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                thread::spawn(move || {
-                    let mut requests = BufReader::new(stream.try_clone().unwrap());
-                    while let Ok(Reply::Array(words)) = Reply::read(&mut requests) {
-                        let reply = match &words[0] {
-                            Reply::Bulk(word) if word == b"ONE" => &b":1\r\n"[..],
-                            Reply::Bulk(word) if word == b"NOTHING" => b"",
-                            Reply::Bulk(word) if word == b"TWICE" => b"+a\r\n+b\r\n",
-                            _ => b"+OK\r\n",
-                        };
-                        stream.write_all(reply).unwrap();
-                    }
-                });
-            }
-        });
-        address
-    }
-
-    fn failures(text: &str) -> Vec<usize> {
-        let differences = Differences::default();
-        let mut runner = Runner::connect(simple_server(), &differences).unwrap();
-        let script = Script::parse(Path::new("x.test"), text).unwrap();
-        let outcome = runner.run(&script, Mode::Resp2).unwrap();
-        outcome.failures.iter().map(|failure| failure.line).collect()
-    }
-
-    #[test]
-    fn what_is_as_written_passes() {
-        assert!(failures("> SET\n+OK\n> ONE\n:1\nA> TWICE\n+a\nA< +b\nA> NOTHING\nsilence\n").is_empty());
-    }
-
-    #[test]
-    fn what_is_not_as_written_fails() {
-        for (text, lines) in [
-            ("> SET\n:1\n> ONE\n:1\n> ONE\n:2\n", &[1, 5][..]),
-            ("> ONE\n", &[1]),
-            ("> ONE\nsilence\n", &[1]),
-            ("> ONE\nclosed\n", &[1]),
-            ("A> ONE\nA...\n", &[2]),
-            ("A> TWICE\n+a\nA< +c\n", &[3]),
-            ("A> TWICE\n+a\nA< silence\n", &[3]),
-        ] {
-            assert_eq!(failures(text), lines, "{text:?}");
-        }
     }
 }

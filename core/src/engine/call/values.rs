@@ -1,0 +1,223 @@
+//! How a call reads and changes values: look-ups that count, edits that name their event.
+
+use mortise_sdk::error::{self, Result};
+
+use super::{Call, Key};
+use crate::engine::edit::Edit;
+use crate::engine::{Caller, Engine, event};
+use crate::keyspace::entry::{Entry, NewValue};
+use crate::keyspace::{Db, Door};
+use crate::resp::output::Output;
+use crate::types::{AnyRef, Type};
+
+impl Call<'_> {
+    /// The database that the session has chosen, with the door.
+    #[inline(always)]
+    pub fn db(&mut self) -> (&mut Db, &mut Door) {
+        self.engine.keyspace.db(self.session.space, self.session.db)
+    }
+
+    /// Removes the key if it has expired; true if it had.
+    #[inline(always)]
+    fn expire_if_due(&mut self, key: Key<'_>) -> bool {
+        let now_ms = self.engine.now_ms;
+        self.db().0.is_expired(key.hash, key.bytes, now_ms) && self.expire(key)
+    }
+
+    /// An expired key goes when it is met, but not while writes are paused (then it is hidden), and not because a stream
+    /// is replayed (which says itself what goes).
+    #[cold]
+    fn expire(&mut self, key: Key<'_>) -> bool {
+        if self.caller == Caller::Journal {
+            return false;
+        }
+        if !self.engine.clients.pause.stops_writes(self.engine.now_ms) {
+            self.remove_expired(key);
+        }
+        true
+    }
+
+    /// The entry of a key, whose access is noted, or none; and where to reply.
+    #[inline(always)]
+    pub fn look<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, !self.session.no_touch)
+    }
+
+    /// As [`Call::look`], but the access says nothing about the use of the key: EXISTS, TYPE, TTL.
+    pub fn glance<'a>(&'a mut self, key: Key<'_>) -> (Option<&'a Entry>, &'a mut Output) {
+        self.look_up(key, false)
+    }
+
+    /// Notes an access even if the client has said that its accesses do not count; false if there is no key.
+    pub fn touch(&mut self, key: Key<'_>) -> bool {
+        self.look_up(key, true).0.is_some()
+    }
+
+    #[inline(always)]
+    fn look_up<'a>(&'a mut self, key: Key<'_>, touches: bool) -> (Option<&'a Entry>, &'a mut Output) {
+        let hidden = self.expire_if_due(key);
+        let Call { engine, session, out, .. } = self;
+        let Engine { keyspace, stats, unit, clock24, .. } = &mut **engine;
+        let (db, _) = keyspace.db(session.space, session.db);
+        let entry = if hidden {
+            None
+        } else if !touches {
+            db.find(key.hash, key.bytes)
+        } else {
+            let now = *clock24;
+            db.access(key.hash, key.bytes, |old| now.touched(old))
+        };
+        if entry.is_some() {
+            stats.keyspace_hits += 1;
+        } else {
+            stats.keyspace_misses += 1;
+            unit.tell(session.space, session.db, key.bytes, "keymiss", event::MISSED);
+        }
+        (entry, out)
+    }
+
+    /// The entries of several keys at once, each looked up as by [`Call::look`]; and where to reply.
+    pub fn look_all<'a>(&'a mut self, keys: &[Key<'_>]) -> (Vec<Option<&'a Entry>>, &'a mut Output) {
+        let seen: Vec<bool> = keys.iter().map(|key| self.look(*key).0.is_some()).collect();
+        let Call { engine, session, out, .. } = self;
+        let db: &Db = engine.keyspace.db(session.space, session.db).0;
+        let find = |(key, seen): (&Key<'_>, bool)| if seen { db.find(key.hash, key.bytes) } else { None };
+        (keys.iter().zip(seen).map(find).collect(), out)
+    }
+
+    /// The value of a key and where to reply; WRONGTYPE if it is of another type.
+    #[inline(always)]
+    pub fn read<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<(Option<T::View<'a>>, &'a mut Output)> {
+        let (entry, out) = self.look(key);
+        match entry {
+            None => Ok((None, out)),
+            Some(entry) => match T::view(entry) {
+                Some(view) => Ok((Some(view), out)),
+                None => Err(error::WRONGTYPE),
+            },
+        }
+    }
+
+    /// The entry of a key without noting an access or counting a hit.
+    pub fn peek<'a>(&'a mut self, key: Key<'_>) -> Option<&'a Entry> {
+        if self.expire_if_due(key) {
+            return None;
+        }
+        self.db().0.find(key.hash, key.bytes)
+    }
+
+    /// Whether a key exists, as a look-up for writing sees it.
+    pub fn exists(&mut self, key: Key<'_>) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// The value of a key of any type, without noting an access.
+    pub fn peek_any<'a>(&'a mut self, key: Key<'_>) -> Option<AnyRef<'a>> {
+        self.peek(key).map(AnyRef::of)
+    }
+
+    /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
+    #[inline(always)]
+    pub fn edit<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Option<Edit<'a, T>>> {
+        Ok(self.edit_replying(key)?.0)
+    }
+
+    /// As [`Call::edit`], and where to reply: for commands that answer with what they take away.
+    #[inline(always)]
+    pub fn edit_replying<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+    ) -> Result<(Option<Edit<'a, T>>, &'a mut Output)> {
+        if self.expire_if_due(key) {
+            // What is only hidden on a read must go before a write.
+            self.remove_expired(key);
+            return Ok((None, self.out));
+        }
+        let Call { engine, session, out, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return Ok((None, out)) };
+        if T::view(edit.entry()).is_none() {
+            return Err(error::WRONGTYPE);
+        }
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        Ok((Some(Edit::new(edit, unit, *limits, session.space, session.db, false)), out))
+    }
+
+    /// An edit of a key's value, which comes into being if there is none.
+    #[inline(always)]
+    pub fn create<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<Edit<'a, T>> {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let (mut edit, new) = db.edit_or_create(door, key.hash, key.bytes, T::empty);
+        if T::view(edit.entry()).is_none() {
+            return Err(error::WRONGTYPE);
+        }
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        Ok(Edit::new(edit, unit, *limits, session.space, session.db, new))
+    }
+
+    /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
+    #[inline(always)]
+    pub fn put<'a, T: Type>(
+        &'a mut self,
+        key: Key<'_>,
+        value: NewValue<'_>,
+        keep_deadline: bool,
+    ) -> Edit<'a, T> {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let (mut edit, new, old) = db.put(door, key.hash, key.bytes, value);
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        if !keep_deadline {
+            edit.set_deadline(None);
+        }
+        unit.discard(old);
+        let mut edit = Edit::new(edit, unit, *limits, session.space, session.db, new);
+        edit.fresh_value();
+        edit
+    }
+
+    /// Removes a key and names the event; false if there was none.
+    pub fn remove(&mut self, key: Key<'_>, event: &'static str) -> bool {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+            return false;
+        }
+        let (space, db) = (self.session.space, self.session.db);
+        self.engine.remove_key(space, db, key, event, event::GENERIC)
+    }
+
+    fn remove_expired(&mut self, key: Key<'_>) {
+        self.engine.expire_key(self.session.space, self.session.db, key);
+    }
+
+    /// Sets or removes a key's deadline and names the event; false if there is no key.
+    pub fn set_deadline(&mut self, key: Key<'_>, deadline: Option<i64>, event: &'static str) -> bool {
+        if self.expire_if_due(key) {
+            self.remove_expired(key);
+            return false;
+        }
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, clock24, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        let Some(mut edit) = db.edit(door, key.hash, key.bytes) else { return false };
+        let clock = clock24.touched(edit.entry().clock());
+        edit.set_clock(clock);
+        edit.set_deadline(deadline);
+        let listened = edit.entry().is_listened();
+        unit.changed(session.space, session.db, key.bytes, listened, event, event::GENERIC);
+        true
+    }
+}

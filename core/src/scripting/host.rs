@@ -1,0 +1,158 @@
+//! What a running script asks of the server: its commands take the road of every other.
+
+use mortise_scripting::{Flags, Host, Replication, Verdict};
+use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, NOSCRIPT, WRITE};
+use mortise_sdk::error::Error;
+use mortise_sdk::host::Level;
+use mortise_sdk::resp::encode::Version;
+
+use super::eval::NO_MEMORY;
+use crate::acl;
+use crate::engine::Caller;
+use crate::engine::args::{Args, Span};
+use crate::engine::call::Call;
+use crate::engine::dispatch::Asked;
+use crate::engine::registry::{CommandRef, Lookup};
+use crate::engine::unit::Targets;
+
+/// A script that runs, on the server's side.
+pub(super) struct Running<'r, 'c> {
+    call: &'r mut Call<'c>,
+    flags: Flags,
+    read_only: bool,
+    /// Memory was short when it began.
+    out_of_memory: bool,
+    /// It has called a command that writes.
+    has_written: bool,
+    /// Where the replies of its commands begin in the output.
+    mark: usize,
+    words: Vec<u8>,
+    spans: Vec<Span>,
+    targets: Targets,
+}
+
+impl<'r, 'c> Running<'r, 'c> {
+    /// A script that is about to run.
+    pub(super) fn new(call: &'r mut Call<'c>, flags: Flags, read_only: bool) -> Running<'r, 'c> {
+        let mark = call.out().mark();
+        let out_of_memory = call.engine.out_of_memory;
+        let words = std::mem::take(&mut call.engine.scripting.words);
+        let spans = std::mem::take(&mut call.engine.scripting.spans);
+        let targets = call.engine.unit.targets;
+        Running { call, flags, read_only, out_of_memory, has_written: false, mark, words, spans, targets }
+    }
+
+    /// It is over: nothing of its commands' replies stays.
+    pub(super) fn finish(self) {
+        let Running { call, mark, words, spans, targets, .. } = self;
+        call.out().rollback(mark);
+        let version = call.session.version;
+        call.out().set_version(version);
+        call.engine.unit.targets = targets;
+        (call.engine.scripting.words, call.engine.scripting.spans) = (words, spans);
+    }
+
+    /// Puts the words where a command's arguments are read from.
+    #[inline(always)]
+    fn gather(&mut self, words: &[&[u8]]) {
+        const KEEP_MAX: usize = 1 << 20;
+        self.words.clear();
+        self.words.shrink_to(KEEP_MAX);
+        self.spans.clear();
+        for word in words {
+            let start = self.words.len() as u32;
+            self.words.extend_from_slice(word);
+            self.spans.push((start, self.words.len() as u32));
+        }
+    }
+
+    /// The command that the words name, if it takes so many of them.
+    #[inline(always)]
+    fn look_up(&self, args: Args<'_>) -> Result<CommandRef, Error> {
+        const NOT_ALLOWED: Error = Error::new("ERR This Redis command is not allowed from script");
+        const UNKNOWN: Error = Error::new("ERR Unknown Redis command called from script");
+        const WRONG_COUNT: Error = Error::new("ERR Wrong number of args calling Redis command from script");
+        match self.call.registry.find(args) {
+            Lookup::Found(command) if command.facts.accepts(args.len()) => {
+                if command.flags.any(NOSCRIPT | CONTAINER) { Err(NOT_ALLOWED) } else { Ok(command) }
+            }
+            Lookup::Found(_) => Err(WRONG_COUNT),
+            Lookup::Unknown | Lookup::UnknownSubcommand(_) => Err(UNKNOWN),
+        }
+    }
+
+    /// What a script may not do, though its user might.
+    #[inline(always)]
+    fn admit(&self, command: &CommandRef) -> Result<(), Error> {
+        const READS_ONLY: Error = Error::new("ERR Write commands are not allowed from read-only scripts.");
+        if command.flags.has(WRITE) && self.read_only {
+            return Err(READS_ONLY);
+        }
+        if self.out_of_memory && command.flags.has(DENYOOM) && !self.flags.allow_oom && !self.has_written {
+            return Err(NO_MEMORY);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn execute(&mut self) -> Result<(), Error> {
+        let args = Args::new(&self.words, &self.spans);
+        let command = self.look_up(args)?;
+        if let Err(refusal) = acl::check(&self.call.session.user, &command, args) {
+            let Call { engine, session, .. } = &mut *self.call;
+            return Err(engine.forbid_script(session, refusal, &command, args));
+        }
+        self.admit(&command)?;
+        if command.flags.has(WRITE) && !self.has_written {
+            self.has_written = true;
+            self.call.note_writing();
+        }
+        self.call.invoke(Asked::new(&command, args), Caller::Script);
+        Ok(())
+    }
+}
+
+impl Host for Running<'_, '_> {
+    fn call(&mut self, words: &[&[u8]], version: Version) -> &[u8] {
+        self.gather(words);
+        let mark = self.mark;
+        let out = self.call.out();
+        out.rollback(mark);
+        out.set_version(version);
+        if let Err(error) = self.execute() {
+            self.call.out().error(&error);
+        }
+        self.call.written_since(mark)
+    }
+
+    fn permits(&mut self, words: &[&[u8]]) -> Option<bool> {
+        self.gather(words);
+        let args = Args::new(&self.words, &self.spans);
+        let command = self.look_up(args).ok()?;
+        Some(acl::check(&self.call.session.user, &command, args).is_ok())
+    }
+
+    fn log(&mut self, level: Level, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        match level {
+            Level::Debug => tracing::trace!("{line}"),
+            Level::Verbose => tracing::debug!("{line}"),
+            Level::Notice => tracing::info!("{line}"),
+            Level::Warning => tracing::warn!("{line}"),
+        }
+    }
+
+    fn set_replication(&mut self, replication: Replication) {
+        let Replication { journal, replicas } = replication;
+        self.call.engine.unit.targets = Targets { journal, replicas };
+    }
+
+    fn pause(&mut self) -> Verdict {
+        self.call.give_way();
+        if self.call.is_ending() { Verdict::End } else { Verdict::GoOn }
+    }
+
+    fn count_error(&mut self, text: &[u8]) {
+        self.call.engine.stats.error(&Error::text(text));
+    }
+}

@@ -1,0 +1,67 @@
+//! Scripts at the server: EVAL and its like, and the commands about scripts. Lua itself is the scripting crate's; it
+//! knows no server.
+
+mod eval;
+mod host;
+pub(crate) mod script;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mortise_scripting::{Sandbox, Settings, Usage};
+use mortise_sdk::config;
+use mortise_sdk::declare::config::Bytes;
+use parking_lot::Mutex;
+
+use crate::engine::args::Span;
+use crate::features::Feature;
+use crate::keyspace::SpaceId;
+use crate::session::REDIS_VERSION;
+
+/// Scripts.
+pub const FEATURE: Feature = Feature {
+    name: "scripting",
+    commands: &[eval::COMMANDS, script::COMMANDS],
+    config: ScriptingConfig::directives(),
+    ..Feature::EMPTY
+};
+
+config! {
+    /// Scripts.
+    pub struct ScriptingConfig {
+        /// Bytes that the Lua of a space may hold. A script that wants more fails.
+        fixed script_memory_limit: Bytes = Bytes(1 << 30);
+    }
+}
+
+/// The sandbox of each space: scripts of one tenant are not known to another.
+#[derive(Default)]
+pub struct Scripting {
+    sandboxes: BTreeMap<SpaceId, Arc<Mutex<Sandbox>>>,
+    /// Buffers of the script that runs: its reply, and the words of its commands.
+    reply: Vec<u8>,
+    words: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Scripting {
+    /// The sandbox of a space. It is shared with the script that runs, which may be unwound.
+    fn of(&mut self, space: SpaceId, memory_max: usize) -> Arc<Mutex<Sandbox>> {
+        let sandbox = self.sandboxes.entry(space).or_insert_with(|| {
+            let version = REDIS_VERSION.to_owned();
+            Arc::new(Mutex::new(Sandbox::new(Settings { memory_max, version })))
+        });
+        sandbox.clone()
+    }
+
+    /// What scripts take in all spaces. A sandbox in which a script is running right now is not counted.
+    pub fn usage(&self) -> Usage {
+        let mut all = Usage::default();
+        for usage in self.sandboxes.values().filter_map(|sandbox| Some(sandbox.try_lock()?.usage())) {
+            all.lua_bytes += usage.lua_bytes;
+            all.scripts += usage.scripts;
+            all.scripts_bytes += usage.scripts_bytes;
+        }
+        all
+    }
+}

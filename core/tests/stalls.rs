@@ -1,0 +1,254 @@
+//! How long the engine is held at a time, at sizes at which a step that is not bounded shows: a million members, a million
+//! keys. `make test-long` runs these in a release build.
+//!
+//! The bounds are generous, because the machine is others' as well: what takes time in proportion to the data takes at
+//! least ten times as long.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mortise_core::config::Config;
+use mortise_core::engine::Engine;
+use mortise_core::engine::session::Session;
+use mortise_core::features;
+use mortise_core::keyspace::entry::Kind;
+use mortise_core::keyspace::hash::hash;
+use mortise_core::keyspace::{NewValue, SpaceId};
+use mortise_core::server::clock::SystemClock;
+use mortise_core::types::AnyRef;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const MANY: u64 = 1_000_000;
+const BOUND: Duration = Duration::from_millis(3);
+
+struct Bench {
+    engine: Engine,
+    session: Option<Box<Session>>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let registry = Arc::new(features::registry().expect("the declarations are right"));
+        let mut engine = Engine::new(Config::default(), registry, Box::new(SystemClock::new()), 1);
+        engine.directives = Arc::new(mortise_core::server::directives().expect("they are in order"));
+        let session = engine.local_session();
+        Bench { engine, session }
+    }
+
+    fn ask(&mut self, words: &[&[u8]]) {
+        let session = self.session.take().expect("nothing waits here");
+        let (session, reply) = self.engine.request(session, words);
+        assert_ne!(reply.first(), Some(&b'-'), "{}", String::from_utf8_lossy(&reply));
+        self.session = session;
+    }
+
+    /// A million keys of 64 bytes, with a deadline or without.
+    fn fill(&mut self, deadline: Option<i64>) {
+        let (db, door) = self.engine.keyspace.db(SpaceId::FIRST, 0);
+        for n in 0..MANY {
+            let key = format!("key:{n}").into_bytes();
+            let mut edit = db.put(door, hash(&key), &key, NewValue::Bytes(Kind::Text, &[b'x'; 64])).0;
+            edit.set_deadline(deadline);
+        }
+    }
+
+    /// What others would do when the engine is let go.
+    fn do_jobs(&mut self) {
+        self.engine.jobs.clear();
+        drop(self.engine.keyspace.take_spent());
+    }
+
+    fn len(&self) -> usize {
+        self.engine.keyspace.iter().map(|(_, _, db)| db.dict().len()).sum()
+    }
+
+    fn members(&self, key: &[u8]) -> usize {
+        let Some((_, _, db)) = self.engine.keyspace.iter().next() else { return 0 };
+        db.dict().iter().find(|entry| entry.key() == key).map_or(0, |entry| match AnyRef::of(entry) {
+            AnyRef::Hash(hash) => hash.len(),
+            AnyRef::Zset(zset) => zset.len(),
+            _ => 0,
+        })
+    }
+}
+
+/// Does something again and again until it says that it is done; how long its longest steps took, the longest left out:
+/// on a machine that others use as well, one may take any time.
+fn longest(name: &str, mut step: impl FnMut() -> bool) -> Duration {
+    const LEFT_OUT: usize = 3;
+    let mut took = Vec::new();
+    loop {
+        let begun = Instant::now();
+        let done = step();
+        took.push(begun.elapsed());
+        if done {
+            break;
+        }
+    }
+    took.sort();
+    let longest = took[took.len() - 1 - LEFT_OUT.min(took.len() - 1)];
+    println!(
+        "{name:60} {:>8} steps, longest {:>10.1?}, but for {LEFT_OUT} {longest:>10.1?}",
+        took.len(),
+        took[took.len() - 1]
+    );
+    longest
+}
+
+/// As [`longest`], of what is done only once: the shortest of three.
+fn once(
+    name: &str,
+    bench: &mut Bench,
+    mut prepare: impl FnMut(&mut Bench),
+    mut step: impl FnMut(&mut Bench),
+) -> Duration {
+    let times = (0..3).map(|_| {
+        prepare(bench);
+        let begun = Instant::now();
+        step(bench);
+        let took = begun.elapsed();
+        bench.do_jobs();
+        took
+    });
+    let shortest = times.min().unwrap_or_default();
+    println!("{name:60} shortest of three {shortest:>10.1?}");
+    shortest
+}
+
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn edits_undo_and_cuts_of_a_million_members() {
+    for kind in ["hash", "zset"] {
+        let mut bench = Bench::new();
+        let edit = |bench: &mut Bench| {
+            let n = bench.engine.random();
+            let member = format!("member:{:08}", n % (2 * MANY)).into_bytes();
+            let number = (n >> 32).to_string().into_bytes();
+            match (kind, n >> 60) {
+                ("hash", 0..6) => bench.ask(&[b"HDEL", b"hash", &member]),
+                ("hash", _) => bench.ask(&[b"HSET", b"hash", &member, &number]),
+                (_, 0..6) => bench.ask(&[b"ZREM", b"zset", &member]),
+                _ => bench.ask(&[b"ZADD", b"zset", &number, &member]),
+            }
+        };
+        let mut left = 8 * MANY;
+        let growing = longest(&format!("{kind}: edits while it grows"), || {
+            edit(&mut bench);
+            left -= 1;
+            left == 0
+        });
+        let members = bench.members(kind.as_bytes());
+        assert!(members as u64 > MANY, "{members}");
+        assert!(growing < BOUND);
+
+        let edits = |bench: &mut Bench, name: &str, advance: &dyn Fn(&mut Bench)| {
+            let mut left = 100_000;
+            longest(&format!("{kind}: {name}"), || {
+                edit(bench);
+                advance(bench);
+                left -= 1;
+                left == 0
+            })
+        };
+        bench.engine.keyspace.begin_undo();
+        assert!(edits(&mut bench, "edits in a trial", &|_| {}) < BOUND);
+        let begun = Instant::now();
+        bench.engine.keyspace.abort();
+        assert!(begun.elapsed() < BOUND, "abort: {:?}", begun.elapsed());
+        assert_eq!(bench.members(kind.as_bytes()), members);
+        assert!(bench.engine.keyspace.begin_cut());
+        let walk = |bench: &mut Bench| {
+            bench.engine.keyspace.advance_cut();
+        };
+        assert!(edits(&mut bench, "edits in a cut", &walk) < BOUND);
+        assert_eq!(bench.engine.keyspace.end_cut().len(), 1);
+
+        let copy = once(
+            &format!("{kind}: COPY"),
+            &mut bench,
+            |_| {},
+            |bench| {
+                bench.ask(&[b"COPY", kind.as_bytes(), b"copy", b"REPLACE"]);
+            },
+        );
+        let del = once(
+            &format!("{kind}: DEL"),
+            &mut bench,
+            |bench| {
+                bench.ask(&[b"COPY", kind.as_bytes(), b"copy", b"REPLACE"]);
+                bench.ask(&[b"HSET", b"other", b"a", b"b"]);
+            },
+            |bench| bench.ask(&[b"DEL", b"copy"]),
+        );
+        assert!(copy < BOUND && del < BOUND);
+    }
+}
+
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn expiry_of_a_million_keys() {
+    let mut bench = Bench::new();
+    bench.fill(Some(i64::MAX / 2));
+    let mut ticks = 100;
+    let idle = longest("ticks while nothing is due of a million keys", || {
+        bench.engine.tick(100);
+        ticks -= 1;
+        ticks == 0
+    });
+    assert!(idle < BOUND / 10);
+    bench.fill(Some(1));
+    let begun = Instant::now();
+    let busy = longest("slices while a million keys expire", || {
+        bench.engine.tick(100);
+        bench.len() == 0
+    });
+    println!("all gone after {:.1?} of work", begun.elapsed());
+    assert!(busy < BOUND);
+}
+
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn emptying_a_million_keys() {
+    let mut bench = Bench::new();
+    let fill = |bench: &mut Bench| bench.fill(None);
+    let mut assert_short =
+        |name: &str, prepare: &mut dyn FnMut(&mut Bench), step: &mut dyn FnMut(&mut Bench)| {
+            assert!(once(name, &mut bench, prepare, step) < BOUND, "{name}");
+        };
+    for line in ["FLUSHALL", "FLUSHALL SYNC", "FLUSHDB ASYNC"] {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        assert_short(line, &mut |bench| fill(bench), &mut |bench| bench.ask(&words));
+    }
+    let flush = |bench: &mut Bench| bench.ask(&[b"FLUSHALL"]);
+    let tried = |bench: &mut Bench| {
+        fill(bench);
+        bench.engine.keyspace.begin_undo();
+        flush(bench);
+    };
+    assert_short("the good end of a trial that has flushed", &mut |bench| tried(bench), &mut |bench| {
+        bench.engine.keyspace.commit_undo();
+    });
+    assert_short("the bad end of a trial that has flushed", &mut |bench| tried(bench), &mut |bench| {
+        bench.engine.keyspace.abort();
+    });
+    let cut = |bench: &mut Bench| {
+        bench.ask(&[b"FLUSHALL"]);
+        fill(bench);
+        while bench.engine.keyspace.is_stamping() {
+            bench.engine.keyspace.advance_cut();
+        }
+        assert!(bench.engine.keyspace.begin_cut());
+        flush(bench);
+    };
+    let mut saved = Vec::new();
+    assert_short("the early end of a cut after a flush", &mut |bench| cut(bench), &mut |bench| {
+        saved = bench.engine.keyspace.end_cut();
+    });
+    let mut bench = Bench::new();
+    cut(&mut bench);
+    let walked = longest("a cut's walk through what was flushed", || bench.engine.keyspace.advance_cut());
+    assert!(walked < BOUND);
+    assert_eq!(bench.engine.keyspace.end_cut().len() as u64, MANY);
+}

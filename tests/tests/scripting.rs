@@ -1,0 +1,124 @@
+//! Scripts that run for long, and what others see of them meanwhile.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mortise_tests::{Client, Reply, Server};
+
+/// Scripts that never end, each in a way of its own.
+const ENDLESS: &[(&str, &str)] = &[
+    ("plain", "while true do end"),
+    ("in pcall", "while true do pcall(function() while true do end end) end"),
+    (
+        "in a coroutine under pcall",
+        "while true do pcall(function() coroutine.wrap(function() while true do end end)() end) end",
+    ),
+    ("in an xpcall handler", "xpcall(function() error('x') end, function() while true do end end)"),
+    (
+        "a pattern",
+        "local s = string.rep('a', 100) while true do string.find(s, string.rep('a?', 100) .. 'b') end",
+    ),
+    ("string.rep", "while true do local s = string.rep('x', 1000000) end"),
+    (
+        "a sort's comparator",
+        "while true do local t = {} for i = 1, 1000 do t[i] = i % 7 end table.sort(t, function(a, b) return a < b end) end",
+    ),
+    (
+        "gsub's callback",
+        "while true do string.gsub(string.rep('x', 1000), '.', function(c) return c end) end",
+    ),
+    ("tail recursion", "local function f() return f() end return f()"),
+    (
+        "a metamethod",
+        "local t = setmetatable({}, {__index = function(t, k) while true do end end}) return t.x",
+    ),
+    ("concatenation", "while true do local s = '' for i = 1, 1000 do s = s .. 'x' end end"),
+    (
+        "deep recursion",
+        "local function f(n) if n > 0 then return 1 + f(n - 1) end return 0 end while true do pcall(f, 5000) end",
+    ),
+    ("an error handler", "while true do xpcall(function() error({}) end, function(e) return e end) end"),
+];
+
+fn text(reply: Reply) -> String {
+    match reply {
+        Reply::Error(text) | Reply::Simple(text) | Reply::Bulk(text) => {
+            String::from_utf8_lossy(&text).into_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn busy(client: &mut Client) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        if text(client.call(&["PING"]).unwrap()).starts_with("BUSY") {
+            return true;
+        }
+    }
+    false
+}
+
+#[test]
+fn every_endless_script_is_ended_and_others_are_answered_meanwhile() {
+    let server = Server::start(&["busy-reply-threshold 20"]);
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let (mut slow, mut other) = (connect(), connect());
+    for (name, script) in ENDLESS {
+        slow.send(&["EVAL", script, "0"]).unwrap();
+        assert!(busy(&mut other), "{name}: it is noticed");
+        assert_eq!(text(other.call(&["SCRIPT", "KILL"]).unwrap()), "OK", "{name}");
+        let reply = text(slow.receive().unwrap());
+        assert!(reply.starts_with("ERR Script killed by user with SCRIPT KILL"), "{name}: {reply}");
+        assert_eq!(text(other.call(&["PING"]).unwrap()), "PONG", "{name}");
+        assert_eq!(slow.call(&["EVAL", "return 1", "0"]).unwrap(), Reply::Integer(1), "{name}");
+    }
+}
+
+#[test]
+fn a_script_that_has_written_is_not_ended() {
+    let server = Server::start(&["busy-reply-threshold 20"]);
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let (mut slow, mut other) = (connect(), connect());
+    let script = "redis.call('SET', 'k', 1) for i = 1, 100000000 do end return redis.call('INCR', 'k')";
+    slow.send(&["EVAL", script, "0"]).unwrap();
+    assert!(busy(&mut other));
+    assert!(text(other.call(&["SCRIPT", "KILL"]).unwrap()).starts_with("UNKILLABLE Sorry"));
+    assert!(text(other.call(&["GET", "k"]).unwrap()).starts_with("BUSY"), "nobody sees it half done");
+    assert_eq!(slow.receive().unwrap(), Reply::Integer(2));
+    sleep(Duration::from_millis(20));
+    assert_eq!(text(other.call(&["GET", "k"]).unwrap()), "2");
+}
+
+#[test]
+fn a_client_that_leaves_does_not_take_its_script_along() {
+    let server = Server::start(&["busy-reply-threshold 20"]);
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let mut other = connect();
+    let script = "for i = 1, 50000000 do end redis.call('SET', 'k', 'done')";
+    let mut slow = connect();
+    slow.send(&["EVAL", script, "0"]).unwrap();
+    assert!(busy(&mut other));
+    drop(slow);
+    let start = Instant::now();
+    while text(other.call(&["GET", "k"]).unwrap()) != "done" {
+        assert!(start.elapsed() < Duration::from_secs(10), "the script has not come to its end");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_script_that_wants_too_much_memory_fails() {
+    let server = Server::start(&["script-memory-limit 64mb"]);
+    let mut client = Client::connect(server.address()).expect("the server accepts");
+    for script in [
+        "local t = {} for i = 1, 1e9 do t[i] = i end",
+        "return string.rep('x', 1e9)",
+        "local s = 'x' while true do s = s .. s end",
+        "return unpack({}, 1, 1e8)",
+    ] {
+        let reply = text(client.call(&["EVAL", script, "0"]).unwrap());
+        assert!(reply.starts_with("ERR "), "{script}: {reply}");
+        assert_eq!(client.call(&["EVAL", "return 1", "0"]).unwrap(), Reply::Integer(1), "{script}");
+    }
+}
