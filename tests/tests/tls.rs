@@ -299,11 +299,6 @@ fn what_is_no_tls_is_turned_away() {
         assert!(answer.first().is_none_or(|first| *first == 21), "an alert, or nothing: {answer:?}");
     }
     secure.wait_for_log("Error accepting a client connection: received corrupt message of type");
-    let said = text(run(
-        Command::new("openssl").args(["s_client", "-connect", &secure.server.address().to_string()]),
-        "",
-    ));
-    assert!(said.contains("wrong version number") || said.contains("unexpected eof"), "{said}");
     check(
         &secure.server,
         "
