@@ -32,6 +32,10 @@ pub(crate) struct Control {
     pub(crate) shared: Shared,
 }
 
+// SAFETY: a control goes from thread to thread only between runs, when it holds no host; everything else in it is plain
+// data. During a run its machine stands on the run's own stack.
+unsafe impl Send for Control {}
+
 /// What guests share with each other and with the sandbox.
 pub(crate) struct Shared {
     /// The protocol in which the script wants replies.
