@@ -34,8 +34,7 @@ fn acl_cat(call: &mut Call<'_>) -> Result {
     let wanted = call.arg(2);
     let known = CATEGORIES.iter().find(|(_, name)| wanted.eq_ignore_ascii_case(name.as_bytes()));
     let Some((category, _)) = known else {
-        let shown = String::from_utf8_lossy(&wanted[..wanted.len().min(128)]).into_owned();
-        return Err(Error::text(format!("ERR Unknown category '{shown}'")));
+        return Err(Error::quoting("ERR Unknown category '{}'", &[&wanted[..wanted.len().min(128)]]));
     };
     let own = call.engine.registry.all().filter(|command| command.module.is_none());
     let members = own.filter(|command| command.facts.categories.has(*category));
@@ -56,30 +55,27 @@ const ACL_DRYRUN: Command = Spec {
 .runs(acl_dryrun);
 
 fn acl_dryrun(call: &mut Call<'_>) -> Result {
-    let text = |index: usize| String::from_utf8_lossy(call.arg(index)).into_owned();
     let Some(user) = call.engine.users.find(call.arg(2)) else {
-        return Err(Error::text(format!("ERR User '{}' not found", text(2))));
+        return Err(Error::quoting("ERR User '{}' not found", &[call.arg(2)]));
     };
     let args = call.args().from(3);
     let Lookup::Found(command) = call.engine.registry.find(args) else {
-        return Err(Error::text(format!("ERR Command '{}' not found", text(3))));
+        return Err(Error::quoting("ERR Command '{}' not found", &[call.arg(3)]));
     };
     if !command.facts.accepts(args.len()) {
         return Err(Error::text(format!("ERR wrong number of arguments for '{}' command", command.name)));
     }
-    let answer = match check(user, &command, args) {
+    let (does, word, kind) = match check(user, &command, args) {
         Ok(()) => return call.ok(),
-        Err(Refusal::Command) => {
-            format!("This user has no permissions to run the '{}' command", command.name)
-        }
-        Err(Refusal::Key(index)) => {
-            format!("This user has no permissions to access the '{}' key", text(3 + index))
-        }
-        Err(Refusal::Channel(index)) => {
-            format!("This user has no permissions to access the '{}' channel", text(3 + index))
-        }
+        Err(Refusal::Command) => ("run", command.name.as_bytes(), "command"),
+        Err(Refusal::Key(index)) => ("access", args.at(index), "key"),
+        Err(Refusal::Channel(index)) => ("access", args.at(index), "channel"),
     };
-    call.reply(answer)
+    // Redis shows the word as a C text.
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
+    let before = format!("This user has no permissions to {does} the '");
+    call.out().bulk(&[before.as_bytes(), word, b"' ", kind.as_bytes()].concat());
+    Ok(())
 }
 
 const ACL_GENPASS: Command = Spec {

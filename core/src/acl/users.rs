@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mortise_acl::{DEFAULT, Selector, Table, User, Users, file};
+use mortise_acl::{DEFAULT, Refused, Selector, Table, User, Users, file};
 use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::{Error, Result};
@@ -58,7 +58,14 @@ fn acl_setuser(call: &mut Call<'_>) -> Result {
 }
 
 fn staged<'a>(users: &Users, name: &[u8], rules: impl Iterator<Item = &'a [u8]>) -> Result<User> {
-    users.staged(name, rules).map_err(|refused| Error::text(format!("ERR {refused}")))
+    users.staged(name, rules).map_err(|refused| match refused {
+        Refused::Unclosed(rule) => {
+            Error::quoting("ERR Unmatched parenthesis in acl selector starting at '{}'.", &[&rule])
+        }
+        Refused::Rule(rule, wrong) => {
+            Error::quoting("ERR Error in ACL SETUSER modifier '{}': {}", &[&rule, wrong.text().as_bytes()])
+        }
+    })
 }
 
 /// Hashes passwords where nobody else waits for it. If the user was changed meanwhile, it begins again.
