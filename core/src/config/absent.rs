@@ -41,7 +41,7 @@ const FIXED: &[&str] = &[
 ];
 
 /// Which of them hold what nobody is to read in a log.
-const SECRET: &[&str] = &["masterauth", "masteruser", "tls-client-key-file-pass", "tls-key-file-pass"];
+const SECRET: &[&str] = &["masterauth", "masteruser", "tls-client-key-file-pass"];
 
 /// A directive that is known by name only.
 #[derive(Debug)]
