@@ -140,6 +140,21 @@ fn others_are_answered_while_a_call_is_suspended() {
 }
 
 #[test]
+fn a_transaction_that_cannot_run_is_given_up() {
+    let server = server(1, 20);
+    let (mut slow, mut other) = (Client::new(&server), Client::new(&server));
+    for line in ["WATCH n", "MULTI", "INCR n"] {
+        assert!(other.ask(line).starts_with('+'));
+    }
+    slow.send("DAWDLE 300");
+    std::thread::sleep(Duration::from_millis(60));
+    let reply = other.ask("EXEC");
+    assert!(reply.starts_with("-EXECABORT Transaction discarded because of: BUSY "), "{reply}");
+    assert_eq!(slow.receive(), "+OK");
+    assert_eq!(other.ask_until_free("INCR n").1, ":1", "it is in no transaction any more");
+}
+
+#[test]
 fn below_the_threshold_others_wait() {
     let server = server(1, 5_000);
     let (mut slow, mut other) = (Client::new(&server), Client::new(&server));

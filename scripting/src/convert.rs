@@ -17,13 +17,17 @@ pub(crate) enum Unreadable {
 /// field, in RESP3 maps, sets, doubles and big numbers as well.
 #[inline]
 pub(crate) fn push_reply(frame: Frame<'_>, reply: &[u8]) -> Result<(), Unreadable> {
-    let mut reader = Reader { input: reply, at: 0 };
+    let mut reader = Reader { input: reply, at: 0, depth: 0 };
     reader.value(frame)
 }
+
+/// Aggregates within aggregates at most. Commands nest a few.
+const DEPTH_MAX: usize = 1000;
 
 struct Reader<'a> {
     input: &'a [u8],
     at: usize,
+    depth: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -45,9 +49,10 @@ impl<'a> Reader<'a> {
     }
 
     fn rarely(&mut self, frame: Frame<'_>, kind: u8, line: &'a [u8]) -> Result<(), Unreadable> {
-        if !frame.reserve(6) {
+        if self.depth == DEPTH_MAX || !frame.reserve(6) {
             return Err(Unreadable::TooDeep);
         }
+        self.depth += 1;
         match kind {
             b'+' => push_field(frame, b"ok", |frame| frame.push_bytes(line)),
             b'-' => {
@@ -101,6 +106,7 @@ impl<'a> Reader<'a> {
             }
             _ => return Err(Unreadable::Malformed),
         }
+        self.depth -= 1;
         Ok(())
     }
 

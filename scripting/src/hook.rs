@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use mlua_sys::*;
 
 use crate::host::Verdict;
-use crate::raw::{Control, control_of, out_of_memory, place};
+use crate::raw::{Control, Place, control_of, out_of_memory, place};
 
 /// After so long a script gives way.
 const SLICE: Duration = Duration::from_millis(1);
@@ -164,7 +164,9 @@ fn look(state: *mut lua_State, control: &Control, now: Instant) {
     watch.looked.set(Some(now));
     if verdict == Some(Verdict::End) {
         watch.ended.set(Some(now));
-        let at = (0..).map_while(|level| place(state, level)).find(|place| place.line > 0);
+        // Where it was in a text that has a name; what it has loaded itself is named by all of its text.
+        let is_named = |place: &Place| place.line > 0 && place.source.starts_with(b"@");
+        let at = (0..).map_while(|level| place(state, level)).find(is_named);
         *control.shared.ended_at.borrow_mut() = at.map(|place| (place.source, place.line));
     }
 }

@@ -18,6 +18,6 @@ mod state;
 
 pub(crate) use call::out_of_memory;
 pub(crate) use control::{Control, of as control_of};
-pub(crate) use errors::place;
+pub(crate) use errors::{Place, place};
 pub(crate) use frame::{Frame, Kind, Raise, Returns};
 pub(crate) use state::{Failed, Reference, State};

@@ -50,7 +50,7 @@ const SLICE: Duration = Duration::from_millis(1);
 impl Writer<'_> {
     /// Writes the value on top of the stack, and drops it.
     pub(crate) fn value(&mut self, frame: Frame<'_>) -> Result<(), Cut> {
-        if !frame.reserve(6) {
+        if !frame.reserve(4) {
             self.error(b"ERR reached lua stack limit");
             frame.pop(1);
             return Ok(());
@@ -95,25 +95,29 @@ impl Writer<'_> {
 
     /// Writes the table on top of the stack, and leaves it there.
     fn table(&mut self, frame: Frame<'_>) -> Result<(), Cut> {
-        let named: [Named<'_>; 7] = [
-            (b"err", Self::err),
-            (b"ok", Self::ok),
-            (b"double", Self::double),
-            (b"big_number", Self::big_number),
-            (b"verbatim_string", Self::verbatim),
-            (b"map", Self::map),
-            (b"set", Self::set),
-        ];
-        for (name, write) in named {
+        for name in NAMES {
             frame.raw_get_field(-1, name);
             // Most tables have none of the names.
-            let written = frame.kind(-1) != Kind::Nil && write(self, frame)?;
+            let written = frame.kind(-1) != Kind::Nil && self.named(name, frame)?;
             frame.pop(1);
             if written {
                 return Ok(());
             }
         }
         self.array(frame)
+    }
+
+    /// Writes a table for the value of a name in it, which is on top of the stack; false if it is not of the right type.
+    fn named(&mut self, name: &[u8], frame: Frame<'_>) -> Result<bool, Cut> {
+        match name {
+            b"err" => self.err(frame),
+            b"ok" => self.ok(frame),
+            b"double" => self.double(frame),
+            b"big_number" => self.big_number(frame),
+            b"verbatim_string" => self.verbatim(frame),
+            b"map" => self.map(frame),
+            _ => self.set(frame),
+        }
     }
 
     fn err(&mut self, frame: Frame<'_>) -> Result<bool, Cut> {
@@ -239,8 +243,8 @@ impl Writer<'_> {
     }
 }
 
-/// A name that says what a table is, and who writes such a table (or finds that it is none).
-type Named<'a> = (&'static [u8], fn(&mut Writer<'a>, Frame<'_>) -> Result<bool, Cut>);
+/// The names that say what a table is, in the order in which they are looked for.
+const NAMES: [&[u8]; 7] = [b"err", b"ok", b"double", b"big_number", b"verbatim_string", b"map", b"set"];
 
 fn count(frame: Frame<'_>) -> usize {
     let mut len = 0;

@@ -71,7 +71,6 @@ struct Machine {
     arguments: Reference,
 }
 
-// A machine is sent with its sandbox only while no script runs in it.
 /// What has been forgotten and takes time to free; it may be dropped on another thread.
 pub struct Remains {
     _scripts: Cache,
@@ -414,5 +413,79 @@ impl Machine {
         let place = self.control.shared.ended_at.take();
         let place = place.map(|(source, line)| (source, errors::line_text(line)));
         written.error(ENDED.to_vec(), place, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Calls nothing.
+    struct Nobody;
+
+    impl Host for Nobody {
+        fn call(&mut self, _: &[&[u8]], _: Version) -> &[u8] {
+            b"-ERR nobody is there\r\n"
+        }
+        fn permits(&mut self, _: &[&[u8]]) -> Option<bool> {
+            None
+        }
+        fn log(&mut self, _: mortise_sdk::host::Level, _: &[u8]) {}
+        fn set_replication(&mut self, _: crate::Replication) {}
+        fn pause(&mut self) -> crate::Verdict {
+            crate::Verdict::GoOn
+        }
+    }
+
+    fn run(sandbox: &mut Sandbox, script: Script) -> Vec<u8> {
+        let mut out = Vec::new();
+        sandbox.run(script, [].into_iter(), [].into_iter(), &mut Nobody, Version::Resp2, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_sandbox_goes_from_thread_to_thread() {
+        let mut sandbox = Sandbox::new(Settings::default());
+        let script = sandbox.load(b"return 'here'").unwrap();
+        assert_eq!(run(&mut sandbox, script), b"$4\r\nhere\r\n");
+        let there = std::thread::spawn(move || run(&mut sandbox, script));
+        assert_eq!(there.join().unwrap(), b"$4\r\nhere\r\n");
+    }
+
+    #[test]
+    fn scripts_are_forgotten() {
+        let mut sandbox = Sandbox::new(Settings::default());
+        assert_eq!(sandbox.usage(), Usage::default());
+        let script = sandbox.load(b"return 1").unwrap();
+        assert_eq!(sandbox.load(b"return 1"), Ok(script));
+        let digest = b"E0E1F9FABFC9D4800C877A703B823AC0578FF8DB";
+        assert_eq!(sandbox.find(digest), Some(script));
+        assert_eq!(sandbox.text(script), Some((Digest::of(b"return 1"), &b"return 1"[..])));
+        assert!(sandbox.usage().scripts == 1 && sandbox.usage().lua_bytes > 0);
+        let remains = sandbox.flush();
+        std::thread::spawn(move || drop(remains)).join().unwrap();
+        assert_eq!(sandbox.usage(), Usage::default());
+        assert_eq!(sandbox.find(digest), None);
+        assert_eq!(run(&mut sandbox, script), b"-NOSCRIPT No matching script. Please use EVAL.\r\n");
+        // Another of the same text has another handle.
+        let anew = sandbox.load(b"return 1").unwrap();
+        assert_eq!(
+            (run(&mut sandbox, anew), run(&mut sandbox, script).starts_with(b"-")),
+            (b":1\r\n".to_vec(), true)
+        );
+    }
+
+    #[test]
+    fn the_sequence_of_random_numbers_goes_on() {
+        let mut sandbox = Sandbox::new(Settings::default());
+        let draw = |sandbox: &mut Sandbox| {
+            let script = sandbox.load(b"return math.random(1000000)").unwrap();
+            run(sandbox, script)
+        };
+        let first = draw(&mut sandbox);
+        let second = draw(&mut sandbox);
+        drop(sandbox.flush());
+        let third = draw(&mut sandbox);
+        assert!(first != second && second != third && first != third);
     }
 }

@@ -349,6 +349,17 @@ fn depth_is_an_error() {
         assert_eq!(outcome, Outcome::Failed, "{script}: {found}");
         assert!(found.contains(expected), "{script}: {found}");
     }
+    // A result that stands in itself ends where Lua's stack does.
+    for (script, header, depth) in [
+        ("local t = {} t[1] = t return t", "*1\r\n", 7995),
+        ("local t = {} t.map = {t} return t", "*2\r\n", 2665),
+        ("local t = {} t.set = {[t] = 1} return t", "*1\r\n", 2665),
+    ] {
+        let (outcome, found) = on_stack(script);
+        assert_eq!(outcome, Outcome::Returned, "{script}");
+        assert!(found.ends_with("-ERR reached lua stack limit"), "{script}");
+        assert_eq!(found.matches(header).count(), depth, "{script}");
+    }
     // As deep as it is allowed, also where other calls have taken their part of the stack.
     let (outcome, found) = on_stack("return {('a'):rep(15990):find(('a?'):rep(15990))}");
     assert_eq!((outcome, &*found), (Outcome::Returned, "*2\r\n:1\r\n:15990"));

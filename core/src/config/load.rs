@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::absent::{self, Absent};
 use super::file::{Fatal, Line, split_words};
-use super::{Directives, Row};
+use super::{Directives, Row, grammar};
 
 /// What lines of configuration say beside values of directives, in their order, for those who can obey.
 #[derive(Debug, Default)]
@@ -36,6 +36,7 @@ impl<C: Clone> Directives<C> {
                         .map_err(|reason| Fatal::at(line, reason))?;
                 }
                 name if let Some(row) = absent::find(name) => {
+                    grammar::check(row.name, &line.words).map_err(|reason| Fatal::at(line, reason))?;
                     absent.insert(row.name, (row, line));
                 }
                 "loadmodule" if words >= 1 => loaded.modules.push(line.clone()),
@@ -121,6 +122,7 @@ mod tests {
             ("port 1 2", "wrong number of arguments"),
             ("port abc", "argument couldn't be parsed into an integer"),
             ("databases 0", "argument must be between 1 and 2147483647 inclusive"),
+            ("appendfsync often", "argument(s) must be one of the following: everysec, always, no"),
             ("bad line", "Bad directive or wrong number of arguments"),
             ("loadmodule", "Bad directive or wrong number of arguments"),
             ("rename-command a", "Bad directive or wrong number of arguments"),

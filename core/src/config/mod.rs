@@ -16,6 +16,7 @@ use absent::Absent;
 pub mod absent;
 pub mod docs;
 pub mod file;
+mod grammar;
 pub mod load;
 pub mod rewrite;
 #[cfg(test)]

@@ -92,6 +92,9 @@ fn reply(
         });
     if let Some(error) = refusal {
         note(session, command, Answered::Refused);
+        if gates::is_exec(command) {
+            return Some(super::dispatch::abort_transaction(session, &error));
+        }
         break_transaction(session);
         return Some(error);
     }

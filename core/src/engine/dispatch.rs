@@ -409,15 +409,10 @@ impl Engine {
     /// EXEC itself was refused: the transaction is given up.
     #[cold]
     fn abort_transaction(&mut self, session: &mut Session, reason: &Error) -> Error {
-        session.transaction = None;
-        session.watched.clear();
-        self.unwatch(session.id);
-        if let Some(client) = self.clients.get_mut(session.id) {
-            (client.queued, client.queued_len) = (None, 0);
-        }
-        let reason = reason.as_bytes();
-        let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
-        Error::quoting("EXECABORT Transaction discarded because of: {}", &[reason])
+        let error = abort_transaction(session, reason);
+        // The session is known to the engine, so there is room for it.
+        let _ = self.catch_up(session);
+        error
     }
 
     fn queue(&mut self, session: &mut Session, asked: Asked<'_>, out: &mut Output) {
@@ -512,6 +507,16 @@ impl Engine {
         }
         None
     }
+}
+
+/// EXEC itself was refused: the session gives its transaction up. Says what EXEC answers.
+#[cold]
+pub(super) fn abort_transaction(session: &mut Session, reason: &Error) -> Error {
+    session.transaction = None;
+    session.unwatch();
+    let reason = reason.as_bytes();
+    let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+    Error::quoting("EXECABORT Transaction discarded because of: {}", &[reason])
 }
 
 /// Asks for what a look-up of a field or member will need, if the key's value is a large one: a hint, which costs

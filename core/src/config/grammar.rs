@@ -1,0 +1,318 @@
+//! What may stand behind directives that Mortise does not have yet: a line that Redis refuses is a mistake, whoever reads
+//! it. Names that stand in no table here take one word, whatever it is. A name leaves its table with the one of
+//! [`absent`](super::absent).
+
+use mortise_sdk::declare::config::{Bytes, BytesOrPercent, Kind, Limits, Setting};
+use mortise_sdk::words::split_words;
+
+use super::values::SavePoints;
+
+/// `yes` or `no`.
+const YES_NO: &[&str] = &[
+    "activedefrag",
+    "activerehashing",
+    "always-show-logo",
+    "aof-disable-auto-gc",
+    "aof-load-truncated",
+    "aof-rewrite-incremental-fsync",
+    "aof-timestamp-enabled",
+    "aof-use-rdb-preamble",
+    "appendonly",
+    "cluster-allow-pubsubshard-when-down",
+    "cluster-allow-reads-when-down",
+    "cluster-allow-replica-migration",
+    "cluster-enabled",
+    "cluster-replica-no-failover",
+    "cluster-require-full-coverage",
+    "crash-log-enabled",
+    "crash-memcheck-enabled",
+    "disable-thp",
+    "dynamic-hz",
+    "io-threads-do-reads",
+    "jemalloc-bg-thread",
+    "lazyfree-lazy-eviction",
+    "no-appendfsync-on-rewrite",
+    "rdb-del-sync-files",
+    "rdb-save-incremental-fsync",
+    "rdbchecksum",
+    "rdbcompression",
+    "repl-disable-tcp-nodelay",
+    "repl-diskless-sync",
+    "replica-announced",
+    "replica-ignore-disk-write-errors",
+    "replica-ignore-maxmemory",
+    "replica-lazy-flush",
+    "replica-read-only",
+    "replica-serve-stale-data",
+    "set-proc-title",
+    "stop-writes-on-bgsave-error",
+    "syslog-enabled",
+    "tls-cluster",
+    "tls-replication",
+    "use-exit-on-panic",
+];
+
+const INT_MAX: i128 = i32::MAX as i128;
+const INT_MIN: i128 = i32::MIN as i128;
+const LONG_MAX: i128 = i64::MAX as i128;
+
+/// Numbers, from one value to another.
+const NUMBERS: &[(&str, i128, i128)] = &[
+    ("active-defrag-cycle-max", 1, 99),
+    ("active-defrag-cycle-min", 1, 99),
+    ("active-defrag-max-scan-fields", 1, LONG_MAX),
+    ("active-defrag-threshold-lower", 0, 1000),
+    ("active-defrag-threshold-upper", 0, 1000),
+    ("auto-aof-rewrite-percentage", 0, INT_MAX),
+    ("cluster-announce-bus-port", 0, 65535),
+    ("cluster-announce-port", 0, 65535),
+    ("cluster-announce-tls-port", 0, 65535),
+    ("cluster-migration-barrier", 0, INT_MAX),
+    ("cluster-node-timeout", 0, LONG_MAX),
+    ("cluster-port", 0, 65535),
+    ("cluster-replica-validity-factor", 0, INT_MAX),
+    ("key-load-delay", INT_MIN, INT_MAX),
+    ("latency-monitor-threshold", 0, LONG_MAX),
+    ("list-compress-depth", 0, INT_MAX),
+    ("list-max-listpack-size", INT_MIN, INT_MAX),
+    ("loading-process-events-interval-bytes", 1024, INT_MAX),
+    ("maxmemory-eviction-tenacity", 0, 100),
+    ("min-replicas-max-lag", 0, INT_MAX),
+    ("min-replicas-to-write", 0, INT_MAX),
+    ("rdb-key-save-delay", INT_MIN, INT_MAX),
+    ("repl-backlog-ttl", 0, LONG_MAX),
+    ("repl-diskless-sync-delay", 0, INT_MAX),
+    ("repl-diskless-sync-max-replicas", 0, INT_MAX),
+    ("repl-ping-replica-period", 1, INT_MAX),
+    ("repl-timeout", 1, INT_MAX),
+    ("replica-announce-port", 0, 65535),
+    ("replica-priority", 0, INT_MAX),
+    ("set-max-intset-entries", 0, LONG_MAX),
+    ("shutdown-timeout", 0, INT_MAX),
+    ("socket-mark-id", 0, u32::MAX as i128),
+    ("stream-node-max-entries", 0, LONG_MAX),
+    ("tracking-table-max-keys", 0, LONG_MAX),
+    ("watchdog-period", 0, INT_MAX),
+];
+
+/// Numbers of bytes, from one value to another.
+const SIZES: &[(&str, i128, i128)] = &[
+    ("active-defrag-ignore-bytes", 1, LONG_MAX),
+    ("auto-aof-rewrite-min-size", 0, LONG_MAX),
+    ("cluster-link-sendbuf-limit", 0, u64::MAX as i128),
+    ("hll-sparse-max-bytes", 0, LONG_MAX),
+    ("repl-backlog-size", 1, LONG_MAX),
+    ("stream-node-max-bytes", 0, LONG_MAX),
+];
+
+/// One of some words.
+const WORDS: &[(&str, &[&str])] = &[
+    ("appendfsync", &["everysec", "always", "no"]),
+    ("cluster-preferred-endpoint-type", &["ip", "hostname", "unknown-endpoint"]),
+    ("oom-score-adj", &["no", "yes", "relative", "absolute"]),
+    ("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"]),
+    ("repl-diskless-load", &["disabled", "on-empty-db", "swapdb"]),
+    ("sanitize-dump-payload", &["no", "yes", "clients"]),
+    (
+        "syslog-facility",
+        &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],
+    ),
+];
+
+/// Why Redis would refuse these words behind a directive's name.
+pub(super) fn check(name: &str, words: &[Vec<u8>]) -> Result<(), String> {
+    let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+    let limits = |low, high| Some(Limits { low, high });
+    let row = |table: &[(&str, i128, i128)]| table.iter().find(|row| row.0 == name).map(|row| (row.1, row.2));
+    if YES_NO.contains(&name) {
+        bool::parse(&words, None).map(drop)
+    } else if let Some((low, high)) = row(NUMBERS) {
+        i64::parse(&words, limits(low, high)).map(drop)
+    } else if let Some((low, high)) = row(SIZES) {
+        Bytes::parse(&words, limits(low, high)).map(drop)
+    } else if let Some((_, known)) = WORDS.iter().find(|row| row.0 == name) {
+        let word = String::parse(&words, None)?;
+        one_of(&word, known)
+    } else {
+        other(name, &words)
+    }
+}
+
+/// What stands in no table, as it is special.
+fn other(name: &str, words: &[&str]) -> Result<(), String> {
+    let single = || String::parse(words, None);
+    match name {
+        "save" => {
+            let words = several(words)?;
+            SavePoints::parse(&words.iter().map(String::as_str).collect::<Vec<_>>(), None).map(drop)
+        }
+        "maxmemory-clients" => BytesOrPercent::parse(words, None).map(drop),
+        "replicaof" => replica_of(words),
+        "oom-score-adj-values" => oom_scores(&several(words)?),
+        "shutdown-on-sigint" | "shutdown-on-sigterm" => shutdown(&several(words)?),
+        "dbfilename" => file_name(name, "filename", &single()?),
+        "appendfilename" if single()?.is_empty() => Err(format!("{name} can't be empty")),
+        "appendfilename" => file_name(name, "filename", &single()?),
+        "appenddirname" if single()?.is_empty() => Err(format!("{name} can't be empty")),
+        "appenddirname" => file_name(name, "dirname", &single()?),
+        "cluster-announce-hostname" => host_name(&single()?),
+        "list-max-ziplist-entries" | "list-max-ziplist-value" | "lua-replicate-commands" => {
+            single().map(drop).map_err(|_| "Bad directive or wrong number of arguments".into())
+        }
+        _ => single().map(drop),
+    }
+}
+
+/// Several words, which may come as one in quotes.
+fn several(words: &[&str]) -> Result<Vec<String>, String> {
+    match words {
+        [word] if !word.is_empty() => {
+            let parts = split_words(word.as_bytes()).ok_or("Unbalanced quotes in configuration line")?;
+            Ok(parts.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+        }
+        words => Ok(words.iter().map(|word| (*word).to_owned()).collect()),
+    }
+}
+
+fn one_of(word: &str, known: &'static [&'static str]) -> Result<(), String> {
+    match known.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+        true => Ok(()),
+        false => Err(Kind::OneOf(known).refusal()),
+    }
+}
+
+/// Host and port, or `no one`.
+fn replica_of(words: &[&str]) -> Result<(), String> {
+    let [host, port] = words else { return Err(Kind::Text.refusal()) };
+    let is_nobody = host.eq_ignore_ascii_case("no") && port.eq_ignore_ascii_case("one");
+    match port.parse() {
+        Ok(0..=65535_u32) => Ok(()),
+        _ if is_nobody => Ok(()),
+        _ => Err("Invalid master port".into()),
+    }
+}
+
+/// A score for each kind of process, which rise.
+fn oom_scores(words: &[String]) -> Result<(), String> {
+    const COUNT: usize = 3;
+    if words.len() != COUNT {
+        return Err(Kind::Text.refusal());
+    }
+    let scores: Option<Vec<i64>> =
+        words.iter().map(|word| word.parse().ok().filter(|score| (-2000..=2000).contains(score))).collect();
+    let scores = scores.ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")?;
+    if !scores.is_sorted() {
+        tracing::warn!("The values of oom-score-adj-values do not rise.");
+    }
+    Ok(())
+}
+
+fn shutdown(words: &[String]) -> Result<(), String> {
+    const KNOWN: &[&str] = &["default", "save", "nosave", "now", "force"];
+    if words.is_empty() {
+        return Err(Kind::OneOf(KNOWN).refusal());
+    }
+    words.iter().try_for_each(|word| one_of(word, KNOWN))?;
+    let says = |wanted: &str| words.iter().any(|word| word.eq_ignore_ascii_case(wanted));
+    match says("save") && says("nosave") {
+        true => Err("shutdown options SAVE and NOSAVE can't be used simultaneously".into()),
+        false => Ok(()),
+    }
+}
+
+/// A file's name, without directories.
+fn file_name(directive: &str, what: &str, name: &str) -> Result<(), String> {
+    match name.contains('/') {
+        true => Err(format!("{directive} can't be a path, just a {what}")),
+        false => Ok(()),
+    }
+}
+
+fn host_name(name: &str) -> Result<(), String> {
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
+        true => Ok(()),
+        false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::absent::ALL;
+    use super::*;
+
+    fn checked(line: &str) -> Result<(), String> {
+        let words = split_words(line.as_bytes()).unwrap();
+        check(&String::from_utf8(words[0].clone()).unwrap(), &words[1..])
+    }
+
+    #[test]
+    fn every_name_is_in_the_table() {
+        let numbers = NUMBERS.iter().chain(SIZES).map(|row| row.0);
+        let words = WORDS.iter().map(|row| row.0);
+        for name in YES_NO.iter().copied().chain(numbers).chain(words) {
+            assert!(ALL.iter().any(|row| row.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_redis_refuses_is_refused() {
+        for (line, reason) in [
+            ("appendonly maybe", "argument must be 'yes' or 'no'"),
+            ("appendonly", "wrong number of arguments"),
+            ("dbfilename a b", "wrong number of arguments"),
+            ("repl-timeout 0", "argument must be between 1 and 2147483647 inclusive"),
+            ("repl-timeout 1s", "argument couldn't be parsed into an integer"),
+            ("repl-backlog-size 0", "argument must be between 1 and 9223372036854775807 inclusive"),
+            ("stream-node-max-bytes x", "argument must be a memory value"),
+            ("maxmemory-clients x%", "argument must be a memory or percent value"),
+            ("appendfsync often", "argument(s) must be one of the following: everysec, always, no"),
+            ("save 10", "Invalid save parameters"),
+            ("save 0 1", "Invalid save parameters"),
+            ("save 10 -1", "Invalid save parameters"),
+            ("save \"600 1 60\"", "Invalid save parameters"),
+            ("replicaof host", "wrong number of arguments"),
+            ("replicaof host 65536", "Invalid master port"),
+            (
+                "oom-score-adj-values 0 0 2001",
+                "Invalid oom-score-adj-values, elements must be between -2000 and 2000.",
+            ),
+            ("oom-score-adj-values 0 0", "wrong number of arguments"),
+            (
+                "shutdown-on-sigint nosave save",
+                "shutdown options SAVE and NOSAVE can't be used simultaneously",
+            ),
+            ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
+            ("appenddirname a/b", "appenddirname can't be a path, just a dirname"),
+            ("appendfilename \"\"", "appendfilename can't be empty"),
+            (
+                "cluster-announce-hostname a/b",
+                "Hostnames may only contain alphanumeric characters, hyphens or dots",
+            ),
+            ("lua-replicate-commands", "Bad directive or wrong number of arguments"),
+        ] {
+            assert_eq!(checked(line), Err(reason.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_redis_takes_is_taken() {
+        for line in [
+            "save",
+            "save \"\"",
+            "save 3600 1 300 100",
+            "save \"3600 1\"",
+            "appendonly YES",
+            "maxmemory-clients 5%",
+            "replicaof no one",
+            "replicaof 10.0.0.1 6379",
+            "shutdown-on-sigterm nosave now",
+            "shutdown-on-sigint \"save force\"",
+            "oom-score-adj-values 0 200 800",
+            "list-max-listpack-size -2",
+            "tls-client-cert-file /etc/redis.crt",
+        ] {
+            assert_eq!(checked(line), Ok(()), "{line}");
+        }
+    }
+}
