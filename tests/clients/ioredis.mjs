@@ -1,5 +1,5 @@
 // A round with ioredis, as an application would use it. The exit code tells.
-// Arguments: host and port, and for TLS the folder of ca.crt, client.crt and client.key.
+// Arguments: host and port, and for TLS the folder of ca.crt, client.crt and client.key, then a user and a password.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -8,10 +8,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import Redis from "ioredis";
 
 const [host, port] = [process.argv[2], Number(process.argv[3])];
-const folder = process.argv[4];
+const [folder, username, password] = process.argv.slice(4);
 const file = (name) => readFileSync(`${folder}/${name}`);
 const tls = folder && { ca: file("ca.crt"), cert: file("client.crt"), key: file("client.key") };
-const connect = (options = {}) => new Redis({ host, port, tls, commandTimeout: 10_000, ...options });
+const connect = (options = {}) => new Redis({ host, port, tls, username, password, commandTimeout: 10_000, ...options });
 
 // No part hangs for ever.
 setTimeout(() => {
@@ -189,5 +189,5 @@ for (const [name, part] of Object.entries(parts)) {
 }
 await redis.flushall();
 await redis.quit();
-console.log(`ioredis${tls ? ", TLS" : ""}: all well`);
+console.log(`ioredis${tls ? ", TLS, a user" : ""}: all well`);
 process.exit(0); // the timers of answered commands would keep it for a while

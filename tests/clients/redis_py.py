@@ -1,6 +1,6 @@
 """A round with redis-py, as an application would use it. The exit code tells.
 
-Arguments: host and port, and for TLS the folder of ca.crt, client.crt and client.key.
+Arguments: host and port, and for TLS the folder of ca.crt, client.crt and client.key, then a user and a password.
 """
 
 import sys
@@ -19,6 +19,8 @@ if len(sys.argv) > 3:
         "ssl_ca_certs": f"{sys.argv[3]}/ca.crt",
         "ssl_certfile": f"{sys.argv[3]}/client.crt",
         "ssl_keyfile": f"{sys.argv[3]}/client.key",
+        "username": sys.argv[4],
+        "password": sys.argv[5],
     }
 PATIENCE = 10
 
@@ -260,7 +262,7 @@ def main():
                 raise
         r.flushall()
         r.close()
-        print(f"redis-py {redis.__version__}, RESP{protocol}{', TLS' if TLS else ''}: all well")
+        print(f"redis-py {redis.__version__}, RESP{protocol}{', TLS, a user' if TLS else ''}: all well")
 
 
 main()

@@ -31,14 +31,19 @@ fn run(command: &mut Command, name: &str) {
     print!("{text}");
 }
 
-/// A round of each library; over TLS if there are certificates.
+/// The user of the rounds over TLS.
+const USER: [&str; 2] = ["round", "s3cret"];
+
+/// A round of each library; over TLS and as a user of its own if there are certificates.
 fn rounds(address: SocketAddr, certificates: Option<&Certificates>) {
     for (program, script) in
         [(venv().join("bin/python"), "redis_py.py"), (PathBuf::from("node"), "ioredis.mjs")]
     {
         let mut command = Command::new(program);
         command.arg(folder().join(script)).arg(address.ip().to_string()).arg(address.port().to_string());
-        command.args(certificates.map(Certificates::dir));
+        if let Some(certificates) = certificates {
+            command.arg(certificates.dir()).args(USER);
+        }
         run(&mut command, script);
     }
 }
@@ -56,7 +61,11 @@ fn client_libraries_find_what_they_expect() {
     rounds(address, None);
     drop(server);
     let (certificates, port) = (Certificates::create(), tls::free_port());
-    let directives = certificates.directives(port, "yes");
+    let mut directives = certificates.directives(port, "yes");
+    let [user, password] = USER;
+    directives.push(format!("user {user} on >{password} allkeys allchannels allcommands"));
+    // Whoever is nobody may do nothing here.
+    directives.push("user default off".into());
     let directives: Vec<_> = directives.iter().map(String::as_str).collect();
     let server =
         target.start(&directives).unwrap_or_else(|error| panic!("the server does not start: {error}"));

@@ -16,6 +16,9 @@ use mortise_tests::{Reply, check, source, suite};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// How long another program may take before it is ended.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A server that listens for TLS too, and the certificates that go with it.
 struct Secure {
     server: Server,
@@ -81,7 +84,15 @@ fn run(command: &mut Command, input: &str) -> Output {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     // It may have ended already, which its output tells.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
-    child.wait_with_output().expect("it ends")
+    let deadline = Instant::now() + PROGRAM_TIMEOUT;
+    while child.try_wait().expect("it is our child").is_none() {
+        if Instant::now() > deadline {
+            // What it has said until now tells why the test fails.
+            let _ = child.kill();
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    child.wait_with_output().expect("it has ended")
 }
 
 fn text(output: Output) -> String {

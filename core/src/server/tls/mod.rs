@@ -37,20 +37,20 @@ setting_enum! {
 
 /// The name of a file whose contents are read when it is set: setting it again reads it again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Read(Option<String>);
+pub struct FileName(Option<String>);
 
-impl Read {
+impl FileName {
     fn path(&self) -> Option<PathBuf> {
         self.0.as_ref().map(PathBuf::from)
     }
 }
 
-impl Setting for Read {
+impl Setting for FileName {
     const KIND: Kind = Kind::Text;
     const VOLATILE: bool = true;
 
     fn parse(words: &[&str], limits: Option<Limits>) -> Result<Self, String> {
-        Option::parse(words, limits).map(Read)
+        Option::parse(words, limits).map(FileName)
     }
 
     fn show(&self) -> String {
@@ -68,15 +68,15 @@ config! {
         /// TCP port to listen on for TLS. Zero means none.
         live tls_port: u16 = 0, in 0..=65535 => listen;
         /// The server's certificate, and behind it those that certify it: PEM.
-        live tls_cert_file: Read = Read::default() => tls;
+        live tls_cert_file: FileName = FileName::default() => tls;
         /// The key to the certificate: PEM.
-        live tls_key_file: Read = Read::default() => tls;
+        live tls_key_file: FileName = FileName::default() => tls;
         /// The password of the key, if it is encrypted (as PKCS#8: `openssl pkcs8 -topk8`).
         secret tls_key_file_pass: Option<String> = None => tls;
         /// Certificates of the authorities that certify clients: PEM.
-        live tls_ca_cert_file: Read = Read::default() => tls;
+        live tls_ca_cert_file: FileName = FileName::default() => tls;
         /// A folder of such files.
-        live tls_ca_cert_dir: Read = Read::default() => tls;
+        live tls_ca_cert_dir: FileName = FileName::default() => tls;
         /// Whether clients must show a certificate; if it is optional, one that is shown must be good.
         live tls_auth_clients: AuthClients = AuthClients::Yes => tls;
         /// Versions of the protocol: TLSv1.2, TLSv1.3, or both in quotes. The empty text means both.
@@ -88,7 +88,7 @@ config! {
         /// Whether the server's order of ciphers counts instead of the client's.
         live tls_prefer_server_ciphers: bool = false => tls;
         /// Must stay empty: keys are agreed on by elliptic curves, which need no parameters.
-        live tls_dh_params_file: Read = Read::default() => tls;
+        live tls_dh_params_file: FileName = FileName::default() => tls;
         /// Whether clients may resume sessions, which makes their next handshakes cheap.
         live tls_session_caching: bool = true => tls;
         /// How many sessions are kept for that. Zero means any number.
