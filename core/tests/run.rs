@@ -23,6 +23,15 @@ fn dawdle(call: &mut Call<'_>) -> Result {
     call.ok()
 }
 
+/// Wants nobody told, and does not come to its end, as a script may.
+fn choosy(call: &mut Call<'_>) -> Result {
+    call.engine.unit.targets = mortise_core::engine::unit::Targets { journal: false, replicas: false };
+    loop {
+        std::thread::sleep(Duration::from_micros(200));
+        call.give_way();
+    }
+}
+
 /// Changes something, and does not come to its end.
 fn stumble(call: &mut Call<'_>) -> Result {
     let mut hash = call.create::<Hash>(call.key(1))?;
@@ -47,11 +56,16 @@ fn server(threads: usize, threshold_ms: u64) -> Server {
         keys: const { &[key("key", &[RW, UPDATE])] },
         ..Spec::group("generic")
     };
+    let choosy_row = Spec { usage: "CHOOSY", ..spec };
     let suspended = Spec { usage: "STUMBLE.SUSPENDED key", flags: &[WRITE, SUSPENDS], ..stumbles };
     server.shared().with_engine(move |engine| {
         let mut registry = (*engine.registry).clone();
-        let rows =
-            [(spec, Run::Core(dawdle)), (stumbles, Run::Core(stumble)), (suspended, Run::Core(stumble))];
+        let rows = [
+            (choosy_row, Run::Core(choosy)),
+            (spec, Run::Core(dawdle)),
+            (stumbles, Run::Core(stumble)),
+            (suspended, Run::Core(stumble)),
+        ];
         registry.install(rows.into_iter(), None).expect("the names are free");
         engine.set_registry(registry);
     });
@@ -137,6 +151,21 @@ fn others_are_answered_while_a_call_is_suspended() {
         assert_eq!(one.ask("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");
         assert_eq!(other.ask_until_free("STRLEN after").1, ":1");
     }
+}
+
+#[test]
+fn who_is_told_of_what_a_script_does_is_forgotten_when_it_is_unwound() {
+    use mortise_core::engine::unit::Targets;
+    let server = server(1, 20);
+    let (mut slow, mut other) = (Client::new(&server), Client::new(&server));
+    slow.send("CHOOSY");
+    std::thread::sleep(Duration::from_millis(60));
+    assert!(other.ask("PING").starts_with("-BUSY"));
+    assert!(server.shared().running.end(), "there is something to end");
+    assert!(slow.receive().starts_with("-ERR"));
+    let (answer, told) = std::sync::mpsc::channel();
+    server.shared().with_engine(move |engine| answer.send(engine.unit.targets).expect("it is waited for"));
+    assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(Targets::default()));
 }
 
 #[test]

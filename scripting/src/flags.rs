@@ -1,6 +1,7 @@
 //! What a script says of itself in its first line: `#!lua flags=no-writes,allow-stale`.
 
 use mortise_sdk::error::Error;
+use mortise_sdk::words::split_words;
 
 /// What a script says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,7 +30,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Flags, usize), Error> {
     let Some(end) = body[..readable].iter().position(|&byte| byte == b'\n') else {
         return Err(Error::new("ERR Invalid script shebang"));
     };
-    let words = split(&body[..end]).unwrap_or_default();
+    let words = split_words(&body[..end]).unwrap_or_default();
     let Some((engine, options)) = words.split_first() else {
         return Err(Error::new("ERR Invalid engine in script shebang"));
     };
@@ -58,72 +59,6 @@ pub(crate) fn read(body: &[u8]) -> Result<(Flags, usize), Error> {
 
 fn refusal(what: &str, word: &[u8]) -> Error {
     Error::quoting("ERR {}: {}", &[what.as_bytes(), word])
-}
-
-/// Words between white space, which may be quoted as in a configuration file; `None` if a quote is not closed.
-fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
-    let mut words = Vec::new();
-    let mut rest = line;
-    loop {
-        rest = &rest[rest.iter().take_while(|byte| is_space(byte)).count()..];
-        if rest.is_empty() {
-            return Some(words);
-        }
-        let mut word = Vec::new();
-        while let Some((&byte, after)) = rest.split_first() {
-            if is_space(&byte) {
-                break;
-            }
-            rest = after;
-            match byte {
-                b'"' | b'\'' => {
-                    rest = quoted(rest, byte, &mut word)?;
-                    if rest.first().is_some_and(|byte| !is_space(byte)) {
-                        return None;
-                    }
-                }
-                byte => word.push(byte),
-            }
-        }
-        words.push(word);
-    }
-}
-
-/// Reads to the closing quote, and gives what comes after it.
-fn quoted<'a>(mut rest: &'a [u8], quote: u8, word: &mut Vec<u8>) -> Option<&'a [u8]> {
-    loop {
-        match (quote, rest) {
-            (_, []) => return None,
-            (b'"', [b'\\', b'x', a, b, after @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
-                let digit = |digit: u8| (digit as char).to_digit(16).unwrap_or(0) as u8;
-                word.push(digit(*a) << 4 | digit(*b));
-                rest = after;
-            }
-            (b'"', [b'\\', escaped, after @ ..]) => {
-                word.push(match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 8,
-                    b'a' => 7,
-                    other => *other,
-                });
-                rest = after;
-            }
-            (b'\'', [b'\\', b'\'', after @ ..]) => {
-                word.push(b'\'');
-                rest = after;
-            }
-            (_, [byte, after @ ..]) => {
-                rest = after;
-                if *byte == quote {
-                    return Some(rest);
-                }
-                word.push(*byte);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ fn a_script_that_wants_too_much_memory_fails() {
         "return string.rep('x', 1e9)",
         "local s = 'x' while true do s = s .. s end",
         "return unpack({}, 1, 1e8)",
+        "local s = string.rep('x', 2e7) local t = {} for i = 1, 220 do t[i] = s end return redis.call('ECHO', unpack(t))",
     ] {
         let reply = text(client.call(&["EVAL", script, "0"]).unwrap());
         assert!(reply.starts_with("ERR "), "{script}: {reply}");

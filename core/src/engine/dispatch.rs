@@ -15,6 +15,7 @@ use super::event::Suspend;
 use super::gates::{Admission, is_exec};
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Replies, Session, queued_memory};
+use super::unit::Targets;
 use super::{Caller, Engine};
 use crate::keyspace::entry::Payload;
 use crate::keyspace::hash::hash;
@@ -588,6 +589,8 @@ impl Engine {
         self.pushes.clear();
         self.retried_pushes.clear();
         self.unit.invoked = 0;
+        // What a script had chosen with `redis.set_repl` ends with it, also if it is unwound.
+        self.unit.targets = Targets::default();
         self.settle();
     }
 }

@@ -5,7 +5,7 @@ use mortise_sdk::Result;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::keys::{ACCESS, RO, RW, UPDATE};
 use mortise_sdk::declare::{KeyUse, Spec, key};
-use mortise_sdk::error::{self, Error};
+use mortise_sdk::error::Error;
 
 use super::host::Running;
 use crate::engine::call::Call;
@@ -129,6 +129,3 @@ fn run(call: &mut Call<'_>, sandbox: &mut Sandbox, script: Script, keys: usize, 
     }
     Ok(())
 }
-
-/// The error for a command that needs memory while there is none.
-pub(super) const NO_MEMORY: Error = error::OOM;

@@ -2,11 +2,10 @@
 
 use mortise_scripting::{Flags, Host, Replication, Verdict};
 use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, NOSCRIPT, WRITE};
-use mortise_sdk::error::Error;
+use mortise_sdk::error::{self, Error};
 use mortise_sdk::host::Level;
 use mortise_sdk::resp::encode::Version;
 
-use super::eval::NO_MEMORY;
 use crate::acl;
 use crate::engine::Caller;
 use crate::engine::args::{Args, Span};
@@ -52,10 +51,16 @@ impl<'r, 'c> Running<'r, 'c> {
         (call.engine.scripting.words, call.engine.scripting.spans) = (words, spans);
     }
 
-    /// Puts the words where a command's arguments are read from.
+    /// Puts the words where a command's arguments are read from. Together they may be as long as a client's request.
     #[inline(always)]
-    fn gather(&mut self, words: &[&[u8]]) {
+    fn gather(&mut self, words: &[&[u8]]) -> Result<(), Error> {
         const KEEP_MAX: usize = 1 << 20;
+        const TOO_LONG: Error = Error::new("ERR The arguments of a command called from script are too long");
+        let len: usize = words.iter().map(|word| word.len()).sum();
+        let len_max = self.call.engine.config.clients.client_query_buffer_limit.0;
+        if len as u64 > len_max.min(u32::MAX.into()) {
+            return Err(TOO_LONG);
+        }
         self.words.clear();
         self.words.shrink_to(KEEP_MAX);
         self.spans.clear();
@@ -64,6 +69,7 @@ impl<'r, 'c> Running<'r, 'c> {
             self.words.extend_from_slice(word);
             self.spans.push((start, self.words.len() as u32));
         }
+        Ok(())
     }
 
     /// The command that the words name, if it takes so many of them.
@@ -89,13 +95,14 @@ impl<'r, 'c> Running<'r, 'c> {
             return Err(READS_ONLY);
         }
         if self.out_of_memory && command.flags.has(DENYOOM) && !self.flags.allow_oom && !self.has_written {
-            return Err(NO_MEMORY);
+            return Err(error::OOM);
         }
         Ok(())
     }
 
     #[inline(always)]
-    fn execute(&mut self) -> Result<(), Error> {
+    fn execute(&mut self, words: &[&[u8]]) -> Result<(), Error> {
+        self.gather(words)?;
         let args = Args::new(&self.words, &self.spans);
         let command = self.look_up(args)?;
         if let Err(refusal) = acl::check(&self.call.session.user, &command, args) {
@@ -114,19 +121,18 @@ impl<'r, 'c> Running<'r, 'c> {
 
 impl Host for Running<'_, '_> {
     fn call(&mut self, words: &[&[u8]], version: Version) -> &[u8] {
-        self.gather(words);
         let mark = self.mark;
         let out = self.call.out();
         out.rollback(mark);
         out.set_version(version);
-        if let Err(error) = self.execute() {
+        if let Err(error) = self.execute(words) {
             self.call.out().error(&error);
         }
         self.call.written_since(mark)
     }
 
     fn permits(&mut self, words: &[&[u8]]) -> Option<bool> {
-        self.gather(words);
+        self.gather(words).ok()?;
         let args = Args::new(&self.words, &self.spans);
         let command = self.look_up(args).ok()?;
         Some(acl::check(&self.call.session.user, &command, args).is_ok())

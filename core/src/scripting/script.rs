@@ -37,8 +37,9 @@ const LOAD: Command = Spec {
     ..SCRIPTING
 }
 .runs(|call| {
-    let script = sandbox(call)?.load(call.arg(2))?;
-    let digest = sandbox(call)?.text(script).map(|(digest, _)| digest.hex());
+    let mut sandbox = sandbox(call)?;
+    let script = sandbox.load(call.arg(2))?;
+    let digest = sandbox.text(script).map(|(digest, _)| digest.hex());
     call.reply(&digest.unwrap_or([b'0'; 40])[..])
 });
 

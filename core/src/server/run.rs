@@ -57,7 +57,9 @@ pub struct Running {
 
 impl RunInSight for Running {
     fn kill(&self) -> Kill {
-        if self.has_written.load(Ordering::Acquire) {
+        if self.since_ms().is_none() {
+            Kill::NothingRuns
+        } else if self.has_written.load(Ordering::Acquire) {
             Kill::HasWritten
         } else if self.end() {
             Kill::Asked
