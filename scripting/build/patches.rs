@@ -2,7 +2,7 @@
 //!
 //! Each patch replaces a piece of text that must be there as often as it says. They make a sandbox of it: tables that cannot
 //! be changed by any road, no bytecode, no C call that runs on without end (`mortise_tick`, which is ours, looks at the
-//! clock), and the order of tables that Redis has.
+//! clock), and the order of tables that Redis has. The last few make it faster, and change nothing that scripts can see.
 
 /// A piece of a file, and what it becomes.
 pub(crate) struct Patch {
@@ -36,6 +36,12 @@ const TICKS: &str = "a long C call looks at the clock";
 const DEPTH: &str = "patterns are matched to a bounded depth";
 const RANGE: &str = "arithmetic on a range does not overflow";
 const COUNT: &str = "a coroutine that is hurried hurries who resumed it";
+const MODULO: &str = "a remainder of what is less than its divisor needs no division";
+const WANTED: &str = "what a call returns need not be made if nobody wants it";
+const PRESENT: &str = "what a table has itself is read without looking for a metamethod";
+const WORDS: &str = "the arguments of a command are read in one go";
+const STEADY: &str = "a small state is neither swept nor resized at every turn";
+const REUSE: &str = "a table that holds nothing but a list can hold the next one";
 
 /// The patches, in order.
 pub(crate) const PATCHES: &[Patch] = &[
@@ -51,6 +57,10 @@ pub(crate) const PATCHES: &[Patch] = &[
          LUA_API void mortise_tick (lua_State *L);\n\
          LUA_API void mortise_step (lua_State *L, size_t steps);\n\
          LUA_API size_t mortise_room (lua_State *L);\n\
+         LUA_API int mortise_wanted (lua_State *L);\n\
+         typedef struct { const char *start; size_t len; } mortise_Word;\n\
+         LUA_API int mortise_words (lua_State *L, int first, int count, mortise_Word *words);\n\
+         LUA_API int mortise_emptied (lua_State *L, int idx, int room);\n\
          LUA_API void lua_setallocf",
     ),
     patch(
@@ -241,4 +251,90 @@ pub(crate) const PATCHES: &[Patch] = &[
         "  lua_rawgeti(L, 1, i);\n  if (!lua_isstring(L, -1))",
         "  mortise_step(L, 1);\n  lua_rawgeti(L, 1, i);\n  if (!lua_isstring(L, -1))",
     ),
+    // Rounded, the quotient stays below one, so the remainder is the dividend to the bit.
+    patch(
+        "luaconf.h",
+        MODULO,
+        "#define luai_nummod(a,b)\t((a) - floor((a)/(b))*(b))",
+        "static inline double mortise_modulo (double a, double b) {\n\
+         \x20 if (a > 0 && a < b && b < HUGE_VAL) return a;\n\
+         \x20 return a - floor(a/b)*b;\n}\n\
+         #define luai_nummod(a,b)\tmortise_modulo(a, b)",
+    ),
+    patch(
+        "lapi.c",
+        WANTED,
+        "LUA_API int lua_gettop (",
+        "LUA_API int mortise_wanted (lua_State *L) {\n  return L->ci->nresults;\n}\n\n\
+         LUA_API int lua_gettop (",
+    ),
+    patch(
+        "lapi.c",
+        REUSE,
+        "LUA_API int lua_checkstack (",
+        "LUA_API int mortise_emptied (lua_State *L, int idx, int room) {\n\
+         \x20 const TValue *o = index2adr(L, idx);\n\
+         \x20 return ttistable(o) && luaH_emptied(hvalue(o), room);\n}\n\n\
+         LUA_API int lua_checkstack (",
+    ),
+    patch(
+        "ltable.h",
+        REUSE,
+        "LUAI_FUNC int luaH_getn (",
+        "LUAI_FUNC int luaH_emptied (Table *t, int room);\nLUAI_FUNC int luaH_getn (",
+    ),
+    patch(
+        "ltable.c",
+        REUSE,
+        "void luaH_free (",
+        "int luaH_emptied (Table *t, int room) {\n\
+         \x20 int i;\n\
+         \x20 if (t->sizearray != room || t->node != dummynode || t->metatable || t->readonly) return 0;\n\
+         \x20 for (i = 0; i < room; i++) setnilvalue(&t->array[i]);\n\
+         \x20 return 1;\n}\n\n\
+         void luaH_free (",
+    ),
+    patch(
+        "lapi.c",
+        WORDS,
+        "LUA_API int lua_checkstack (",
+        "LUA_API int mortise_words (lua_State *L, int first, int count, mortise_Word *words) {\n\
+         \x20 const TValue *o = L->base + (first - 1);\n\
+         \x20 int i;\n\
+         \x20 for (i = 0; i < count; i++, o++) {\n\
+         \x20   if (ttisstring(o)) { words[i].start = svalue(o); words[i].len = tsvalue(o)->len; }\n\
+         \x20   else if (ttisnumber(o)) { words[i].start = NULL; words[i].len = 0; }\n\
+         \x20   else return 0;\n\
+         \x20 }\n  return 1;\n}\n\n\
+         LUA_API int lua_checkstack (",
+    ),
+    patch(
+        "lvm.c",
+        PRESENT,
+        "        TValue *rb = KBx(i);\n        sethvalue(L, &g, cl->env);\n        lua_assert(ttisstring(rb));\n",
+        "        TValue *rb = KBx(i);\n\
+         \x20       const TValue *own = luaH_getstr(cl->env, rawtsvalue(rb));\n\
+         \x20       if (!ttisnil(own)) { setobj2s(L, ra, own); continue; }\n\
+         \x20       sethvalue(L, &g, cl->env);\n",
+    ),
+    patch(
+        "lvm.c",
+        PRESENT,
+        "        Protect(luaV_gettable(L, RB(i), RKC(i), ra));\n",
+        "        const TValue *rb = RB(i), *rc = RKC(i);\n\
+         \x20       if (ttistable(rb)) {\n\
+         \x20         const TValue *own = ttisstring(rc) ? luaH_getstr(hvalue(rb), rawtsvalue(rc)) :\n\
+         \x20                                              luaH_get(hvalue(rb), rc);\n\
+         \x20         if (!ttisnil(own)) { setobj2s(L, ra, own); continue; }\n\
+         \x20       }\n\
+         \x20       Protect(luaV_gettable(L, rb, rc, ra));\n",
+    ),
+    patch(
+        "lgc.c",
+        STEADY,
+        "#define setthreshold(g)  (g->GCthreshold = (g->estimate/100) * g->gcpause)",
+        "#define setthreshold(g)  (g->GCthreshold = g->estimate < (256 << 10) ? g->estimate * 4 \\\n\
+         \x20                                                 : (g->estimate/100) * g->gcpause)",
+    ),
+    patch("llimits.h", STEADY, "#define MINSTRTABSIZE\t32", "#define MINSTRTABSIZE\t2048"),
 ];

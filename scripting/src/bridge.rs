@@ -78,7 +78,11 @@ fn version_number(version: &str) -> f64 {
 }
 
 fn call(frame: Frame<'_>) -> Returns {
-    if execute(frame)? { Err(Raise) } else { Ok(1) }
+    match execute(frame)? {
+        Reply::Value => Ok(1),
+        Reply::Dropped => Ok(0),
+        Reply::Error => Err(Raise),
+    }
 }
 
 fn pcall(frame: Frame<'_>) -> Returns {
@@ -87,18 +91,34 @@ fn pcall(frame: Frame<'_>) -> Returns {
     match execute(frame) {
         Err(Raise) if is_running => Ok(1),
         Err(Raise) => Err(Raise),
-        Ok(_) => Ok(1),
+        Ok(Reply::Dropped) => Ok(0),
+        Ok(Reply::Value | Reply::Error) => Ok(1),
     }
 }
 
-/// Executes a command and pushes its reply; says whether that is an error. What is wrong with the call itself is raised.
+/// What a command has answered.
+enum Reply {
+    /// A value, which has been pushed.
+    Value,
+    /// An error, which has been pushed.
+    Error,
+    /// Something that nobody wants, and that has not become a value.
+    Dropped,
+}
+
+/// Executes a command and pushes its reply. What is wrong with the call itself is raised.
 #[inline(always)]
-fn execute(frame: Frame<'_>) -> Result<bool, Raise> {
+fn execute(frame: Frame<'_>) -> Result<Reply, Raise> {
     let version = frame.shared().version.get();
     asked(frame, "redis.call/pcall can only be called inside a script invocation", |host, words| {
         let reply = host.call(words, version);
+        let is_error = reply.first() == Some(&b'-');
+        if !is_error && frame.is_statement() {
+            return Ok(Reply::Dropped);
+        }
         // The words stay on the stack, so the place for what comes is what a function has at least.
-        convert::push_reply(frame, reply).map(|()| reply.first() == Some(&b'-'))
+        convert::push_reply(frame, reply)?;
+        Ok(if is_error { Reply::Error } else { Reply::Value })
     })?
     .or_else(|why| convert::unreadable(frame, why))
 }
@@ -120,7 +140,6 @@ fn asked<R>(
     if count == 0 {
         return errors::raise(frame, "Please specify at least one argument for this redis lib call");
     }
-    let mut has_numbers = false;
     let mut few: [&[u8]; FEW] = [&[]; FEW];
     let mut many = Vec::new();
     let words = if count as usize <= FEW {
@@ -129,15 +148,9 @@ fn asked<R>(
         many.resize(count as usize, &[][..]);
         &mut many[..]
     };
-    for (index, word) in (1..).zip(words.iter_mut()) {
-        match frame.bytes(index) {
-            Some(bytes) => *word = bytes,
-            None if frame.kind(index) == Kind::Number => has_numbers = true,
-            None => {
-                return errors::raise(frame, "Lua redis lib command arguments must be strings or integers");
-            }
-        }
-    }
+    let Some(has_numbers) = frame.words(words) else {
+        return errors::raise(frame, "Lua redis lib command arguments must be strings or integers");
+    };
     let answer = if has_numbers {
         with_numbers(frame, words, |words| frame.control().with_host(|host| ask(host, words)))
     } else {

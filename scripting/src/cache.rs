@@ -107,6 +107,8 @@ pub(crate) struct Entry {
 #[derive(Default)]
 pub(crate) struct Cache {
     found: HashMap<Digest, Script, Seeded>,
+    /// The last that was asked for by its digits, as they were said: who runs a script runs it often.
+    last: Option<([u8; 40], Script)>,
     entries: Vec<Entry>,
     epoch: u32,
     bytes: usize,
@@ -117,6 +119,20 @@ impl Cache {
     #[inline]
     pub(crate) fn find(&self, digest: &Digest) -> Option<Script> {
         self.found.get(digest).copied()
+    }
+
+    /// The script of forty digits.
+    #[inline(always)]
+    pub(crate) fn find_digits(&mut self, digits: &[u8]) -> Option<Script> {
+        let digits: &[u8; 40] = digits.try_into().ok()?;
+        match &self.last {
+            Some((said, script)) if said == digits => Some(*script),
+            _ => {
+                let script = self.find(&Digest::parse(digits)?)?;
+                self.last = Some((*digits, script));
+                Some(script)
+            }
+        }
     }
 
     /// Reads what a text says of itself, and where its Lua begins.

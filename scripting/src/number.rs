@@ -28,7 +28,14 @@ pub(crate) fn truncate_unsigned(value: f64) -> u64 {
 }
 
 /// `%.17g`, as commands are given numbers.
+#[inline]
 pub(crate) fn write_exact(out: &mut Vec<u8>, value: f64) {
+    if let 0..100_000 = value as i32
+        && f64::from(value as i32).to_bits() == value.to_bits()
+    {
+        out.extend_from_slice(format_integer(i64::from(value as i32)).as_bytes());
+        return;
+    }
     if value.is_nan() && value.is_sign_negative() {
         out.push(b'-');
     }

@@ -102,8 +102,8 @@ impl Sandbox {
 
     /// The script of a digest in forty hexadecimal digits, if it is known (EVALSHA, SCRIPT EXISTS).
     #[inline]
-    pub fn find(&self, digest: &[u8]) -> Option<Script> {
-        self.scripts.find(&Digest::parse(digest)?)
+    pub fn find(&mut self, digest: &[u8]) -> Option<Script> {
+        self.scripts.find_digits(digest)
     }
 
     /// The script of a digest.
@@ -228,18 +228,31 @@ const NO_MEMORY: Error = Error::new("ERR not enough memory for Lua");
 /// What a script is told when it was ended.
 const ENDED: &[u8] = b"ERR Script killed by user with SCRIPT KILL...";
 
-/// Sets a global to a list of strings.
+/// Sets a global to a list of strings; the globals stand on top. The table of the run before is used again if nothing was
+/// done to it: no script can have kept it, as nothing of a script stays but its function.
 #[inline(always)]
 fn push_list<'a>(frame: Frame<'_>, name: Reference, list: impl ExactSizeIterator<Item = &'a [u8]>) {
-    frame.push_reference(name);
     // Room as if the list had grown element by element: the order of `pairs` hangs on it.
     let room = if list.len() == 0 { 0 } else { list.len().next_power_of_two() };
-    frame.push_table(i32::try_from(room).unwrap_or(0), 0);
+    let room = i32::try_from(room).unwrap_or(0);
+    frame.push_reference(name);
+    frame.raw_get(-2);
+    let is_new = !frame.empty_list(-1, room);
+    if is_new {
+        frame.pop(1);
+        frame.push_table(room, 0);
+    }
     for (index, element) in (1..).zip(list) {
         frame.push_bytes(element);
         frame.raw_set_index(-2, index);
     }
-    frame.raw_set(-3);
+    if is_new {
+        frame.push_reference(name);
+        frame.insert(-2);
+        frame.raw_set(-3);
+    } else {
+        frame.pop(1);
+    }
 }
 
 /// Where a run's reply goes.

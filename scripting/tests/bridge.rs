@@ -28,6 +28,70 @@ fn commands_are_given_words() {
 }
 
 #[test]
+fn a_list_finds_nothing_of_the_one_before() {
+    let mut sandbox = sandbox();
+    let mut host = Keyspace::default();
+    let mut given = |text: &str, words: &[&[u8]]| {
+        let script = sandbox.load(text.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        let (keys, arguments) = (words.iter().copied(), [].into_iter());
+        sandbox.run(script, keys, arguments, &mut host, Version::Resp2, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let show = "local all = {} for k, v in pairs(KEYS) do all[#all + 1] = k .. '=' .. tostring(v) end
+        return table.concat(all, ' ') .. ', ' .. #KEYS .. ', ' .. tostring(KEYS.x) .. ', ' .. tostring(KEYS[9])";
+    for spoils in [
+        "return 1",
+        "KEYS.x = 'old'",
+        "KEYS[9] = 'old'",
+        "KEYS[3], KEYS[4] = 'old', 'old'",
+        "KEYS[1] = nil",
+        "for i = 1, 100 do KEYS[i] = 'old' end",
+        "setmetatable(KEYS, {__index = function() return 'old' end, __len = function() return 9 end})",
+        "KEYS.x = 'old' KEYS.x = nil",
+        "table.remove(KEYS) table.insert(KEYS, 1, 'old')",
+    ] {
+        for words in [&[&b"a"[..], b"b", b"c"][..], &[b"a"], &[]] {
+            for before in [&[&b"1"[..], b"2", b"3"][..], &[b"1"], &[]] {
+                given(spoils, before);
+                let listed = words.iter().enumerate();
+                let listed = listed.map(|(i, word)| format!("{}={}", i + 1, shown(word))).collect::<Vec<_>>();
+                let expected = format!("{}, {}, nil, nil", listed.join(" "), words.len());
+                let expected = format!("${}\r\n{expected}\r\n", expected.len());
+                assert_eq!(given(show, words), expected, "after {spoils} with {}", before.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reply_that_nobody_wants_is_not_made() {
+    let large = [b"*100000\r\n".to_vec(), b":1\r\n".repeat(100_000)].concat();
+    let counted = |text: &str| {
+        let mut host = Keyspace { scripted: vec![large.clone()], ..Keyspace::default() };
+        let text =
+            format!("local before = collectgarbage('count') {text} return collectgarbage('count') - before");
+        let (_, kilobytes) = run(&mut sandbox(), &mut host, Version::Resp2, &text);
+        let kilobytes = String::from_utf8(kilobytes).unwrap();
+        kilobytes[1..].trim_end().parse::<i64>().unwrap()
+    };
+    for dropped in ["redis.call('x')", "redis.pcall('x')", "do local f = redis.call f('x') end"] {
+        assert!(counted(dropped) < 10, "{dropped}");
+    }
+    for wanted in ["local kept = redis.call('x')", "local kept = #redis.pcall('x')", "pcall(redis.call, 'x')"]
+    {
+        assert!(counted(wanted) > 1000, "{wanted}");
+    }
+    // An error is raised all the same, and only a protected one is not.
+    let failing = |text: &str| {
+        let mut host = Keyspace { scripted: vec![b"-ERR no\r\n".to_vec()], ..Keyspace::default() };
+        String::from_utf8(run(&mut sandbox(), &mut host, Version::Resp2, text).1).unwrap()
+    };
+    assert_eq!(failing("redis.pcall('x') return 1"), ":1\r\n");
+    assert!(failing("redis.call('x') return 1").starts_with("-ERR no script: "));
+}
+
+#[test]
 fn replies_of_every_kind_are_read() {
     let show = "local function show(v)
           if type(v) ~= 'table' then return type(v) .. ' ' .. tostring(v) end

@@ -336,6 +336,7 @@ impl Engine {
     /// Replaces the commands.
     pub fn set_registry(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
+        self.scripting.forget_commands();
         self.follow_registry();
     }
 

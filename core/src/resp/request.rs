@@ -136,6 +136,13 @@ fn arguments(
     limits: RequestLimits,
 ) -> Result<Found, Error> {
     while ahead.args_left > 0 {
+        if let Some((next, end)) = short_argument(buffer, ahead.at)
+            && (end - next) as i64 <= limits.bulk_len_max
+        {
+            spans.push((next as u32, end as u32));
+            *ahead = Ahead { at: end + 2, args_left: ahead.args_left - 1 };
+            continue;
+        }
         match buffer.get(ahead.at) {
             Some(b'$') => {}
             Some(_) => return no_bulk(&buffer[ahead.at..]),
@@ -157,6 +164,19 @@ fn arguments(
         *ahead = Ahead { at: end + 2, args_left: ahead.args_left - 1 };
     }
     Ok(Found::All)
+}
+
+/// The usual case, of an argument of less than a hundred bytes that is there: where its bytes begin and end.
+#[inline(always)]
+fn short_argument(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    let &[b'$', first, second, third, ..] = buffer.get(at..)?.first_chunk::<6>()? else { return None };
+    let (len, next) = match (digit(first), second) {
+        (len @ 0..=9, b'\r') => (len, at + 4),
+        (tens @ 1..=9, _) if digit(second) < 10 && third == b'\r' => (tens * 10 + digit(second), at + 5),
+        _ => return None,
+    };
+    (next + len + 2 <= buffer.len()).then_some((next, next + len))
 }
 
 /// Where an argument should begin, something else does: the error, as soon as its line is complete.

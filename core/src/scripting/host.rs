@@ -27,6 +27,7 @@ pub(super) struct Running<'r, 'c> {
     mark: usize,
     words: Vec<u8>,
     spans: Vec<Span>,
+    recent: Recent,
     targets: Targets,
 }
 
@@ -37,18 +38,31 @@ impl<'r, 'c> Running<'r, 'c> {
         let out_of_memory = call.engine.out_of_memory;
         let words = std::mem::take(&mut call.engine.scripting.words);
         let spans = std::mem::take(&mut call.engine.scripting.spans);
+        let recent = std::mem::take(&mut call.engine.scripting.recent);
         let targets = call.engine.unit.targets;
-        Running { call, flags, read_only, out_of_memory, has_written: false, mark, words, spans, targets }
+        Running {
+            call,
+            flags,
+            read_only,
+            out_of_memory,
+            has_written: false,
+            mark,
+            words,
+            spans,
+            recent,
+            targets,
+        }
     }
 
     /// It is over: nothing of its commands' replies stays.
     pub(super) fn finish(self) {
-        let Running { call, mark, words, spans, targets, .. } = self;
+        let Running { call, mark, words, spans, recent, targets, .. } = self;
         call.out().rollback(mark);
         let version = call.session.version;
         call.out().set_version(version);
         call.engine.unit.targets = targets;
-        (call.engine.scripting.words, call.engine.scripting.spans) = (words, spans);
+        let scripting = &mut call.engine.scripting;
+        (scripting.words, scripting.spans, scripting.recent) = (words, spans, recent);
     }
 
     /// Puts the words where a command's arguments are read from. Together they may be as long as a client's request.
@@ -72,18 +86,17 @@ impl<'r, 'c> Running<'r, 'c> {
         Ok(())
     }
 
-    /// The command that the words name, if it takes so many of them.
-    #[inline(always)]
+    /// The command that the words name, if scripts may call it and it takes so many of them.
     fn look_up(&self, args: Args<'_>) -> Result<CommandRef, Error> {
-        const NOT_ALLOWED: Error = Error::new("ERR This Redis command is not allowed from script");
-        const UNKNOWN: Error = Error::new("ERR Unknown Redis command called from script");
-        const WRONG_COUNT: Error = Error::new("ERR Wrong number of args calling Redis command from script");
         match self.call.registry.find(args) {
             Lookup::Found(command) if command.facts.accepts(args.len()) => {
+                const NOT_ALLOWED: Error = Error::new("ERR This Redis command is not allowed from script");
                 if command.flags.any(NOSCRIPT | CONTAINER) { Err(NOT_ALLOWED) } else { Ok(command) }
             }
             Lookup::Found(_) => Err(WRONG_COUNT),
-            Lookup::Unknown | Lookup::UnknownSubcommand(_) => Err(UNKNOWN),
+            Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
+                Err(Error::new("ERR Unknown Redis command called from script"))
+            }
         }
     }
 
@@ -103,19 +116,78 @@ impl<'r, 'c> Running<'r, 'c> {
     #[inline(always)]
     fn execute(&mut self, words: &[&[u8]]) -> Result<(), Error> {
         self.gather(words)?;
-        let args = Args::new(&self.words, &self.spans);
-        let command = self.look_up(args)?;
-        if let Err(refusal) = acl::check(&self.call.session.user, &command, args) {
-            let Call { engine, session, .. } = &mut *self.call;
-            return Err(engine.forbid_script(session, refusal, &command, args));
+        let name = words.first().copied().unwrap_or_default();
+        if let Some(named) = self.recent.take(name) {
+            let accepts = named.command.facts.accepts(words.len());
+            let done = if accepts { self.execute_as(&named.command) } else { Err(WRONG_COUNT) };
+            self.recent.put(named);
+            return done;
         }
-        self.admit(&command)?;
+        let command = self.look_up(Args::new(&self.words, &self.spans))?;
+        let done = self.execute_as(&command);
+        if command.facts.words.len() == 1 && command.subcommands.is_empty() {
+            self.recent.put(Named { name: name.into(), command });
+        }
+        done
+    }
+
+    #[inline(always)]
+    fn execute_as(&mut self, command: &CommandRef) -> Result<(), Error> {
+        let args = Args::new(&self.words, &self.spans);
+        if let Err(refusal) = acl::check(&self.call.session.user, command, args) {
+            let Call { engine, session, .. } = &mut *self.call;
+            return Err(engine.forbid_script(session, refusal, command, args));
+        }
+        self.admit(command)?;
         if command.flags.has(WRITE) && !self.has_written {
             self.has_written = true;
             self.call.note_writing();
         }
-        self.call.invoke(Asked::new(&command, args), Caller::Script);
+        self.call.invoke(Asked::new(command, args), Caller::Script);
         Ok(())
+    }
+}
+
+const WRONG_COUNT: Error = Error::new("ERR Wrong number of args calling Redis command from script");
+
+/// The commands that scripts have called last, by their names as they were said: a script calls few, and often.
+#[derive(Default)]
+pub(super) struct Recent {
+    slots: Vec<Option<Named>>,
+}
+
+struct Named {
+    name: Box<[u8]>,
+    command: CommandRef,
+}
+
+impl Recent {
+    const SLOTS: usize = 16;
+
+    /// Forgets them: there are others.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+    }
+
+    /// Lends the command of a name: it is to be put back.
+    #[inline(always)]
+    fn take(&mut self, name: &[u8]) -> Option<Named> {
+        self.slots.get_mut(Recent::slot(name))?.take_if(|named| *named.name == *name)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, named: Named) {
+        if self.slots.is_empty() {
+            self.slots.resize_with(Recent::SLOTS, || None);
+        }
+        let slot = Recent::slot(&named.name);
+        self.slots[slot] = Some(named);
+    }
+
+    #[inline(always)]
+    fn slot(name: &[u8]) -> usize {
+        let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+        (byte(name.first()) ^ byte(name.last()) << 2 ^ name.len()) % Recent::SLOTS
     }
 }
 

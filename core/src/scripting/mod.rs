@@ -13,6 +13,7 @@ use mortise_sdk::config;
 use mortise_sdk::declare::config::Bytes;
 use parking_lot::Mutex;
 
+use self::host::Recent;
 use crate::engine::args::Span;
 use crate::features::Feature;
 use crate::keyspace::SpaceId;
@@ -42,6 +43,7 @@ pub struct Scripting {
     reply: Vec<u8>,
     words: Vec<u8>,
     spans: Vec<Span>,
+    recent: Recent,
 }
 
 impl Scripting {
@@ -52,6 +54,11 @@ impl Scripting {
             Arc::new(Mutex::new(Sandbox::new(Settings { memory_max, version })))
         });
         sandbox.clone()
+    }
+
+    /// There are other commands than before.
+    pub(crate) fn forget_commands(&mut self) {
+        self.recent.clear();
     }
 
     /// What scripts take in all spaces. A sandbox in which a script is running right now is not counted.

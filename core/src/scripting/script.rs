@@ -53,7 +53,7 @@ const EXISTS: Command = Spec {
     ..SCRIPTING
 }
 .runs(|call| {
-    let sandbox = sandbox(call)?;
+    let mut sandbox = sandbox(call)?;
     let digests = call.args().from(2);
     call.out().array(digests.len());
     digests.iter().for_each(|digest| call.out().integer(sandbox.find(digest).is_some().into()));

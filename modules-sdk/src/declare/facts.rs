@@ -35,7 +35,7 @@ pub struct Facts {
     pub keys: Vec<KeySpec>,
     /// Where channels are that it publishes or listens to.
     pub channels: Option<ChannelSpec>,
-    /// The argument that is surely the first key, whatever the others say: for hashing ahead of execution.
+    /// The argument that is the first key if the call has keys, whatever the others say: for hashing ahead of execution.
     pub first_key: Option<usize>,
     /// The argument tree.
     pub arguments: Vec<Argument>,
@@ -348,6 +348,9 @@ fn categories(spec: &Spec, flags: Flags) -> Category {
 fn first_key(keys: &[KeySpec]) -> Option<usize> {
     keys.iter().filter(|key| !key.access.has(NOT_KEY)).find_map(|key| match key.position {
         KeyPosition { begin: Begin::Index(index), find: Find::Range { .. } } => usize::try_from(index).ok(),
+        KeyPosition { begin: Begin::Index(index), find: Find::KeyNum { first, .. } } => {
+            usize::try_from(index + first).ok()
+        }
         _ => None,
     })
 }

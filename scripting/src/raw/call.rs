@@ -19,7 +19,7 @@ where
     // SAFETY: `push_closure` was given such a function, and it has no size: there is nothing to be read.
     let function = unsafe { ptr::NonNull::<F>::dangling().as_ref() };
     // SAFETY: Lua calls with a living state, and the guest has entered.
-    let returns = function(unsafe { Frame::new(state) });
+    let returns = function(unsafe { Frame::new(state, control) });
     if control.is_over() {
         settle(state, control);
     }

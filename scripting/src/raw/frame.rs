@@ -1,18 +1,28 @@
 //! A guest's view of Lua's stack: arguments, results, tables.
 
 use std::ffi::{CStr, c_int};
-use std::marker::PhantomData;
 use std::{ptr, slice};
 
 use mlua_sys::*;
 
 use super::call::{protected_call, trampoline};
-use super::control::{self, Control, Shared};
+use super::control::{Control, Shared};
 use super::state::Reference;
 
 unsafe extern "C-unwind" {
     fn mortise_readonly(state: *mut lua_State, index: c_int, enabled: c_int);
     fn mortise_isreadonly(state: *mut lua_State, index: c_int) -> c_int;
+    fn mortise_wanted(state: *mut lua_State) -> c_int;
+    fn mortise_words(state: *mut lua_State, first: c_int, count: c_int, words: *mut Word) -> c_int;
+    fn mortise_emptied(state: *mut lua_State, index: c_int, room: c_int) -> c_int;
+}
+
+/// The bytes of a string on the stack; nothing, not even a place, for a number.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Word {
+    start: *const u8,
+    len: usize,
 }
 
 /// The stack of the function that is being called. Indices are Lua's: from 1 on arguments, negative ones from the top.
@@ -21,7 +31,7 @@ unsafe extern "C-unwind" {
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<'a> {
     pub(super) state: *mut lua_State,
-    life: PhantomData<&'a Control>,
+    control: &'a Control,
 }
 
 /// The error that a guest raises stands on top of the stack.
@@ -82,15 +92,15 @@ impl Kind {
 impl<'a> Frame<'a> {
     /// # Safety
     ///
-    /// The state is alive for `'a`, and a guest has entered (`Control::enter`).
-    pub(super) unsafe fn new(state: *mut lua_State) -> Frame<'a> {
-        Frame { state, life: PhantomData }
+    /// The state is alive for `'a`, the control is its own, and a guest has entered (`Control::enter`).
+    pub(super) unsafe fn new(state: *mut lua_State, control: &'a Control) -> Frame<'a> {
+        Frame { state, control }
     }
 
     /// What the state shares with its owner.
     #[inline(always)]
     pub(crate) fn control(self) -> &'a Control {
-        control::of(self.state)
+        self.control
     }
 
     /// What guests share.
@@ -104,6 +114,13 @@ impl<'a> Frame<'a> {
     pub(crate) fn top(self) -> c_int {
         // SAFETY: see the module: the state is alive, and reading it raises nothing.
         unsafe { lua_gettop(self.state) }
+    }
+
+    /// Whether the function that runs was called as a statement: what it returns is dropped.
+    #[inline(always)]
+    pub(crate) fn is_statement(self) -> bool {
+        // SAFETY: as above.
+        unsafe { mortise_wanted(self.state) == 0 }
     }
 
     /// Drops values from the top, or fills up with nil.
@@ -181,6 +198,32 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// The bytes of the first values on the stack, as [`Frame::bytes`]; nothing for a number. Says whether there are numbers
+    /// among them; `None` if there is something else.
+    #[inline(always)]
+    pub(crate) fn words(self, words: &mut [&'a [u8]]) -> Option<bool> {
+        const AT_ONCE: usize = 12;
+
+        let mut has_numbers = false;
+        for (index, part) in words.chunks_mut(AT_ONCE).enumerate() {
+            let mut found = [Word { start: ptr::null(), len: 0 }; AT_ONCE];
+            let (first, count) = (1 + index * AT_ONCE, part.len());
+            // SAFETY: as above; so many values stand on the stack, and there is room for so many words.
+            if unsafe { mortise_words(self.state, first as c_int, count as c_int, found.as_mut_ptr()) } == 0 {
+                return None;
+            }
+            for (word, Word { start, len }) in part.iter_mut().zip(found) {
+                if start.is_null() {
+                    has_numbers = true;
+                    continue;
+                }
+                // SAFETY: as in `text`.
+                *word = unsafe { slice::from_raw_parts(start, len) };
+            }
+        }
+        Some(has_numbers)
+    }
+
     /// Pushes nil.
     #[inline(always)]
     pub(crate) fn push_nil(self) {
@@ -220,6 +263,14 @@ impl<'a> Frame<'a> {
     pub(crate) fn push_table(self, array: c_int, fields: c_int) {
         // SAFETY: as above.
         unsafe { lua_createtable(self.state, array, fields) }
+    }
+
+    /// Takes everything out of a table that has room for a list of this length and for nothing else; false if the value is
+    /// no such table, which stays as it is.
+    #[inline(always)]
+    pub(crate) fn empty_list(self, index: c_int, room: c_int) -> bool {
+        // SAFETY: as above.
+        unsafe { mortise_emptied(self.state, index, room) != 0 }
     }
 
     /// Pushes a value that stands elsewhere on the stack.

@@ -58,7 +58,7 @@ impl State {
         let control = self.control();
         let guests = control.enter();
         // SAFETY: the state is alive, and the guest has entered.
-        let result = act(unsafe { Frame::new(self.state.as_ptr()) });
+        let result = act(unsafe { Frame::new(self.state.as_ptr(), control) });
         control.leave(guests);
         result
     }
