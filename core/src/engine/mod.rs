@@ -153,6 +153,8 @@ pub struct Engine {
     lap_ns: u64,
     /// When `now_ms` is over, by the clock of laps.
     next_ms_ns: u64,
+    /// Until when, by the same clock, the time of day is known without asking for it.
+    asked_until_ns: u64,
     clock: Box<dyn Clock>,
     random: Random,
 }
@@ -221,6 +223,7 @@ impl Engine {
             slow_ns: u64::MAX,
             lap_ns: 0,
             next_ms_ns: 0,
+            asked_until_ns: 0,
             clock,
             random: Random::new(seed),
         };
@@ -259,13 +262,18 @@ impl Engine {
         self.users.set_default_password(password.map(str::as_bytes));
     }
 
-    /// Reads both clocks: once per batch.
+    /// Reads the clocks: once per batch. The time of day is asked for once a millisecond, and goes on with the laps meanwhile.
     #[inline(always)]
     pub fn refresh_clock(&mut self) {
-        let unix_us = self.clock.unix_us();
-        self.now_ms = unix_us / 1000;
         self.lap_ns = self.clock.monotonic_ns();
-        self.next_ms_ns = self.lap_ns + (1000 - unix_us.rem_euclid(1000) as u64) * 1000;
+        if self.lap_ns < self.asked_until_ns {
+            self.advance_time();
+        } else {
+            self.asked_until_ns = self.lap_ns + 1_000_000;
+            let unix_us = self.clock.unix_us();
+            self.now_ms = unix_us / 1000;
+            self.next_ms_ns = self.lap_ns + (1000 - unix_us.rem_euclid(1000) as u64) * 1000;
+        }
         // Chance of its own: the engine's sequence must not depend on how requests come in batches.
         let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
