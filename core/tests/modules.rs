@@ -277,6 +277,54 @@ fn select_holds_until_the_modules_command_ends() {
 }
 
 #[test]
+fn what_a_module_invokes_is_allowed_to_its_caller() {
+    let mut server = Server::with("panicking");
+    server.ask("SET theirs secret");
+    server.ask("ACL SETUSER guest on nopass ~own:* %R~shared &news +panicking.invoke +get +set +publish +eval +multi +exec");
+    assert_eq!(server.ask("AUTH guest any"), "+OK");
+    let command = "-NOPERM this user has no permissions to run the 'del' command";
+    let key = "-NOPERM this user has no permissions to access one of the keys used as arguments";
+    let channel = "-NOPERM this user has no permissions to access one of the channels used as arguments";
+    let value = format!("$11 Bulk({:?})", b"v");
+    let cases = [
+        ("SET own:1 v", simple_ok()),
+        ("GET own:1", value.clone()),
+        ("GET shared", "$4 Null".to_owned()),
+        ("PUBLISH news x", "$10 Integer(0)".to_owned()),
+        ("DEL own:1", command.to_owned()),
+        ("SELECT 1", command.replace("del", "select")),
+        ("SET shared v", key.to_owned()),
+        ("GET theirs", key.to_owned()),
+        ("PUBLISH others x", channel.to_owned()),
+        // However deep it is hidden.
+        ("PANICKING.INVOKE PANICKING.INVOKE GET theirs", key.to_owned()),
+        // What does not exist is said before, and what takes other arguments.
+        ("NOTHING", "-ERR unknown command 'NOTHING'".to_owned()),
+        ("DEL", "-ERR wrong number of arguments for 'del' command".to_owned()),
+    ];
+    for (words, reply) in &cases {
+        assert_eq!(server.ask(&format!("PANICKING.INVOKE {words}")), *reply, "{words}");
+    }
+    // In a transaction and from a script as well.
+    for line in ["MULTI", "PANICKING.INVOKE GET theirs", "PANICKING.INVOKE GET own:1"] {
+        server.ask(line);
+    }
+    assert_eq!(server.ask("EXEC"), format!("*2 {key} {value}"));
+    let script = "return redis.pcall('PANICKING.INVOKE','GET','theirs')";
+    assert_eq!(server.say(&["EVAL", script, "0"]), key);
+
+    assert_eq!(server.ask("AUTH default any"), "+OK");
+    assert_eq!(server.ask("GET theirs"), "$6 secret");
+    let log = server.ask("ACL LOG");
+    for what in ["key", "channel", "command"] {
+        let noted = format!("$6 reason ${} {what} $7 context $6 module $6 object", what.len());
+        assert!(log.contains(&noted), "{what}: {log}");
+    }
+    assert!(!log.contains("toplevel") && !log.contains("$3 lua") && !log.contains("$5 multi"), "{log}");
+    assert_eq!(server.ask("PANICKING.INVOKE DEL own:1"), "$10 Integer(1)");
+}
+
+#[test]
 fn a_reply_is_one_and_whole() {
     let mut server = Server::with("replying");
     assert_eq!(server.ask("REPLYING.LINES"), "+one  :2");

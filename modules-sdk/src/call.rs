@@ -167,8 +167,10 @@ impl<'c> Call<'c> {
 
     // ---- the rest of the server
 
-    /// Executes another command as part of this call; an error reply is an `Err`. What it changes is not propagated by
-    /// itself: this call is. SELECT holds until this call ends; the client is then in its own database again.
+    /// Executes another command as part of this call; an error reply is an `Err`. It runs as the user whose call this is:
+    /// what that user may not do, on these keys and channels, is refused with NOPERM and noted in ACL LOG. What it changes
+    /// is not propagated by itself: this call is. SELECT holds until this call ends; the client is then in its own
+    /// database again.
     pub fn invoke(&mut self, words: &[&[u8]]) -> Result<Reply> {
         self.host.invoke(words)
     }

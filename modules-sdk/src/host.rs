@@ -59,7 +59,7 @@ pub trait Host {
     /// Sets or removes a key's deadline and names the event; false if there is no key.
     fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>, event: &'static str) -> bool;
 
-    /// Executes a command as part of this call.
+    /// Executes a command as part of this call, if the user whose call this is may make it.
     fn invoke(&mut self, words: &[&[u8]]) -> Result<Reply>;
     /// Propagates these words in place of the call as it was said; without words, nothing.
     fn propagates(&mut self, words: &[&[u8]]);

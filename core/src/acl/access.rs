@@ -113,6 +113,20 @@ impl Engine {
         to_script(refusal)
     }
 
+    /// What a module invokes is not allowed to the user whose call the module serves: it is noted, and the error says why.
+    #[cold]
+    pub(crate) fn forbid_module(
+        &mut self,
+        session: &Session,
+        refusal: Refusal,
+        command: &Command,
+        args: Args<'_>,
+    ) -> Error {
+        let refused = Refused::call(session, refusal, command, args);
+        self.note_refused(session.id, Refused { context: Context::Module, ..refused }, args);
+        error(refusal, command)
+    }
+
     /// Whether a queued call may be made when EXEC comes to it.
     pub(crate) fn still_allowed(
         &mut self,

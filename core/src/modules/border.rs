@@ -25,11 +25,12 @@ use mortise_sdk::error::{Error, Result};
 
 use super::Module;
 use super::values::ModuleValue;
+use crate::acl;
 use crate::engine::Caller;
 use crate::engine::args::{Args, OwnedArgs};
 use crate::engine::call::{Call, Key};
 use crate::engine::dispatch::Asked;
-use crate::engine::registry::Lookup;
+use crate::engine::registry::{CommandRef, Lookup};
 use crate::keyspace::entry::NewValue;
 use crate::types::Object;
 
@@ -432,18 +433,8 @@ unsafe extern "C" fn invoke(context: Context, words: List<'_, Slice<'_>>) -> Sli
 fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
     let words = OwnedArgs::new(words.get().iter().map(|word| word.get()));
     let words = words.view();
-    let registry = call.registry.clone();
-    let refusal = match registry.find(words) {
-        Lookup::Found(command) if !command.facts.accepts(words.len()) => {
-            Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
-        }
-        Lookup::Found(command) if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) => {
-            Error::text(format!("ERR a module cannot invoke '{}'", command.name))
-        }
-        Lookup::Found(_) if call.engine.unit.invoked >= INVOKED_MAX => {
-            Error::new("ERR commands of modules invoke each other too deeply")
-        }
-        Lookup::Found(command) => {
+    let error = match invocable(call, words) {
+        Ok(command) => {
             let mark = call.out().mark();
             let caller = if call.caller() == Caller::Journal { Caller::Journal } else { Caller::Module };
             let depth = call.engine.unit.invoked;
@@ -458,13 +449,40 @@ fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
             call.out().rollback(mark);
             return reply;
         }
-        Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
-            Error::quoting("ERR unknown command '{}'", &[words.get(0).unwrap_or_default()])
-        }
+        Err(error) => error,
     };
     let mut reply = Vec::new();
-    mortise_sdk::resp::encode::error(&mut reply, refusal.as_bytes());
+    mortise_sdk::resp::encode::error(&mut reply, error.as_bytes());
     reply
+}
+
+/// The command that a module may invoke by these words. A module's command lends nobody rights: what it invokes has to be
+/// allowed to the user whose call it serves. What is replayed was allowed when it was said.
+fn invocable(call: &mut Call<'_>, words: Args<'_>) -> Result<CommandRef> {
+    let command = match call.registry.find(words) {
+        Lookup::Found(command) => command,
+        Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
+            let name = words.get(0).unwrap_or_default();
+            return Err(Error::quoting("ERR unknown command '{}'", &[name]));
+        }
+    };
+    if !command.facts.accepts(words.len()) {
+        let text = format!("ERR wrong number of arguments for '{}' command", command.name);
+        return Err(Error::text(text));
+    }
+    if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) {
+        return Err(Error::text(format!("ERR a module cannot invoke '{}'", command.name)));
+    }
+    if call.caller() != Caller::Journal
+        && let Err(refusal) = acl::check(&call.session.user, &command, words)
+    {
+        let Call { engine, session, .. } = call;
+        return Err(engine.forbid_module(session, refusal, &command, words));
+    }
+    if call.engine.unit.invoked >= INVOKED_MAX {
+        return Err(Error::new("ERR commands of modules invoke each other too deeply"));
+    }
+    Ok(command)
 }
 
 unsafe extern "C" fn propagates(context: Context, words: List<'_, Slice<'_>>) {

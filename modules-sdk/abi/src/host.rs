@@ -87,7 +87,8 @@ pub struct Host {
     pub deadline: unsafe extern "C" fn(Context, Slice<'_>) -> i64,
     /// Sets a key's deadline, or removes it (-1), and names the event; false if there is no such key.
     pub set_deadline: unsafe extern "C" fn(Context, Slice<'_>, i64, Slice<'static>) -> bool,
-    /// Executes a command as part of this call. The reply is encoded, and holds until the next function is called.
+    /// Executes a command as part of this call, if the user whose call this is may make it. The reply is encoded, and
+    /// holds until the next function is called.
     pub invoke: unsafe extern "C" fn(Context, List<'_, Slice<'_>>) -> Slice<'static>,
     /// Propagates these words in place of the call as it was said; without words, nothing.
     pub propagates: unsafe extern "C" fn(Context, List<'_, Slice<'_>>),
