@@ -23,8 +23,10 @@ fn dawdle(call: &mut Call<'_>) -> Result {
     call.ok()
 }
 
-/// Wants nobody told, and does not come to its end, as a script may.
+/// Wants nobody told, is in another database, and does not come to its end, as a script may.
 fn choosy(call: &mut Call<'_>) -> Result {
+    call.session.home = Some(call.session.db);
+    call.engine.select(call.session, 3);
     call.engine.unit.targets = mortise_core::engine::unit::Targets { journal: false, replicas: false };
     loop {
         std::thread::sleep(Duration::from_micros(200));
@@ -154,7 +156,7 @@ fn others_are_answered_while_a_call_is_suspended() {
 }
 
 #[test]
-fn who_is_told_of_what_a_script_does_is_forgotten_when_it_is_unwound() {
+fn what_a_script_has_chosen_is_forgotten_when_it_is_unwound() {
     use mortise_core::engine::unit::Targets;
     let server = server(1, 20);
     let (mut slow, mut other) = (Client::new(&server), Client::new(&server));
@@ -166,6 +168,9 @@ fn who_is_told_of_what_a_script_does_is_forgotten_when_it_is_unwound() {
     let (answer, told) = std::sync::mpsc::channel();
     server.shared().with_engine(move |engine| answer.send(engine.unit.targets).expect("it is waited for"));
     assert_eq!(told.recv_timeout(Duration::from_secs(5)), Ok(Targets::default()));
+    // Nor is its client left in the database that it had chosen.
+    assert_eq!(other.ask("SET first 1"), "+OK");
+    assert_eq!(slow.ask("EXISTS first"), ":1");
 }
 
 #[test]

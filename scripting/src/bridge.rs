@@ -116,12 +116,19 @@ fn execute(frame: Frame<'_>) -> Result<Reply, Raise> {
         if !is_error && frame.is_statement() {
             return Ok(Reply::Dropped);
         }
-        // The words stay on the stack, so the place for what comes is what a function has at least.
+        // A few words may stay on the stack: the place for what comes is what a function has at least. Many might leave
+        // no place for more.
+        if words.len() > FEW {
+            frame.set_top(0);
+        }
         convert::push_reply(frame, reply)?;
         Ok(if is_error { Reply::Error } else { Reply::Value })
     })?
     .or_else(|why| convert::unreadable(frame, why))
 }
+
+/// Words that need no allocation.
+const FEW: usize = 12;
 
 /// Gathers the arguments as words, and asks the host.
 #[inline(always)]
@@ -130,9 +137,6 @@ fn asked<R>(
     outside: &str,
     ask: impl FnOnce(&mut dyn Host, &[&[u8]]) -> R,
 ) -> Result<R, Raise> {
-    /// Words that need no allocation.
-    const FEW: usize = 12;
-
     let count = frame.top();
     if !frame.control().is_running() {
         return errors::raise(frame, outside);

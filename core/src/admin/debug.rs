@@ -56,6 +56,10 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.engine.active_expire = leading_integer(call.arg(2)) != 0;
             call.ok()
         }
+        (b"set-disable-deny-scripts", 3) => {
+            call.engine.scripting.may_debug = leading_integer(call.arg(2)) != 0;
+            call.ok()
+        }
         (b"sleep", 3) => sleep(call),
         _ => Err(call.misused()),
     }
@@ -78,6 +82,7 @@ fn help(call: &mut Call<'_>) -> Result {
              verbatim, true or false.",
         ),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
+        ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call DEBUG, or keep them from it again."),
         ("SLEEP <seconds>", "Stop the server for a time; decimals are allowed."),
     ])
 }

@@ -103,6 +103,23 @@ impl Clients {
 }
 
 impl Engine {
+    /// Puts a session into a database.
+    pub fn select(&mut self, session: &mut Session, db: u32) {
+        session.db = db;
+        if let Some(client) = self.clients.get_mut(session.id) {
+            client.db = db;
+        }
+    }
+
+    /// A script of the session is over, however it has ended: the SELECT of a script is its own.
+    pub(crate) fn return_home(&mut self, session: &mut Session) {
+        if let Some(db) = session.home.take()
+            && db != session.db
+        {
+            self.select(session, db);
+        }
+    }
+
     /// A connection was made: its session. `None` if there are as many as `maxclients` allows.
     pub fn connect(&mut self, outbox: Arc<Outbox>, origin: Origin) -> Option<Box<Session>> {
         let session = Session::arriving(&self.clients.ids, outbox, &origin, &self.users);

@@ -27,6 +27,8 @@ pub struct Session {
     pub space: SpaceId,
     /// The database that SELECT has chosen.
     pub db: u32,
+    /// The database that it is in again when its script ends, while one runs.
+    pub home: Option<u32>,
     /// The protocol that HELLO has chosen.
     pub version: Version,
     /// Who it is, as rules had made the user when it was last looked up.
@@ -106,6 +108,7 @@ impl Session {
             id,
             space: SpaceId::FIRST,
             db: 0,
+            home: None,
             version: Version::Resp2,
             user: users.default_user().clone(),
             users_version: users.version(),

@@ -207,7 +207,8 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
     let bytes = unsafe { outcome.bytes() };
     let Frame { call, panic, .. } = frame;
     if call.session.db != db {
-        return_to(call, db);
+        // The module has invoked SELECT, which is no business of its caller's.
+        call.engine.select(call.session, db);
     }
     if let Some(panic) = panic {
         resume_unwind(panic);
@@ -222,15 +223,6 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
         }
         Status::ERROR => Err(Error::text(bytes)),
         _ => Err(module.panicked(&call.command.name)),
-    }
-}
-
-/// The module has invoked SELECT, which is no business of its caller's.
-#[cold]
-fn return_to(call: &mut Call<'_>, db: u32) {
-    call.session.db = db;
-    if let Some(client) = call.engine.clients.get_mut(call.session.id) {
-        client.db = db;
     }
 }
 

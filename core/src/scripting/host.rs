@@ -1,7 +1,7 @@
 //! What a running script asks of the server: its commands take the road of every other.
 
 use mortise_scripting::{Flags, Host, Replication, Verdict};
-use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, NOSCRIPT, WRITE};
+use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, NEEDS_DEBUG, NOSCRIPT, WRITE};
 use mortise_sdk::error::{self, Error};
 use mortise_sdk::host::Level;
 use mortise_sdk::resp::encode::Version;
@@ -11,7 +11,7 @@ use crate::engine::Caller;
 use crate::engine::args::{Args, Span};
 use crate::engine::call::Call;
 use crate::engine::dispatch::Asked;
-use crate::engine::registry::{CommandRef, Lookup};
+use crate::engine::registry::{Command, CommandRef, Lookup};
 use crate::engine::unit::Targets;
 
 /// A script that runs, on the server's side.
@@ -91,13 +91,23 @@ impl<'r, 'c> Running<'r, 'c> {
         match self.call.registry.find(args) {
             Lookup::Found(command) if command.facts.accepts(args.len()) => {
                 const NOT_ALLOWED: Error = Error::new("ERR This Redis command is not allowed from script");
-                if command.flags.any(NOSCRIPT | CONTAINER) { Err(NOT_ALLOWED) } else { Ok(command) }
+                let refused = command.flags.any(NOSCRIPT | CONTAINER) && !self.may_debug(&command);
+                if refused { Err(NOT_ALLOWED) } else { Ok(command) }
             }
             Lookup::Found(_) => Err(WRONG_COUNT),
             Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
                 Err(Error::new("ERR Unknown Redis command called from script"))
             }
         }
+    }
+
+    /// Whether it is DEBUG, and scripts have been let use it.
+    #[cold]
+    fn may_debug(&self, command: &Command) -> bool {
+        let Call { engine, session, .. } = &*self.call;
+        engine.scripting.may_debug
+            && command.flags.has(NEEDS_DEBUG)
+            && engine.config.debug.enable_debug_command.allows(session.is_local)
     }
 
     /// What a script may not do, though its user might.
@@ -125,7 +135,8 @@ impl<'r, 'c> Running<'r, 'c> {
         }
         let command = self.look_up(Args::new(&self.words, &self.spans))?;
         let done = self.execute_as(&command);
-        if command.facts.words.len() == 1 && command.subcommands.is_empty() {
+        let always_allowed = !command.flags.has(NOSCRIPT);
+        if always_allowed && command.facts.words.len() == 1 && command.subcommands.is_empty() {
             self.recent.put(Named { name: name.into(), command });
         }
         done

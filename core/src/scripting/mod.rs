@@ -44,6 +44,8 @@ pub struct Scripting {
     words: Vec<u8>,
     spans: Vec<Span>,
     recent: Recent,
+    /// Scripts may call DEBUG.
+    pub(crate) may_debug: bool,
 }
 
 impl Scripting {

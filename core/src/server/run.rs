@@ -211,6 +211,7 @@ impl Drop for OnStack {
             // Unwound: ended from outside, or by a panic, which costs the connection.
             let (request, mark) = self.progress.request.get();
             engine.abandon();
+            engine.return_home(&mut session);
             lent.executed = request + 1;
             lent.out.rollback(mark);
             if self.progress.is_forced.get() {

@@ -65,10 +65,6 @@ fn select(call: &mut Call<'_>) -> Result {
     let databases = call.engine.config.keyspace.databases;
     let index = u32::try_from(index).ok().filter(|index| *index < databases);
     let Some(index) = index else { return Err(mortise_sdk::Error::new("ERR DB index is out of range")) };
-    call.session.db = index;
-    let id = call.session.id;
-    if let Some(client) = call.engine.clients.get_mut(id) {
-        client.db = index;
-    }
+    call.engine.select(call.session, index);
     call.ok()
 }
