@@ -31,6 +31,8 @@ pub struct Header {
     pub not_resp3: bool,
     /// `@not-multi`: no command is wrapped into MULTI and EXEC.
     pub not_multi: bool,
+    /// `@not-lua`: no command is called from Lua.
+    pub not_lua: bool,
     /// `@mortise-only why`: the reference does not run it.
     pub mortise_only: bool,
     /// `@needs-config`: changes the configuration, which is put back afterwards.
@@ -76,6 +78,8 @@ pub enum Action {
 pub struct Marks {
     /// `@not-multi`
     pub not_multi: bool,
+    /// `@not-lua`
+    pub not_lua: bool,
     /// `@resp2-only` or `@resp3-only`
     pub only: Option<Protocol>,
     /// `@differs name`: a row of `differences.md`.
@@ -303,6 +307,7 @@ impl Header {
             "not-resp2" => self.not_resp2 = true,
             "not-resp3" => self.not_resp3 = true,
             "not-multi" => self.not_multi = true,
+            "not-lua" => self.not_lua = true,
             "mortise-only" if value.is_empty() => return Err("@mortise-only needs a reason".to_string()),
             "mortise-only" => self.mortise_only = true,
             "needs-config" => self.needs_config = true,
@@ -323,6 +328,7 @@ impl Marks {
         let (name, value) = mark.split_once(' ').unwrap_or((mark, ""));
         match name {
             "not-multi" => self.not_multi = true,
+            "not-lua" => self.not_lua = true,
             "resp2-only" => self.only = Some(Protocol::Resp2),
             "resp3-only" => self.only = Some(Protocol::Resp3),
             "eventually" => self.eventually = true,

@@ -1,8 +1,12 @@
 //! Scripts that run for long, and what others see of them meanwhile.
 
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use mortise_tests::differences::Differences;
+use mortise_tests::runner::{Mode, Runner};
+use mortise_tests::script::Script;
 use mortise_tests::{Client, Reply, Server};
 
 /// Scripts that never end, each in a way of its own.
@@ -121,5 +125,24 @@ fn a_script_that_wants_too_much_memory_fails() {
         let reply = text(client.call(&["EVAL", script, "0"]).unwrap());
         assert!(reply.starts_with("ERR "), "{script}: {reply}");
         assert_eq!(client.call(&["EVAL", "return 1", "0"]).unwrap(), Reply::Integer(1), "{script}");
+    }
+}
+
+#[test]
+fn the_runner_calls_commands_from_lua() {
+    let server = Server::start(&[]);
+    let text = "> SET k v\n+OK\n> GET k\n\"v\"\n> SELECT 0\n+OK\n@not-lua\n> GET k\n\"v\"\n";
+    let script = Script::parse(Path::new("x.test"), text).expect("it is a script");
+    let differences = Differences::default();
+    let mut runner = Runner::connect(server.address(), &differences).expect("the server answers");
+    let outcome = runner.run(&script, Mode::Lua).expect("the server answers");
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    let Reply::Bulk(stats) = server.connect().call(&["INFO", "commandstats"]).expect("the server answers")
+    else {
+        panic!("INFO is a text")
+    };
+    let stats = String::from_utf8_lossy(&stats);
+    for calls in ["eval:calls=2", "get:calls=2", "set:calls=1", "select:calls=1"] {
+        assert!(stats.contains(&format!("cmdstat_{calls},")), "{calls}: {stats}");
     }
 }

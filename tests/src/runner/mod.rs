@@ -1,6 +1,7 @@
 //! Runs scripts against a server: on an empty one, in each mode, with its configuration put back. `run.rs` goes through the
 //! steps of a script; `outcome.rs` says how one went.
 
+mod lua;
 mod outcome;
 mod run;
 
@@ -16,6 +17,7 @@ use crate::reply::Reply;
 use crate::script::Script;
 use crate::server::Server;
 use crate::shadow::Shadowed;
+use lua::Commands;
 use run::Run;
 
 pub use outcome::{Failure, Observed, Outcome};
@@ -29,16 +31,18 @@ pub enum Mode {
     Resp3,
     /// Each command between MULTI and EXEC, where that changes nothing; on RESP2.
     Multi,
+    /// Each command from a Lua script, where scripts may call it; on RESP2.
+    Lua,
 }
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Mode; 3] = [Mode::Resp2, Mode::Resp3, Mode::Multi];
+    pub const ALL: [Mode; 4] = [Mode::Resp2, Mode::Resp3, Mode::Multi, Mode::Lua];
 
     /// Which protocol the connections speak.
     pub fn protocol(self) -> Protocol {
         match self {
-            Mode::Resp2 | Mode::Multi => Protocol::Resp2,
+            Mode::Resp2 | Mode::Multi | Mode::Lua => Protocol::Resp2,
             Mode::Resp3 => Protocol::Resp3,
         }
     }
@@ -52,6 +56,8 @@ const FAILURES_MAX: usize = 8;
 pub struct Runner<'a> {
     address: SocketAddr,
     control: Client,
+    /// What it says of its commands, once it was asked.
+    commands: Option<Commands>,
     is_mortise: bool,
     differences: &'a Differences,
     /// A run ends after so many failures.
@@ -71,6 +77,7 @@ impl<'a> Runner<'a> {
         Ok(Runner {
             address,
             control,
+            commands: None,
             is_mortise: !is_reference,
             differences,
             failures_max: FAILURES_MAX,
@@ -86,6 +93,7 @@ impl<'a> Runner<'a> {
                 Mode::Resp2 => !header.not_resp2,
                 Mode::Resp3 => !header.not_resp3,
                 Mode::Multi => !header.not_multi && !header.not_resp2,
+                Mode::Lua => !header.not_lua && !header.not_resp2,
             }
     }
 
@@ -95,6 +103,9 @@ impl<'a> Runner<'a> {
         // A script that failed half way may have left a pause behind.
         self.control.call(&["CLIENT", "UNPAUSE"])?;
         self.control.call(&["FLUSHALL"])?;
+        if mode == Mode::Lua && self.commands.is_none() {
+            self.commands = Some(Commands::of(&mut self.control)?);
+        }
         let mut run = Run::new(self, script, mode);
         let outcome = run.all_steps();
         run.close_all()?;

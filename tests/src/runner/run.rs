@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 use super::outcome::{Failure, Mismatch, Observed, Outcome, compare};
-use super::{Mode, Runner};
+use super::{Mode, Runner, lua};
 use crate::client::{Client, Protocol};
 use crate::notation::Expected;
 use crate::reply::Reply;
@@ -135,8 +135,14 @@ impl<'a, 'd> Run<'a, 'd> {
             Action::Call(arguments, Some(expectation)) => {
                 let deadline = Instant::now() + PATIENCE;
                 loop {
-                    let awaited = self.awaited(step, expectation);
-                    let observed = self.call(step, arguments, awaited.as_ref())?;
+                    let by_lua = self.is_for_lua(step, arguments);
+                    let mut awaited = self.awaited(step, expectation);
+                    let observed = if by_lua {
+                        awaited = awaited.map(lua::returned);
+                        self.call_from_lua(step, arguments)?
+                    } else {
+                        self.call(step, arguments, awaited.as_ref())?
+                    };
                     let failed = compare(awaited.as_ref(), &observed);
                     if failed.is_none() || !step.marks.eventually || Instant::now() > deadline {
                         return Ok((Some(observed), failed));
@@ -210,6 +216,23 @@ impl<'a, 'd> Run<'a, 'd> {
             _ => {}
         }
         Ok(observed)
+    }
+
+    /// Whether a command is to be called from Lua.
+    fn is_for_lua(&self, step: &Step, arguments: &[Vec<u8>]) -> bool {
+        let plainly = self
+            .connections
+            .get(&step.connection)
+            .is_none_or(|connection| !connection.in_transaction && connection.protocol == Protocol::Resp2);
+        let commands = self.runner.commands.as_ref().filter(|_| self.mode == Mode::Lua);
+        plainly && !step.marks.not_lua && commands.is_some_and(|commands| commands.may_be_called(arguments))
+    }
+
+    fn call_from_lua(&mut self, step: &Step, arguments: &[Vec<u8>]) -> io::Result<Observed> {
+        let arguments = self.with_ids(arguments);
+        let request = lua::called(&mut self.runner.control, &arguments)?;
+        let connection = self.connection(&step.connection)?;
+        Ok(Observed::Reply(connection.client.call(&request)?, connection.protocol))
     }
 
     /// The arguments, with `$A.id` replaced by the number that the server gave to connection A.
