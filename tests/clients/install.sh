@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the client libraries that the round uses, from their registries: redis-py into a virtual environment, ioredis
+# Installs what the rounds use, from its registries: redis-py and Django into a virtual environment, ioredis and BullMQ
 # into node_modules. Both are left alone once they are there. Argument: the folder for the virtual environment.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

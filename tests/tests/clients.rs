@@ -1,12 +1,15 @@
 //! A round with the client libraries that most applications use, installed from their registries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, net::SocketAddr};
 
 use mortise_tests::source;
 use mortise_tests::suite::Target;
 use mortise_tests::tls::{self, Certificates};
+
+#[path = "../clients/redis_rs.rs"]
+mod redis_rs;
 
 fn folder() -> PathBuf {
     source::workspace_root().join("tests/clients")
@@ -31,20 +34,59 @@ fn run(command: &mut Command, name: &str) {
     print!("{text}");
 }
 
-/// The user of the rounds over TLS.
-const USER: [&str; 2] = ["round", "s3cret"];
+/// What runs a round.
+enum Runtime {
+    Python,
+    Node,
+    /// It is part of this test.
+    Here,
+}
 
-/// A round of each library; over TLS and as a user of its own if there are certificates.
-fn rounds(address: SocketAddr, certificates: Option<&Certificates>) {
-    for (program, script) in
-        [(venv().join("bin/python"), "redis_py.py"), (PathBuf::from("node"), "ioredis.mjs")]
-    {
+/// A round, and what its user over TLS may do, who bears its name.
+struct Round {
+    name: &'static str,
+    runtime: Runtime,
+    rules: &'static str,
+}
+
+/// A library's own round tries everything that an application does, a few things of an operator among them.
+const ANY_KEY: &str =
+    "allkeys allchannels +@all -@admin -@dangerous +flushall +info +client +slowlog +config|get +config|set";
+
+const ROUNDS: &[Round] = &[
+    Round { name: "redis_py", runtime: Runtime::Python, rules: ANY_KEY },
+    Round { name: "ioredis", runtime: Runtime::Node, rules: ANY_KEY },
+    Round { name: "redis_rs", runtime: Runtime::Here, rules: redis_rs::RULES },
+    Round {
+        name: "django_cache",
+        runtime: Runtime::Python,
+        rules: "~django:* +@read +@write +@connection +@transaction -@dangerous +flushdb",
+    },
+    Round { name: "bullmq", runtime: Runtime::Node, rules: "~bull:* +@all -@admin -@dangerous +info" },
+];
+
+/// The password of everybody.
+const PASSWORD: &str = "s3cret";
+
+impl Round {
+    /// Goes round; over TLS and as its user if there are certificates.
+    fn go(&self, address: SocketAddr, certificates: Option<&Path>) {
+        let (program, ending) = match self.runtime {
+            Runtime::Python => (venv().join("bin/python"), "py"),
+            Runtime::Node => (PathBuf::from("node"), "mjs"),
+            Runtime::Here => {
+                let guest =
+                    |certificates| redis_rs::Guest { certificates, name: self.name, password: PASSWORD };
+                return redis_rs::round(address, certificates.map(guest).as_ref());
+            }
+        };
+        let script = format!("{}.{ending}", self.name);
         let mut command = Command::new(program);
-        command.arg(folder().join(script)).arg(address.ip().to_string()).arg(address.port().to_string());
+        command.arg(folder().join(&script)).arg(address.ip().to_string()).arg(address.port().to_string());
         if let Some(certificates) = certificates {
-            command.arg(certificates.dir()).args(USER);
+            command.arg(certificates).args([self.name, PASSWORD]);
         }
-        run(&mut command, script);
+        run(&mut command, &script);
     }
 }
 
@@ -58,12 +100,12 @@ fn client_libraries_find_what_they_expect() {
         Some(server) => server.address(),
         None => target.running().expect("a server that was not started runs already"),
     };
-    rounds(address, None);
+    ROUNDS.iter().for_each(|round| round.go(address, None));
     drop(server);
     let (certificates, port) = (Certificates::create(), tls::free_port());
     let mut directives = certificates.directives(port, "yes");
-    let [user, password] = USER;
-    directives.push(format!("user {user} on >{password} allkeys allchannels allcommands"));
+    directives
+        .extend(ROUNDS.iter().map(|Round { name, rules, .. }| format!("user {name} on >{PASSWORD} {rules}")));
     // Whoever is nobody may do nothing here.
     directives.push("user default off".into());
     let directives: Vec<_> = directives.iter().map(String::as_str).collect();
@@ -71,6 +113,7 @@ fn client_libraries_find_what_they_expect() {
         target.start(&directives).unwrap_or_else(|error| panic!("the server does not start: {error}"));
     // One that was running before has no certificates of ours.
     if server.is_some() {
-        rounds(SocketAddr::from(([127, 0, 0, 1], port)), Some(&certificates));
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        ROUNDS.iter().for_each(|round| round.go(address, Some(certificates.dir())));
     }
 }
