@@ -99,6 +99,11 @@ fn missing(frame: Frame<'_>) -> Returns {
 fn collectgarbage(frame: Frame<'_>) -> Returns {
     let option =
         if frame.top() >= 1 && frame.kind(1) != Kind::Nil { frame.check_text(1)? } else { b"collect" };
+    const OPTIONS: [&[u8]; 7] =
+        [b"collect", b"count", b"step", b"stop", b"restart", b"setpause", b"setstepmul"];
+    if !OPTIONS.contains(&option) {
+        return frame.wrong_choice(1, option);
+    }
     let size = frame.optional_integer(2, 0)?;
     match option {
         b"collect" => {
@@ -108,9 +113,8 @@ fn collectgarbage(frame: Frame<'_>) -> Returns {
         }
         b"count" => frame.push_number(frame.control().used() as f64 / 1024.0),
         b"step" => frame.push_boolean(frame.collect_step(size.clamp(0, 1 << 20) as i32)),
-        b"stop" | b"restart" => frame.push_number(0.0),
         b"setpause" | b"setstepmul" => frame.push_number(200.0),
-        _ => return frame.wrong_choice(1, option),
+        _ => frame.push_number(0.0), // stop, restart
     }
     Ok(1)
 }

@@ -5,7 +5,7 @@ use mortise_sdk::Result;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::keys::{ACCESS, RO, RW, UPDATE};
 use mortise_sdk::declare::{KeyUse, Spec, key};
-use mortise_sdk::error::Error;
+use mortise_sdk::error::{self, Error};
 
 use super::host::Running;
 use crate::engine::call::Call;
@@ -94,18 +94,15 @@ const NESTED: Error = Error::new("ERR a script cannot run while another does");
 /// Whether a script may run by what it says of itself; and whether it may only read.
 fn may_run(call: &Call<'_>, flags: Flags, read_only: bool) -> Result<bool> {
     const WRITES: Error = Error::new("ERR Can not execute a script with write flag using *_ro command.");
-    const OOM: Error = Error::new(
-        "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-    );
     if !flags.declared {
         return Ok(read_only);
     }
     if !flags.no_writes {
+        if call.engine.out_of_memory && !flags.allow_oom {
+            return Err(error::OOM);
+        }
         if read_only {
             return Err(WRITES);
-        }
-        if call.engine.out_of_memory && !flags.allow_oom {
-            return Err(OOM);
         }
     }
     Ok(read_only || flags.no_writes)

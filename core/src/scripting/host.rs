@@ -1,7 +1,7 @@
 //! What a running script asks of the server: its commands take the road of every other.
 
 use mortise_scripting::{Flags, Host, Replication, Verdict};
-use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, NEEDS_DEBUG, NOSCRIPT, WRITE};
+use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, MAY_REPLICATE, NEEDS_DEBUG, NOSCRIPT, WRITE};
 use mortise_sdk::error::{self, Error};
 use mortise_sdk::host::Level;
 use mortise_sdk::resp::encode::Version;
@@ -114,7 +114,8 @@ impl<'r, 'c> Running<'r, 'c> {
     #[inline(always)]
     fn admit(&self, command: &CommandRef) -> Result<(), Error> {
         const READS_ONLY: Error = Error::new("ERR Write commands are not allowed from read-only scripts.");
-        if command.flags.has(WRITE) && self.read_only {
+        // What others hear of counts as a write, as PUBLISH.
+        if self.read_only && command.flags.any(WRITE | MAY_REPLICATE) {
             return Err(READS_ONLY);
         }
         if self.out_of_memory && command.flags.has(DENYOOM) && !self.flags.allow_oom && !self.has_written {
@@ -217,7 +218,8 @@ impl Host for Running<'_, '_> {
     fn permits(&mut self, words: &[&[u8]]) -> Option<bool> {
         self.gather(words).ok()?;
         let args = Args::new(&self.words, &self.spans);
-        let command = self.look_up(args).ok()?;
+        // Also what no script may call, and whatever its arguments are: it is only a question.
+        let Lookup::Found(command) = self.call.registry.find(args) else { return None };
         Some(acl::check(&self.call.session.user, &command, args).is_ok())
     }
 

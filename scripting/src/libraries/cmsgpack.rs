@@ -277,7 +277,7 @@ fn unpack(frame: Frame<'_>) -> Returns {
 
 fn unpack_one(frame: Frame<'_>) -> Returns {
     let offset = frame.optional_integer(2, 0)?;
-    frame.set_top(1);
+    frame.set_top(frame.top().min(1));
     unpack_some(frame, 1, offset)
 }
 
