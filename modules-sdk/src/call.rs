@@ -10,7 +10,7 @@ use crate::args as numbers;
 use crate::border::{OwnedValue, TypeRow};
 use crate::data_type::DataType;
 use crate::error::{self, Error, Result};
-use crate::host::{Access, Host, Level};
+use crate::host::{Access, Host, Level, Text};
 use crate::resp::decode::Reply;
 use crate::resp::encode::{self, Version};
 
@@ -75,6 +75,11 @@ impl<'c> Call<'c> {
         self.host.now_ms()
     }
 
+    /// The same moment in Unix nanoseconds, as finely as the server knows it.
+    pub fn now_ns(&self) -> i64 {
+        self.host.now_ns()
+    }
+
     /// A random number.
     pub fn random(&mut self) -> u64 {
         self.host.random()
@@ -133,6 +138,31 @@ impl<'c> Call<'c> {
     /// Sets or removes a key's deadline and names the event; false if there is no key.
     pub fn set_deadline(&mut self, key: &[u8], deadline: Option<i64>, event: &'static str) -> bool {
         self.host.set_deadline(key, deadline, event)
+    }
+
+    // ---- strings
+
+    /// The string at a key and the key's deadline in Unix milliseconds, as GET sees it: it counts as a hit or a miss.
+    /// `None` if there is no key, WRONGTYPE if it holds something else.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<(Text<'_>, Option<i64>)>> {
+        self.host.string(key, Access::Read)
+    }
+
+    /// The same for a string that is about to be set anew, as INCR sees it.
+    pub fn string_to_set(&mut self, key: &[u8]) -> Result<Option<(Text<'_>, Option<i64>)>> {
+        self.host.string(key, Access::Edit)
+    }
+
+    /// Sets a key to a string, whatever it held, which lives until a deadline (Unix milliseconds) or for ever. Everybody
+    /// hears of it as of SET, and the call is propagated as that: a command that changes other things as well has to
+    /// propagate these itself. Where `maxmemory` leaves no room, a key that is not there yet is refused.
+    pub fn set_string<'t>(
+        &mut self,
+        key: &[u8],
+        text: impl Into<Text<'t>>,
+        deadline: Option<i64>,
+    ) -> Result {
+        self.host.set_string(key, text.into(), deadline)
     }
 
     // ---- reply
