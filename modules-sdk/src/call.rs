@@ -44,6 +44,7 @@ impl<'c> Call<'c> {
     }
 
     /// Number of arguments, the name included.
+    #[inline]
     pub fn argc(&self) -> usize {
         self.args.len()
     }
@@ -59,6 +60,7 @@ impl<'c> Call<'c> {
     }
 
     /// The argument as a 64-bit integer.
+    #[inline]
     pub fn integer(&self, index: usize) -> Result<i64> {
         numbers::parse_integer(self.arg(index)).ok_or(error::NOT_INTEGER)
     }
@@ -168,6 +170,7 @@ impl<'c> Call<'c> {
     // ---- reply
 
     /// Where the reply goes, piece by piece.
+    #[inline]
     pub fn out(&mut self) -> Out<'_> {
         Out { version: self.host.version(), bytes: self.out, missing: &mut self.missing }
     }
@@ -315,6 +318,7 @@ impl Out<'_> {
     }
 
     /// An integer.
+    #[inline]
     pub fn integer(&mut self, n: i64) {
         self.element();
         encode::integer(self.bytes, n);
@@ -345,6 +349,7 @@ impl Out<'_> {
     }
 
     /// An array; `len` elements follow.
+    #[inline]
     pub fn array(&mut self, len: usize) {
         self.elements(len, 1);
         encode::array(self.bytes, len);
@@ -376,6 +381,7 @@ impl Out<'_> {
     }
 
     /// An element follows that holds `len` times `each` more.
+    #[inline]
     fn elements(&mut self, len: usize, each: usize) {
         self.element();
         // So many can never follow.

@@ -192,7 +192,9 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
     let (mut few, many);
     let args: &[Slice<'_>] = if args.len() <= FEW {
         few = [const { Slice::new(b"") }; FEW];
-        few.iter_mut().zip(args.iter()).for_each(|(to, arg)| *to = Slice::new(arg));
+        for (index, to) in few[..args.len()].iter_mut().enumerate() {
+            *to = Slice::new(args.at(index));
+        }
         &few[..args.len()]
     } else {
         many = args.iter().map(Slice::new).collect::<Vec<_>>();
