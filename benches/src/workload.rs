@@ -57,7 +57,7 @@ const MSET: &str = "MSET key:__rand__ __x64__ key:__rand__ __x64__ key:__rand__ 
     key:__rand__ __x64__";
 
 /// A limit that a key does not reach, and whose state outlives the run.
-const THROTTLE: &str = "CL.THROTTLE limit:__rand__ 1000 1000 86400 1";
+const THROTTLE: &str = "CL.THROTTLE limit:__rand__ 1000 1000 86400";
 
 /// Every workload, in the order in which they run.
 pub const WORKLOADS: &[Workload] = &[
