@@ -158,12 +158,7 @@ impl<'c> Call<'c> {
     /// Sets a key to a string, whatever it held, which lives until a deadline (Unix milliseconds) or for ever. Everybody
     /// hears of it as of SET, and the call is propagated as that: a command that changes other things as well has to
     /// propagate these itself. Where `maxmemory` leaves no room, a key that is not there yet is refused.
-    pub fn set_string<'t>(
-        &mut self,
-        key: &[u8],
-        text: impl Into<Text<'t>>,
-        deadline: Option<i64>,
-    ) -> Result {
+    pub fn set_string<'t>(&mut self, key: &[u8], text: impl Into<Text<'t>>, deadline: Option<i64>) -> Result {
         self.host.set_string(key, text.into(), deadline)
     }
 

@@ -17,8 +17,8 @@ use std::ptr;
 use mortise_sdk::abi::host::HostRef;
 use mortise_sdk::abi::module::Call as AbiCall;
 use mortise_sdk::abi::{
-    Access, Context, Feature, Form, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Set, Slice,
-    Status, Stored, StoredText, Text, TypeId,
+    Access, Context, Feature, Form, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Set,
+    Slice, Status, Stored, StoredText, Text, TypeId,
 };
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error, Result};

@@ -109,7 +109,10 @@ fn what_is_no_limit_is_refused() {
         ("x 1 1", "Cell error: Store error: Couldn't parse as integer: x"),
         ("1 1 1.5", "Cell error: Store error: Couldn't parse as integer: 1.5"),
         ("1 1 1 ", "Cell error: Store error: Couldn't parse as integer: "),
-        ("1 9223372036854775808 1", "Cell error: Store error: Couldn't parse as integer: 9223372036854775808"),
+        (
+            "1 9223372036854775808 1",
+            "Cell error: Store error: Couldn't parse as integer: 9223372036854775808",
+        ),
         ("-1 1 1", "ERR max_burst must not be negative"),
         ("1 -1 1", "ERR count must not be negative"),
         ("1 1 -1", "ERR period must not be negative"),

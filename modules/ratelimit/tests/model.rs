@@ -116,8 +116,8 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 fn compare(bucket: &mut Bucket, tat: &mut Option<i64>, terms: Terms, quantity: i64, now: i64) -> bool {
     let expected = bucket.ask(terms, quantity, now);
-    let verdict = Limit::new(terms.burst, terms.count, terms.period_s)
-        .and_then(|limit| limit.ask(quantity, *tat, now));
+    let verdict =
+        Limit::new(terms.burst, terms.count, terms.period_s).and_then(|limit| limit.ask(quantity, *tat, now));
     assert_eq!(verdict, expected, "{terms:?}, {quantity} at {now} with {tat:?}");
     let Ok(Verdict { tat: Some(moved), .. }) = verdict else { return false };
     // The key outlives what it says, and not by a millisecond.
