@@ -36,8 +36,8 @@ prepare:
 
 # Mortise beside redis-server, in turns. BENCH: options of `mortise-bench compare`, such as "--only get,set".
 bench:
-	cargo build --release -p mortise-core -p mortise-hello -p mortise-benches
+	cargo build --release -p mortise-core -p mortise-hello -p mortise-ratelimit -p mortise-benches
 	$(RELEASE)/mortise-bench compare \
 		--server 'redis=redis-server --port {port} --dir {dir} --save "" --appendonly no' \
-		--server 'mortise=$(RELEASE)/mortise-server --port {port} --dir {dir} --save "" --loadmodule $(RELEASE)/libmortise_hello.so' \
+		--server 'mortise=$(RELEASE)/mortise-server --port {port} --dir {dir} --save "" --loadmodule $(RELEASE)/libmortise_hello.so --loadmodule $(RELEASE)/libmortise_ratelimit.so' \
 		--json $(TARGET)/bench.json $(BENCH)

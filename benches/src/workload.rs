@@ -56,6 +56,9 @@ const MSET: &str = "MSET key:__rand__ __x64__ key:__rand__ __x64__ key:__rand__ 
     key:__rand__ __x64__ key:__rand__ __x64__ key:__rand__ __x64__ key:__rand__ __x64__ key:__rand__ __x64__ \
     key:__rand__ __x64__";
 
+/// A limit that a key does not reach, and whose state outlives the run.
+const THROTTLE: &str = "CL.THROTTLE limit:__rand__ 1000 1000 86400";
+
 /// Every workload, in the order in which they run.
 pub const WORKLOADS: &[Workload] = &[
     closed("ping", "PING", Data::Strings, ALL),
@@ -77,6 +80,12 @@ pub const WORKLOADS: &[Workload] = &[
         name: "module",
         kind: Kind::Module { command: "HELLO.GREET world", equal: "ECHO world" },
         data: Data::Empty,
+        pipelines: TWO,
+    },
+    Workload {
+        name: "throttle",
+        kind: Kind::Module { command: THROTTLE, equal: "SET key:__rand__ __x64__" },
+        data: Data::Strings,
         pipelines: TWO,
     },
     Workload { name: "memory", kind: Kind::Memory, data: Data::Empty, pipelines: &[] },

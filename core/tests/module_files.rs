@@ -60,7 +60,7 @@ fn unsuitable_files_are_refused_in_a_sentence() {
         (module("foreign_library"), "@ is a library, but no module of Mortise"),
         (
             module("other_version"),
-            "@ was built for version 7.3 of the border between server and modules, which here is 0.2",
+            "@ was built for version 7.3 of the border between server and modules, which here is 0.3",
         ),
         (module("aborting"), "@ was built with panic=abort, so that a panic in it would end the server"),
         (

@@ -10,7 +10,7 @@ use crate::args as numbers;
 use crate::border::{OwnedValue, TypeRow};
 use crate::data_type::DataType;
 use crate::error::{self, Error, Result};
-use crate::host::{Access, Host, Level};
+use crate::host::{Access, Host, Level, Text};
 use crate::resp::decode::Reply;
 use crate::resp::encode::{self, Version};
 
@@ -44,6 +44,7 @@ impl<'c> Call<'c> {
     }
 
     /// Number of arguments, the name included.
+    #[inline]
     pub fn argc(&self) -> usize {
         self.args.len()
     }
@@ -59,6 +60,7 @@ impl<'c> Call<'c> {
     }
 
     /// The argument as a 64-bit integer.
+    #[inline]
     pub fn integer(&self, index: usize) -> Result<i64> {
         numbers::parse_integer(self.arg(index)).ok_or(error::NOT_INTEGER)
     }
@@ -73,6 +75,11 @@ impl<'c> Call<'c> {
     /// Unix milliseconds, the same for the whole call.
     pub fn now_ms(&self) -> i64 {
         self.host.now_ms()
+    }
+
+    /// The same moment in Unix nanoseconds, as finely as the server knows it.
+    pub fn now_ns(&self) -> i64 {
+        self.host.now_ns()
     }
 
     /// A random number.
@@ -135,9 +142,30 @@ impl<'c> Call<'c> {
         self.host.set_deadline(key, deadline, event)
     }
 
+    // ---- strings
+
+    /// The string at a key and the key's deadline in Unix milliseconds, as GET sees it: it counts as a hit or a miss.
+    /// `None` if there is no key, WRONGTYPE if it holds something else.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<(Text<'_>, Option<i64>)>> {
+        self.host.string(key, Access::Read)
+    }
+
+    /// The same for a string that is about to be set anew, as INCR sees it.
+    pub fn string_to_set(&mut self, key: &[u8]) -> Result<Option<(Text<'_>, Option<i64>)>> {
+        self.host.string(key, Access::Edit)
+    }
+
+    /// Sets a key to a string, whatever it held, which lives until a deadline (Unix milliseconds) or for ever. Everybody
+    /// hears of it as of SET, and the call is propagated as that: a command that changes other things as well has to
+    /// propagate these itself. Where `maxmemory` leaves no room, a key that is not there yet is refused.
+    pub fn set_string<'t>(&mut self, key: &[u8], text: impl Into<Text<'t>>, deadline: Option<i64>) -> Result {
+        self.host.set_string(key, text.into(), deadline)
+    }
+
     // ---- reply
 
     /// Where the reply goes, piece by piece.
+    #[inline]
     pub fn out(&mut self) -> Out<'_> {
         Out { version: self.host.version(), bytes: self.out, missing: &mut self.missing }
     }
@@ -287,6 +315,7 @@ impl Out<'_> {
     }
 
     /// An integer.
+    #[inline]
     pub fn integer(&mut self, n: i64) {
         self.element();
         encode::integer(self.bytes, n);
@@ -317,6 +346,7 @@ impl Out<'_> {
     }
 
     /// An array; `len` elements follow.
+    #[inline]
     pub fn array(&mut self, len: usize) {
         self.elements(len, 1);
         encode::array(self.bytes, len);
@@ -348,6 +378,7 @@ impl Out<'_> {
     }
 
     /// An element follows that holds `len` times `each` more.
+    #[inline]
     fn elements(&mut self, len: usize, each: usize) {
         self.element();
         // So many can never follow.

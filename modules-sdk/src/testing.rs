@@ -14,16 +14,40 @@ use crate::border::{OwnedValue, TypeRow};
 use crate::call::{Call, Settings};
 use crate::declare::Facts;
 use crate::error::{self, Error, Result};
-use crate::host::{self, Access, Level};
+use crate::host::{self, Access, Level, Text};
 use crate::module::Definition;
 use crate::resp::decode::{Reply, decode};
 use crate::resp::encode::Version;
 
 /// What a key holds.
 struct Held {
-    /// A module's value; `None` stands for a value of the server's own types.
-    value: Option<OwnedValue>,
+    value: Value,
     deadline: Option<i64>,
+}
+
+enum Value {
+    /// A module's.
+    Own(OwnedValue),
+    /// A string.
+    Text(Vec<u8>),
+    /// One of another of the server's own types.
+    Other,
+}
+
+impl Value {
+    fn own(&self) -> Option<&OwnedValue> {
+        match self {
+            Value::Own(value) => Some(value),
+            Value::Text(_) | Value::Other => None,
+        }
+    }
+
+    fn own_mut(&mut self) -> Option<&mut OwnedValue> {
+        match self {
+            Value::Own(value) => Some(value),
+            Value::Text(_) | Value::Other => None,
+        }
+    }
 }
 
 type Answer = Box<dyn FnMut(&[&[u8]]) -> Result<Reply>>;
@@ -32,6 +56,10 @@ type Answer = Box<dyn FnMut(&[&[u8]]) -> Result<Reply>>;
 pub struct Host {
     /// Unix milliseconds.
     pub now_ms: i64,
+    /// Nanoseconds beyond them.
+    pub now_ns_beyond: i64,
+    /// No memory is left for keys that are not there yet.
+    pub out_of_memory: bool,
     /// The protocol of replies.
     pub version: Version,
     keys: HashMap<Vec<u8>, Held>,
@@ -48,6 +76,8 @@ impl Default for Host {
     fn default() -> Host {
         Host {
             now_ms: 1_000_000,
+            now_ns_beyond: 0,
+            out_of_memory: false,
             version: Version::Resp3,
             keys: HashMap::new(),
             found: None,
@@ -112,9 +142,21 @@ impl Host {
         settings.change(|config| (directive.set)(config, &[value])).ok_or("another module's settings")?
     }
 
-    /// Lets a key hold a value of the server's own types.
+    /// Lets a key hold a value of the server's own types that is no string.
     pub fn hold_other(&mut self, key: &str) {
-        self.keys.insert(key.into(), Held { value: None, deadline: None });
+        self.keys.insert(key.into(), Held { value: Value::Other, deadline: None });
+    }
+
+    /// Lets a key hold a string.
+    pub fn hold_string(&mut self, key: &str, text: &str) {
+        self.keys.insert(key.into(), Held { value: Value::Text(text.into()), deadline: None });
+    }
+
+    /// The string that a key holds and its deadline, if it does.
+    pub fn held_string(&mut self, key: &str) -> Option<(String, Option<i64>)> {
+        self.expire(key.as_bytes());
+        let Held { value: Value::Text(text), deadline } = self.keys.get(key.as_bytes())? else { return None };
+        Some((String::from_utf8_lossy(text).into_owned(), *deadline))
     }
 
     /// Answers what modules ask other commands.
@@ -125,7 +167,7 @@ impl Host {
     /// Saves the value of a key and loads it again in its place, as a restart does.
     pub fn reload(&mut self, key: &str) -> Result {
         let Some(held) = self.keys.get_mut(key.as_bytes()) else { return Err(error::NO_SUCH_KEY) };
-        if let Some(value) = &mut held.value {
+        if let Value::Own(value) = &mut held.value {
             *value = OwnedValue::load(value.row(), &value.save(), value.row().version)?;
         }
         Ok(())
@@ -160,13 +202,17 @@ impl Host {
     }
 
     fn found_value(&mut self) -> Option<&mut OwnedValue> {
-        self.keys.get_mut(self.found.as_deref()?)?.value.as_mut()
+        self.keys.get_mut(self.found.as_deref()?)?.value.own_mut()
     }
 }
 
 impl host::Host for Host {
     fn now_ms(&self) -> i64 {
         self.now_ms
+    }
+
+    fn now_ns(&self) -> i64 {
+        self.now_ms * 1_000_000 + self.now_ns_beyond
     }
 
     fn version(&self) -> Version {
@@ -184,7 +230,7 @@ impl host::Host for Host {
         self.found = None;
         match self.keys.get(key) {
             None => Ok(false),
-            Some(Held { value: Some(value), .. }) if value.is(of) => {
+            Some(Held { value: Value::Own(value), .. }) if value.is(of) => {
                 self.found = Some(key.to_vec());
                 Ok(true)
             }
@@ -193,7 +239,7 @@ impl host::Host for Host {
     }
 
     fn value(&self) -> Option<&dyn Any> {
-        self.keys.get(self.found.as_deref()?)?.value.as_ref().map(OwnedValue::any)
+        self.keys.get(self.found.as_deref()?)?.value.own().map(OwnedValue::any)
     }
 
     fn value_mut(&mut self, _key: &[u8]) -> Option<&mut dyn Any> {
@@ -202,14 +248,14 @@ impl host::Host for Host {
 
     fn changed(&mut self, key: &[u8], event: &'static str) {
         self.note(key, event);
-        if self.keys.get(key).and_then(|held| held.value.as_ref()).is_some_and(OwnedValue::is_gone) {
+        if self.keys.get(key).and_then(|held| held.value.own()).is_some_and(OwnedValue::is_gone) {
             self.keys.remove(key);
             self.note(key, "del");
         }
     }
 
     fn put(&mut self, key: &[u8], value: OwnedValue, event: &'static str) {
-        self.keys.insert(key.into(), Held { value: Some(value), deadline: None });
+        self.keys.insert(key.into(), Held { value: Value::Own(value), deadline: None });
         self.note(key, event);
     }
 
@@ -238,6 +284,33 @@ impl host::Host for Host {
         held.deadline = deadline;
         self.note(key, event);
         true
+    }
+
+    fn string(&mut self, key: &[u8], _access: Access) -> Result<Option<(Text<'_>, Option<i64>)>> {
+        self.expire(key);
+        match self.keys.get(key) {
+            None => Ok(None),
+            Some(Held { value: Value::Text(text), deadline }) => Ok(Some((Text::Bytes(text), *deadline))),
+            Some(_) => Err(error::WRONGTYPE),
+        }
+    }
+
+    fn set_string(&mut self, key: &[u8], text: Text<'_>, deadline: Option<i64>) -> Result {
+        self.expire(key);
+        if self.out_of_memory && !self.keys.contains_key(key) {
+            return Err(error::OOM);
+        }
+        let text = text.bytes().into_owned();
+        let mut words: Vec<&[u8]> = vec![b"SET", key, &text];
+        let ms = deadline.map(|deadline| deadline.to_string());
+        self.note(key, "set");
+        if let Some(ms) = &ms {
+            self.note(key, "expire");
+            words.extend([&b"PXAT"[..], ms.as_bytes()]);
+        }
+        host::Host::propagates(self, &words);
+        self.keys.insert(key.into(), Held { value: Value::Text(text), deadline });
+        Ok(())
     }
 
     fn invoke(&mut self, words: &[&[u8]]) -> Result<Reply> {

@@ -118,3 +118,25 @@ fn a_module_is_found_again_wherever_the_server_goes() {
     server.restart_as_it_is();
     assert_eq!(say(&mut server.connect(), &["HELLO.GREET", "Ann"]), "Hello, Ann!");
 }
+
+#[test]
+fn many_clients_at_once_get_no_more_than_their_limit() {
+    const CLIENTS: usize = 8;
+    const CALLS: usize = 50;
+    let ratelimit = module_library("ratelimit").expect("ratelimit builds").display().to_string();
+    let server = Server::start(&[&format!("loadmodule {ratelimit}"), "io-threads 2"]);
+    let allowed = |mut client: Client| {
+        let ask = |_| match client.call(&["CL.THROTTLE", "shared", "99", "1", "100000"]) {
+            Ok(Reply::Array(reply)) => usize::from(reply[0] == Reply::Integer(0)),
+            other => panic!("{other:?}"),
+        };
+        (0..CALLS).map(ask).sum::<usize>()
+    };
+    let total: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| allowed(server.connect()))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it ends")).sum()
+    });
+    assert_eq!(total, 100, "of {}", CLIENTS * CALLS);
+    let info = say(&mut server.connect(), &["INFO", "ratelimit"]);
+    assert!(info.contains("ratelimit_allowed:100\r\nratelimit_limited:300"), "{info}");
+}

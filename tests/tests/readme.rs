@@ -20,8 +20,12 @@ fn block(behind: &str, kind: &str) -> String {
 
 #[test]
 fn the_first_five_minutes_go_as_they_are_told() {
-    let hello = module_library("hello").expect("hello builds");
-    let server = Server::start(&[&format!("loadmodule {}", hello.display())]);
+    let load = |module| {
+        let library =
+            module_library(module).unwrap_or_else(|error| panic!("{module} does not build: {error}"));
+        format!("loadmodule {}", library.display())
+    };
+    let server = Server::start(&[&load("hello"), &load("ratelimit")]);
     let mut cli = Command::new("redis-cli")
         .args(["--no-raw", "-p", &server.address().port().to_string()])
         .stdin(Stdio::piped())

@@ -173,6 +173,12 @@ impl<'c> Call<'c> {
         self.engine.now_ms
     }
 
+    /// The same moment in Unix nanoseconds.
+    #[inline(always)]
+    pub fn now_ns(&self) -> i64 {
+        self.engine.now_ns()
+    }
+
     /// A random number.
     pub fn random(&mut self) -> u64 {
         self.engine.random()

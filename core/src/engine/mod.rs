@@ -155,6 +155,8 @@ pub struct Engine {
     next_ms_ns: u64,
     /// Until when, by the same clock, the time of day is known without asking for it.
     asked_until_ns: u64,
+    /// When the unit began, by the same clock.
+    unit_ns: u64,
     clock: Box<dyn Clock>,
     random: Random,
 }
@@ -224,6 +226,7 @@ impl Engine {
             lap_ns: 0,
             next_ms_ns: 0,
             asked_until_ns: 0,
+            unit_ns: 0,
             clock,
             random: Random::new(seed),
         };
@@ -274,9 +277,17 @@ impl Engine {
             self.now_ms = unix_us / 1000;
             self.next_ms_ns = self.lap_ns + (1000 - unix_us.rem_euclid(1000) as u64) * 1000;
         }
+        self.unit_ns = self.lap_ns;
         // Chance of its own: the engine's sequence must not depend on how requests come in batches.
         let random = self.lap_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         self.clock24 = AccessClock::new(self.now_ms, &self.config.keyspace, || random);
+    }
+
+    /// Unix nanoseconds, the same for all of a unit: `now_ms` and what of the millisecond had passed when the unit began.
+    #[inline(always)]
+    pub fn now_ns(&self) -> i64 {
+        let left_ns = self.next_ms_ns.saturating_sub(self.unit_ns).clamp(1, 1_000_000) as i64;
+        self.now_ms.saturating_mul(1_000_000).saturating_add(1_000_000 - left_ns)
     }
 
     /// Microseconds since 1970, now.
@@ -294,6 +305,7 @@ impl Engine {
     /// Between two units of a batch, the time of day goes on with the laps.
     #[inline(always)]
     fn advance_time(&mut self) {
+        self.unit_ns = self.lap_ns;
         if self.lap_ns >= self.next_ms_ns {
             let passed_ms = (self.lap_ns - self.next_ms_ns) / 1_000_000 + 1;
             self.now_ms += passed_ms as i64;

@@ -185,6 +185,11 @@ impl Bench {
         self.clients[client].outbox.is_closing()
     }
 
+    /// Turns the clock by less than a tick would notice.
+    pub(crate) fn advance_us(&mut self, us: i64) {
+        self.time_us.fetch_add(us, Ordering::Relaxed);
+    }
+
     /// Turns the clock, with a tick every 100 ms.
     pub(crate) fn advance(&mut self, ms: i64) {
         const PERIOD_MS: i64 = 100;

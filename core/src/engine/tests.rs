@@ -67,3 +67,19 @@ fn who_is_gone_watches_nothing_though_its_session_is_still_on_the_way() {
     let (db, _) = bench.engine.keyspace.db(SpaceId::FIRST, 0);
     assert!(db.interest.is_empty());
 }
+
+#[test]
+fn time_is_known_below_the_millisecond() {
+    let mut bench = Bench::new();
+    let client = bench.connect();
+    let begin_ms = bench.engine.now_ms;
+    let begin_ns = begin_ms * 1_000_000;
+    bench.ask(client, &["PING"]);
+    assert_eq!(bench.engine.now_ns(), begin_ns);
+    for (us, passed_us) in [(1, 1), (998, 999), (1, 1000), (234, 1234), (5_000_000, 5_001_234)] {
+        bench.advance_us(us);
+        bench.ask(client, &["PING", "PING"]);
+        assert_eq!(bench.engine.now_ns(), begin_ns + passed_us * 1000, "after {us} more");
+        assert_eq!(bench.engine.now_ms, begin_ms + passed_us / 1000);
+    }
+}

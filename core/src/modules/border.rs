@@ -17,11 +17,12 @@ use std::ptr;
 use mortise_sdk::abi::host::HostRef;
 use mortise_sdk::abi::module::Call as AbiCall;
 use mortise_sdk::abi::{
-    Access, Context, Feature, Form, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Slice,
-    Status, Stored, TypeId,
+    Access, Context, Feature, Form, Found, Handle, Host, InfoSink, Level, List, ModuleRef, Outcome, Set,
+    Slice, Status, Stored, StoredText, Text, TypeId,
 };
 use mortise_sdk::declare::flags;
-use mortise_sdk::error::{Error, Result};
+use mortise_sdk::error::{self, Error, Result};
+use mortise_sdk::host as sdk;
 
 use super::Module;
 use super::values::ModuleValue;
@@ -32,7 +33,9 @@ use crate::engine::call::{Call, Key};
 use crate::engine::dispatch::Asked;
 use crate::engine::registry::{CommandRef, Lookup};
 use crate::keyspace::entry::NewValue;
-use crate::types::Object;
+use crate::types::string::set_for_module;
+use crate::types::string::value::{Str, StrRef};
+use crate::types::{Object, Type};
 
 /// How deep modules may invoke commands that invoke commands.
 const INVOKED_MAX: u32 = 16;
@@ -176,7 +179,7 @@ impl Table {
 struct Frame<'a, 'c> {
     module: &'a Module,
     call: &'a mut Call<'c>,
-    /// The reply of the command that was invoked last.
+    /// The reply of the command that was invoked last, or a string that does not stand in one piece.
     reply: Vec<u8>,
     /// A panic of the server's own, which goes on when the module has returned.
     panic: Option<Box<dyn Any + Send>>,
@@ -190,17 +193,20 @@ pub(super) fn run(module: &Module, command: u32, call: &mut Call<'_>) -> Result 
     let (mut few, many);
     let args: &[Slice<'_>] = if args.len() <= FEW {
         few = [const { Slice::new(b"") }; FEW];
-        few.iter_mut().zip(args.iter()).for_each(|(to, arg)| *to = Slice::new(arg));
+        for (index, to) in few[..args.len()].iter_mut().enumerate() {
+            *to = Slice::new(args.at(index));
+        }
         &few[..args.len()]
     } else {
         many = args.iter().map(Slice::new).collect::<Vec<_>>();
         &many
     };
-    let (now_ms, resp) = (call.now_ms(), if call.out().is_resp3() { 3 } else { 2 });
+    let (now_ms, now_ns) = (call.now_ms(), call.now_ns());
+    let resp = if call.out().is_resp3() { 3 } else { 2 };
     let db = call.session.db;
     let mut frame = Frame { module, call, reply: Vec::new(), panic: None };
-    let view =
-        AbiCall { context: Context(ptr::from_mut(&mut frame).cast()), args: List::new(args), now_ms, resp };
+    let context = Context(ptr::from_mut(&mut frame).cast());
+    let view = AbiCall { context, args: List::new(args), now_ms, now_ns, resp };
     // SAFETY: the table was checked when the library was loaded; all that `view` refers to holds for the call.
     let outcome = unsafe { module.table.0.run()(&view, command) };
     // SAFETY: used before the module is entered again.
@@ -244,6 +250,8 @@ fn host() -> HostRef {
         invoke,
         propagates,
         log,
+        string,
+        set_string,
     });
     HOST.get()
 }
@@ -333,6 +341,65 @@ fn found(frame: &mut Frame<'_, '_>, name: Slice<'_>, id: TypeId, access: Access)
         Ok(None) => nothing(Found::NOTHING),
         Err(_) => nothing(Found::OTHER_TYPE),
     }
+}
+
+unsafe extern "C" fn string(context: Context, name: Slice<'_>, access: Access) -> StoredText {
+    // SAFETY: see above.
+    unsafe { serve(context, no_string(Found::NOTHING), |frame| found_string(frame, name, access)) }
+}
+
+fn no_string(found: Found) -> StoredText {
+    StoredText { found, deadline: -1, text: Text::of_integer(0) }
+}
+
+#[inline(always)]
+fn found_string(frame: &mut Frame<'_, '_>, name: Slice<'_>, access: Access) -> StoredText {
+    let Frame { call, reply, .. } = frame;
+    let key = key(call, name);
+    let mut stored = |value: StrRef<'_>, deadline: Option<i64>| {
+        let text = match value {
+            StrRef::Integer(n) => Text::of_integer(n),
+            StrRef::Bytes(bytes) => of_bytes(bytes),
+            StrRef::Long(text) => {
+                *reply = text.to_vec();
+                of_bytes(reply)
+            }
+        };
+        StoredText { found: Found::VALUE, deadline: deadline.unwrap_or(-1), text }
+    };
+    let found = if access == Access::READ {
+        let entry = call.look(key).0;
+        entry.map(|entry| Ok(stored(Str::view(entry).ok_or(error::WRONGTYPE)?, entry.deadline()))).transpose()
+    } else {
+        call.before_edit::<Str, _>(key, stored)
+    };
+    match found {
+        Ok(Some(stored)) => stored,
+        Ok(None) => no_string(Found::NOTHING),
+        Err(_) => no_string(Found::OTHER_TYPE),
+    }
+}
+
+/// Bytes that a module may look at until its next request.
+fn of_bytes(bytes: &[u8]) -> Text<'static> {
+    // SAFETY: by the border's rules the module uses them before its next request; until then nobody changes the entry or
+    // the frame in which they stand.
+    Text::of_bytes(unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) })
+}
+
+unsafe extern "C" fn set_string(context: Context, name: Slice<'_>, text: Text<'_>, deadline: i64) -> Set {
+    let set = |frame: &mut Frame<'_, '_>| {
+        let call = &mut *frame.call;
+        let key = key(call, name);
+        if call.engine.out_of_memory && call.caller() != Caller::Journal && !call.exists(key) {
+            return Set::OUT_OF_MEMORY;
+        }
+        let text = text.get().map_or_else(sdk::Text::Bytes, sdk::Text::Integer);
+        set_for_module(call, key, text, (deadline >= 0).then_some(deadline));
+        Set::DONE
+    };
+    // SAFETY: see above.
+    unsafe { serve(context, Set::DONE, set) }
 }
 
 unsafe extern "C" fn touch(context: Context, name: Slice<'_>) {

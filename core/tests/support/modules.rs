@@ -113,6 +113,7 @@ const FIXTURES: &[&str] = &[
     "panicking",
     "replying",
     "rich",
+    "strings",
     "wrong_arity",
     "wrong_usage",
 ];
@@ -131,7 +132,7 @@ static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
         cargo
     };
     let built = |mut cargo: Command| assert!(cargo.status().unwrap().success(), "the modules are not built");
-    built(cargo(&["build", "--package=mortise-hello", "--lib"]));
+    built(cargo(&["build", "--package=mortise-hello", "--package=mortise-ratelimit", "--lib"]));
     let mut fixtures = cargo(&["build", "--package=mortise-module-fixtures"]);
     for name in FIXTURES {
         fixtures.args(["--example", name]);
@@ -145,7 +146,7 @@ static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
 
 pub(crate) fn library(module: &str) -> PathBuf {
     match module {
-        "hello" => LIBRARIES.join("libmortise_hello.so"),
+        "hello" | "ratelimit" => LIBRARIES.join(format!("libmortise_{module}.so")),
         _ => LIBRARIES.join(format!("examples/lib{module}.so")),
     }
 }

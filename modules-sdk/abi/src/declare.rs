@@ -18,7 +18,7 @@ pub const ROOT_SYMBOL: &str = "MORTISE_ROOT";
 /// The version of the border: its major number.
 pub const MAJOR: u32 = 0;
 /// The version of the border: its minor number.
-pub const MINOR: u32 = 2;
+pub const MINOR: u32 = 3;
 
 /// What a server can do beyond the tables. A module may require it; there is nothing yet.
 pub const FEATURES: u64 = 0;

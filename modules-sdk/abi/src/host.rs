@@ -2,7 +2,7 @@
 
 use abi_stable::StableAbi;
 
-use crate::value::{Context, Handle, List, Slice, TypeId};
+use crate::value::{Context, Handle, List, Slice, Text, TypeId};
 
 /// What was found under a key.
 #[repr(transparent)]
@@ -28,6 +28,30 @@ pub struct Stored {
     pub found: Found,
     /// The value, if it was.
     pub handle: Handle,
+}
+
+/// A string that was looked for.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct StoredText {
+    /// What was found: a value stands for a string.
+    pub found: Found,
+    /// When its key expires, in Unix milliseconds; -1 if never.
+    pub deadline: i64,
+    /// The string, if it was found.
+    pub text: Text<'static>,
+}
+
+/// What became of a string that was to be set.
+#[repr(transparent)]
+#[derive(StableAbi, Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Set(pub u32);
+
+impl Set {
+    /// It is set.
+    pub const DONE: Set = Set(0);
+    /// It is not: its key would come into being, and there is no memory left for that.
+    pub const OUT_OF_MEMORY: Set = Set(1);
 }
 
 /// What a value is looked for.
@@ -61,8 +85,8 @@ impl Level {
 /// The server's functions. All but `log` take the context of the call in which they are called, and are called on the
 /// engine's thread.
 ///
-/// A value that was found may be used until another function of the table is called that could change it: `put`,
-/// `changed`, `remove` or `invoke`.
+/// A value or string that was found may be used until another function of the table is called that could change it:
+/// `put`, `changed`, `remove`, `set_string` or `invoke`.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = HostRef, prefix_fields = HostFields)))]
@@ -93,8 +117,13 @@ pub struct Host {
     /// Propagates these words in place of the call as it was said; without words, nothing.
     pub propagates: unsafe extern "C" fn(Context, List<'_, Slice<'_>>),
     /// Writes a line into the server's log. Any thread may.
-    #[sabi(last_prefix_field)]
     pub log: unsafe extern "C" fn(Level, Slice<'_>),
+    /// Looks for a string and its deadline: one look-up, and no copy of what stands in one piece.
+    pub string: unsafe extern "C" fn(Context, Slice<'_>, Access) -> StoredText,
+    /// Sets a key to a string, whatever it held, which lives until a deadline (Unix milliseconds; -1: for ever). It is
+    /// told and propagated as SET is, in place of the call as it was said.
+    #[sabi(last_prefix_field)]
+    pub set_string: unsafe extern "C" fn(Context, Slice<'_>, Text<'_>, i64) -> Set,
 }
 
 /// The table as a static.

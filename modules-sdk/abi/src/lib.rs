@@ -10,6 +10,6 @@ pub mod value;
 pub use declare::{
     Allocator, AllocatorFunctions, CommandRow, Declaration, DirectiveRow, Feature, KeyRow, Refusal, TypeRow,
 };
-pub use host::{Access, Found, Host, HostRef, Level, Stored};
+pub use host::{Access, Found, Host, HostRef, Level, Set, Stored, StoredText};
 pub use module::{Form, InfoSink, Module, ModuleRef, Provide, Root, root};
-pub use value::{Context, Handle, List, Outcome, Slice, Status, TypeId, type_id};
+pub use value::{Context, Handle, List, Outcome, Slice, Status, Text, TypeId, type_id};

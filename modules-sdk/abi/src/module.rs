@@ -21,6 +21,8 @@ pub struct Call<'a> {
     pub args: List<'a, Slice<'a>>,
     /// Unix milliseconds, the same for the whole call.
     pub now_ms: i64,
+    /// The same moment in Unix nanoseconds, as finely as the server knows it.
+    pub now_ns: i64,
     /// The protocol in which the reply is encoded: 2 or 3.
     pub resp: u32,
 }

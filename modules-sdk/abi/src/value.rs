@@ -52,6 +52,36 @@ impl<'a> Slice<'a> {
     }
 }
 
+/// A string of the server's own type. One that spells an integer is kept as such, and crosses so.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct Text<'a> {
+    /// Which of the two below holds the string.
+    is_integer: bool,
+    integer: i64,
+    bytes: Slice<'a>,
+}
+
+impl<'a> Text<'a> {
+    /// A string that an integer spells.
+    #[inline(always)]
+    pub const fn of_integer(integer: i64) -> Text<'a> {
+        Text { is_integer: true, integer, bytes: List::new(&[]) }
+    }
+
+    /// A string of bytes.
+    #[inline(always)]
+    pub const fn of_bytes(bytes: &'a [u8]) -> Text<'a> {
+        Text { is_integer: false, integer: 0, bytes: List::new(bytes) }
+    }
+
+    /// The integer or the bytes.
+    #[inline(always)]
+    pub const fn get(self) -> std::result::Result<i64, &'a [u8]> {
+        if self.is_integer { Ok(self.integer) } else { Err(self.bytes.get()) }
+    }
+}
+
 /// What belongs to one call, on the server's side of the border.
 #[repr(transparent)]
 #[derive(StableAbi, Clone, Copy)]
@@ -130,6 +160,12 @@ mod tests {
         let crossed: Vec<&[u8]> = List::new(&words).get().iter().map(|word| word.get()).collect();
         assert_eq!(crossed, [&b"a"[..], b"", b"bc"]);
         assert!(List::<u64>::new(&[]).get().is_empty());
+    }
+
+    #[test]
+    fn strings_are_integers_or_bytes() {
+        assert_eq!(Text::of_integer(i64::MIN).get(), Ok(i64::MIN));
+        assert_eq!(Text::of_bytes(b"12").get(), Err(&b"12"[..]));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::marker::PhantomData;
 
 use super::values::{OwnedValue, TypeRow};
 use crate::abi::module::Call as AbiCall;
-use crate::abi::{self, Context, Found, Handle, HostRef, List, Slice, Stored};
+use crate::abi::{self, Context, Found, Handle, HostRef, List, Set, Slice, Stored, StoredText};
 use crate::error::{self, Error, Result};
-use crate::host::{Access, Host, Level};
+use crate::host::{Access, Host, Level, Text};
 use crate::resp::decode::{Reply, decode};
 use crate::resp::encode::Version;
 
@@ -19,6 +19,7 @@ pub(super) struct Server<'a> {
     types: &'static [TypeRow],
     context: Context,
     now_ms: i64,
+    now_ns: i64,
     version: Version,
     /// The value that was found last, and whether the server knows that it is about to be changed.
     found: Option<(&'static TypeRow, Handle)>,
@@ -36,6 +37,7 @@ impl<'a> Server<'a> {
             types,
             context: call.context,
             now_ms: call.now_ms,
+            now_ns: call.now_ns,
             version: if call.resp == 3 { Version::Resp3 } else { Version::Resp2 },
             found: None,
             access: Access::Read,
@@ -48,6 +50,14 @@ impl<'a> Server<'a> {
     fn ask(&mut self) -> Context {
         self.found = None;
         self.context
+    }
+}
+
+/// What a value is looked for, as the border says it.
+fn crossing(access: Access) -> abi::Access {
+    match access {
+        Access::Read => abi::Access::READ,
+        Access::Edit => abi::Access::EDIT,
     }
 }
 
@@ -70,6 +80,10 @@ impl Host for Server<'_> {
         self.now_ms
     }
 
+    fn now_ns(&self) -> i64 {
+        self.now_ns
+    }
+
     fn version(&self) -> Version {
         self.version
     }
@@ -82,13 +96,9 @@ impl Host for Server<'_> {
     fn find(&mut self, key: &[u8], of: &'static TypeRow, access: Access) -> Result<bool> {
         const UNDECLARED: Error = Error::new("ERR the module uses a data type that it has not declared");
         let row = self.types.iter().find(|row| row.is(of)).ok_or(UNDECLARED)?;
-        let wanted = match access {
-            Access::Read => abi::Access::READ,
-            Access::Edit => abi::Access::EDIT,
-        };
         // SAFETY: see above.
         let Stored { found, handle } =
-            unsafe { self.host.find()(self.ask(), Slice::new(key), row.id, wanted) };
+            unsafe { self.host.find()(self.ask(), Slice::new(key), row.id, crossing(access)) };
         match found {
             Found::NOTHING => Ok(false),
             Found::VALUE => {
@@ -155,6 +165,34 @@ impl Host for Server<'_> {
         let deadline = deadline.map_or(-1, |deadline| deadline.max(0));
         // SAFETY: see above.
         unsafe { self.host.set_deadline()(self.ask(), Slice::new(key), deadline, Slice::text(event)) }
+    }
+
+    fn string(&mut self, key: &[u8], access: Access) -> Result<Option<(Text<'_>, Option<i64>)>> {
+        // SAFETY: see above.
+        let StoredText { found, deadline, text } =
+            unsafe { self.host.string()(self.ask(), Slice::new(key), crossing(access)) };
+        match found {
+            Found::NOTHING => Ok(None),
+            // What it borrows holds until the next request, for which `self` has to be borrowed mutably.
+            Found::VALUE => {
+                let text = text.get().map_or_else(Text::Bytes, Text::Integer);
+                Ok(Some((text, (deadline >= 0).then_some(deadline))))
+            }
+            _ => Err(error::WRONGTYPE),
+        }
+    }
+
+    fn set_string(&mut self, key: &[u8], text: Text<'_>, deadline: Option<i64>) -> Result {
+        let text = match text {
+            Text::Integer(integer) => abi::Text::of_integer(integer),
+            Text::Bytes(bytes) => abi::Text::of_bytes(bytes),
+        };
+        let deadline = deadline.map_or(-1, |deadline| deadline.max(0));
+        // SAFETY: see above.
+        match unsafe { self.host.set_string()(self.ask(), Slice::new(key), text, deadline) } {
+            Set::DONE => Ok(()),
+            _ => Err(error::OOM),
+        }
     }
 
     fn invoke(&mut self, words: &[&[u8]]) -> Result<Reply> {

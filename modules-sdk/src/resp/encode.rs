@@ -4,7 +4,7 @@
 //! Who speaks RESP2 and uses an element of RESP3 gets its usual stand-in: a map is a flat array, a set and a push are
 //! arrays, a boolean is an integer, doubles, big numbers and verbatim strings are bulk strings.
 
-use super::number::{format_double, format_integer};
+use super::number::{append_line, format_double, format_integer};
 
 /// The version of the protocol that a connection has agreed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub fn error(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
 /// An integer.
 #[inline]
 pub fn integer(out: &mut Vec<u8>, value: i64) {
-    line(out, b':', format_integer(value).as_bytes());
+    append_line(out, b':', value);
 }
 
 /// A bulk string.
@@ -173,7 +173,7 @@ fn aggregate(out: &mut Vec<u8>, version: Version, kind: u8, len: usize) {
 #[inline]
 fn header(out: &mut Vec<u8>, kind: u8, len: usize) {
     // A length in memory always fits: no allocation is larger than isize::MAX.
-    line(out, kind, format_integer(len as i64).as_bytes());
+    append_line(out, kind, len as i64);
 }
 
 #[inline]
@@ -204,6 +204,17 @@ mod tests {
         assert_eq!(written(|out| bulk_integer(out, 100)), "$3\r\n100\r\n");
         assert_eq!(written(|out| array(out, 3)), "*3\r\n");
         assert_eq!(written(|out| attributes(out, 1)), "|1\r\n");
+    }
+
+    #[test]
+    fn integers_of_every_length() {
+        let powers = (0..19).map(|power| 10i64.pow(power)).flat_map(|n| [n - 1, n, n + 1]);
+        for n in powers.chain([i64::MAX, i64::MIN, i64::MIN + 1, 42]) {
+            for n in [n, n.wrapping_neg()] {
+                assert_eq!(written(|out| integer(out, n)), format!(":{n}\r\n"));
+                assert_eq!(format_integer(n).as_bytes(), n.to_string().as_bytes());
+            }
+        }
     }
 
     #[test]

@@ -29,28 +29,59 @@ pub fn format_integer(value: i64) -> IntegerText {
 }
 
 #[inline]
-fn format(mut rest: u64, negative: bool) -> IntegerText {
-    let mut text = [0; 20];
-    let mut start = text.len();
+fn format(rest: u64, negative: bool) -> IntegerText {
+    let mut out = IntegerText { text: [0; 20], start: 0 };
+    let mut start = write_digits(&mut out.text, rest);
+    if negative {
+        start -= 1;
+        out.text[start] = b'-';
+    }
+    out.start = start as u8;
+    out
+}
+
+/// Writes digits that end where the room does; returns where they begin.
+#[inline(always)]
+fn write_digits(room: &mut [u8], mut rest: u64) -> usize {
+    let mut start = room.len();
     while rest >= 100 {
         let pair = (rest % 100) as usize * 2;
         rest /= 100;
         start -= 2;
-        text[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        room[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
     }
     if rest >= 10 {
         let pair = rest as usize * 2;
         start -= 2;
-        text[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+        room[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
     } else {
         start -= 1;
-        text[start] = b'0' + rest as u8;
+        room[start] = b'0' + rest as u8;
     }
-    if negative {
-        start -= 1;
-        text[start] = b'-';
+    start
+}
+
+/// Appends a line of a letter and an integer. Its digits are written where they stay: to copy bytes that have only just
+/// been written, a few at once, costs the processor more than to make them.
+#[inline]
+pub(super) fn append_line(out: &mut Vec<u8>, kind: u8, value: i64) {
+    if let 0..=9 = value {
+        return out.extend_from_slice(&[kind, b'0' + value as u8, b'\r', b'\n']);
     }
-    IntegerText { text, start: start as u8 }
+    append_long_line(out, kind, value);
+}
+
+fn append_long_line(out: &mut Vec<u8>, kind: u8, value: i64) {
+    const ROOM: usize = "k-9223372036854775808\r\n".len();
+    let (begin, rest) = (out.len(), value.unsigned_abs());
+    let first = if value < 0 { 2 } else { 1 };
+    let end = first + rest.checked_ilog10().unwrap_or(0) as usize + 1;
+    out.extend_from_slice(&[b'-'; ROOM]);
+    let room = &mut out[begin..begin + ROOM];
+    room[0] = kind;
+    write_digits(&mut room[..end], rest);
+    room[end..end + 2].copy_from_slice(b"\r\n");
+    out.truncate(begin + end + 2);
 }
 
 /// The text of a double.

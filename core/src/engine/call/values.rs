@@ -189,6 +189,51 @@ impl Call<'_> {
         edit
     }
 
+    /// As [`Call::put`] with `keep_deadline`, but what is done with the edit stands in a function, so that one look-up is
+    /// enough where the key is there.
+    #[inline(always)]
+    pub fn put_and<T: Type, R>(
+        &mut self,
+        key: Key<'_>,
+        value: NewValue<'_>,
+        finish: impl FnOnce(Edit<'_, T>) -> R,
+    ) -> R {
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, unit, limits, clock24, now_ms, .. } = &mut **engine;
+        let (db, door) = keyspace.db(session.space, session.db);
+        if let Some(mut edit) = db.edit(door, key.hash, key.bytes)
+            && edit.entry().deadline().is_none_or(|deadline| deadline > *now_ms)
+        {
+            let clock = clock24.touched(edit.entry().clock());
+            unit.discard(edit.set(value));
+            edit.set_clock(clock);
+            let mut edit = Edit::new(edit, unit, *limits, session.space, session.db, false);
+            edit.fresh_value();
+            return finish(edit);
+        }
+        finish(self.put(key, value, true))
+    }
+
+    /// What a function makes of a key's value and deadline, for a command that will set it anew: as [`Call::edit`], but
+    /// one look-up is enough.
+    #[inline(always)]
+    pub fn before_edit<T: Type, R>(
+        &mut self,
+        key: Key<'_>,
+        look: impl FnOnce(T::View<'_>, Option<i64>) -> R,
+    ) -> Result<Option<R>> {
+        let Call { engine, session, .. } = self;
+        let Engine { keyspace, clock24, now_ms, .. } = &mut **engine;
+        let (db, _) = keyspace.db(session.space, session.db);
+        let Some(entry) = db.access(key.hash, key.bytes, |old| clock24.touched(old)) else { return Ok(None) };
+        let deadline = entry.deadline();
+        if deadline.is_none_or(|deadline| deadline > *now_ms) {
+            let view = T::view(entry).ok_or(error::WRONGTYPE)?;
+            return Ok(Some(look(view, deadline)));
+        }
+        Ok(self.edit::<T>(key)?.map(|edit| look(edit.view(), edit.deadline())))
+    }
+
     /// Removes a key and names the event; false if there was none.
     pub fn remove(&mut self, key: Key<'_>, event: &'static str) -> bool {
         if self.expire_if_due(key) {

@@ -6,6 +6,7 @@ use mortise_sdk::declare::{
     ACCESS, Access, DELETE, Deprecation, INSERT, OW, RO, RW, Spec, UPDATE, VARIABLE_FLAGS, added, key,
 };
 use mortise_sdk::error::Error;
+use mortise_sdk::host::Text;
 use mortise_sdk::resp::format_integer;
 
 use super::STRING;
@@ -14,6 +15,7 @@ use super::value::{Str, StrRef, stored};
 use crate::engine::call::{Call, Key};
 use crate::engine::event;
 use crate::features::Command;
+use crate::keyspace::entry::NewValue;
 use crate::resp::output::Output;
 use crate::types::Type;
 
@@ -234,16 +236,45 @@ fn store(call: &mut Call<'_>, key: Key<'_>, value: &[u8], condition: Option<Cond
         call.put::<Str>(key, stored(value), matches!(fate, Fate::Keep)).changed("set");
         return true;
     };
-    // The old deadline is kept so that the new one takes its place in the entry.
-    let mut string = call.put::<Str>(key, stored(value), true);
-    string.set_deadline(Some(deadline));
-    string.also_changed("set", event::STRING);
-    string.also_changed("expire", event::GENERIC);
-    drop(string);
+    store_until(call, key, stored(value), deadline);
     if call.is_propagated() {
-        call.propagates(&[b"SET", key.bytes, value, b"PXAT", format_integer(deadline).as_bytes()]);
+        propagate_until(call, key, value, deadline);
     }
     true
+}
+
+#[inline(always)]
+fn store_until(call: &mut Call<'_>, key: Key<'_>, value: NewValue<'_>, deadline: i64) {
+    // The old deadline is kept so that the new one takes its place in the entry.
+    call.put_and::<Str, _>(key, value, |mut string| {
+        string.set_deadline(Some(deadline));
+        string.also_changed("set", event::STRING);
+        string.also_changed("expire", event::GENERIC);
+    });
+}
+
+#[cold]
+fn propagate_until(call: &mut Call<'_>, key: Key<'_>, value: &[u8], deadline: i64) {
+    call.propagates(&[b"SET", key.bytes, value, b"PXAT", format_integer(deadline).as_bytes()]);
+}
+
+/// Sets a key to a string as SET does, for a module's command: it is propagated as SET in place of the call.
+#[inline(always)]
+pub(crate) fn set_for_module(call: &mut Call<'_>, key: Key<'_>, text: Text<'_>, deadline: Option<i64>) {
+    let value = match text {
+        Text::Integer(n) => NewValue::Integer(n),
+        Text::Bytes(bytes) => stored(bytes),
+    };
+    match deadline {
+        Some(deadline) => store_until(call, key, value, deadline),
+        None => call.put::<Str>(key, value, false).changed("set"),
+    }
+    if call.is_propagated() {
+        match deadline {
+            Some(deadline) => propagate_until(call, key, &text.bytes(), deadline),
+            None => call.propagates(&[b"SET", key.bytes, &text.bytes()]),
+        }
+    }
 }
 
 const SETNX: Command = Spec {

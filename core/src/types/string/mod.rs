@@ -10,6 +10,8 @@ pub mod value;
 
 use mortise_sdk::declare::Spec;
 
+pub(crate) use commands::set_for_module;
+
 use crate::features::Feature;
 
 /// Strings.
