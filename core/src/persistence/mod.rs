@@ -1,6 +1,6 @@
 //! What survives: values and whole data sets as bytes.
 
-pub mod reload;
+pub mod data;
 pub mod snapshot;
 
 use mortise_sdk::{config, setting_enum};

@@ -2,6 +2,7 @@
 //!
 //! `FUZZ_SECONDS` says for how long (a few values of each type if it does not), and `FUZZ_SEED` where to begin.
 
+mod files;
 mod forms;
 mod values;
 
