@@ -45,6 +45,8 @@ pub enum Broken {
     CutShort,
     /// It is not what it says it is.
     Malformed(&'static str),
+    /// A value of this type is not what it says it is.
+    Value(&'static str, &'static str),
     /// It is a collection without anything in it, which no server keeps.
     Empty,
     /// It is a value of a module's type, and no module with it is loaded; or the module says why it cannot be read.
@@ -58,6 +60,7 @@ impl fmt::Display for Broken {
         match self {
             Broken::CutShort => f.write_str("it is cut short"),
             Broken::Malformed(why) => f.write_str(why),
+            Broken::Value(of, why) => write!(f, "{of} {why}"),
             Broken::Empty => f.write_str("it is an empty collection"),
             Broken::Module(why) => f.write_str(why),
             Broken::Io(error) => error.fmt(f),

@@ -83,13 +83,17 @@ pub fn save(value: AnyRef<'_>, out: &mut Writer) -> Result<()> {
 
 /// Reads a value of a kind.
 pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded> {
-    match of {
-        kind::STRING => string::rdb::load(from),
-        _ if hash::rdb::KINDS.contains(&of) => hash::rdb::load(of, from, around.limits),
-        _ if zset::rdb::KINDS.contains(&of) => zset::rdb::load(of, from, around.limits),
-        kind::MODULE_2 => load_foreign(from, around.types),
-        _ => Err(Broken::Malformed("Unknown RDB encoding type")),
-    }
+    let (name, loaded) = match of {
+        kind::STRING => ("String", string::rdb::load(from)),
+        _ if hash::rdb::KINDS.contains(&of) => ("Hash", hash::rdb::load(of, from, around.limits)),
+        _ if zset::rdb::KINDS.contains(&of) => ("Zset", zset::rdb::load(of, from, around.limits)),
+        kind::MODULE_2 => ("Module", load_foreign(from, around.types)),
+        _ => return Err(Broken::Malformed("Unknown RDB encoding type")),
+    };
+    loaded.map_err(|error| match error {
+        Broken::Malformed(why) => Broken::Value(name, why),
+        other => other,
+    })
 }
 
 /// Writes a module's value: a number, as Redis has it, then the type's name, the version of the saved form, and that.

@@ -17,7 +17,8 @@ use crate::types::table::Table;
 /// The kinds that are hashes.
 pub(crate) const KINDS: &[u8] = &[kind::HASH, kind::HASH_ZIPMAP, kind::HASH_ZIPLIST, kind::HASH_LISTPACK];
 
-const DUPLICATE: Broken = Broken::Malformed("Duplicate hash fields detected");
+const DUPLICATE: Broken =
+    Broken::Malformed("integrity check failed: it is a table, ziplist or listpack with dup elements");
 
 /// The kind that a hash is written as.
 pub(crate) fn kind_of(hash: HashRef<'_>) -> u8 {

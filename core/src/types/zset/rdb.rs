@@ -16,7 +16,8 @@ use crate::types::packed::Distinct;
 /// The kinds that are sorted sets.
 pub(crate) const KINDS: &[u8] = &[kind::ZSET, kind::ZSET_2, kind::ZSET_ZIPLIST, kind::ZSET_LISTPACK];
 
-const DUPLICATE: Broken = Broken::Malformed("Duplicate zset fields detected");
+const DUPLICATE: Broken =
+    Broken::Malformed("integrity check failed: it is a table, ziplist or listpack with dup elements");
 const NOT_A_SCORE: Broken = Broken::Malformed("Zset with NAN score detected");
 
 /// The kind that a sorted set is written as.

@@ -17,7 +17,7 @@ pub struct Zipmap<'a> {
     len: usize,
 }
 
-const BROKEN: Broken = Broken::Malformed("Hash zipmap integrity check failed");
+const BROKEN: Broken = Broken::Malformed("Zipmap integrity check failed");
 
 impl<'a> Zipmap<'a> {
     /// Checks all of a zipmap.

@@ -16,7 +16,7 @@ const DELETED: i64 = 1;
 /// The entry has the fields that stand at the beginning of the node.
 const SAME_FIELDS: i64 = 2;
 
-const BROKEN: Broken = Broken::Malformed("Stream listpack integrity check failed");
+const BROKEN: Broken = Broken::Malformed("listpack integrity check failed");
 
 /// The fields of an entry with their values.
 #[derive(Clone)]
