@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn however_it_is_cut_the_sum_is_one() {
-        let bytes: Vec<u8> = (0..1000u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|n| ((n * n) >> 3) as u8).collect();
         let by_bits = bytes.iter().fold(0u64, |crc, byte| {
             (0..8).fold(crc ^ u64::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { POLYNOMIAL } else { 0 })
         });

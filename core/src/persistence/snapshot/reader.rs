@@ -180,13 +180,13 @@ impl<'a> Reader<'a> {
 
     /// A length. It is not yet compared with anything.
     #[inline]
-    pub fn len(&mut self) -> Result<usize> {
+    pub fn length(&mut self) -> Result<usize> {
         usize::try_from(self.number()?).map_err(|_| TOO_LONG)
     }
 
     /// How many items a collection has, which may not be none.
     pub fn count(&mut self) -> Result<usize> {
-        match self.len()? {
+        match self.length()? {
             0 => Err(Broken::Empty),
             count => Ok(count),
         }
@@ -223,7 +223,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     fn compressed(&mut self) -> Result<Vec<u8>> {
-        let (compressed_len, len) = (self.len()?, self.len()?);
+        let (compressed_len, len) = (self.length()?, self.length()?);
         if len > lzf::expanded_len_max(compressed_len) {
             return Err(Broken::Malformed("Invalid LZF compressed string"));
         }
@@ -268,7 +268,7 @@ mod tests {
             [&b""[..], b"abc", b"007", b"+1", b"-0", &[b'z'; 20], &[b'z'; 21], &[b'z'; 70_000]]
                 .map(<[u8]>::to_vec),
         );
-        texts.push((0..60_000u32).map(|n| (n * n >> 5) as u8).collect());
+        texts.push((0..60_000u32).map(|n| ((n * n) >> 5) as u8).collect());
         texts
     }
 
@@ -314,7 +314,7 @@ mod tests {
         }
         for unknown in [b"\xc4aaaaaaaa", b"\xffaaaaaaaa", b"\x82aaaaaaaa", b"\xbfaaaaaaaa"] {
             assert!(Reader::new(unknown).text().is_err());
-            assert!(Reader::new(unknown).len().is_err());
+            assert!(Reader::new(unknown).length().is_err());
         }
     }
 

@@ -78,7 +78,7 @@ const INCONSISTENT: Broken = Broken::Malformed("Stream length inconsistent with 
 pub fn load(of: u8, from: &mut Reader<'_>, to: &mut dyn Taker) -> Result<()> {
     let says_more = of >= kind::STREAM_LISTPACKS_2;
     let (mut entries, mut last) = (0, None);
-    for _ in 0..from.len()? {
+    for _ in 0..from.length()? {
         let base = {
             let name = from.bytes()?;
             let name: [u8; ID_LEN] = (*name)
@@ -99,7 +99,7 @@ pub fn load(of: u8, from: &mut Reader<'_>, to: &mut dyn Taker) -> Result<()> {
         return Err(INCONSISTENT);
     }
     to.facts(&facts)?;
-    for _ in 0..from.len()? {
+    for _ in 0..from.length()? {
         load_group(of, from, to)?;
     }
     Ok(())
@@ -120,7 +120,7 @@ fn load_group(of: u8, from: &mut Reader<'_>, to: &mut dyn Taker) -> Result<()> {
     let read = if of >= kind::STREAM_LISTPACKS_2 { Some(from.number()? as i64) } else { None };
     to.group(&name, last, read)?;
     let mut pending: Vec<Pending> = Vec::new();
-    for _ in 0..from.len()? {
+    for _ in 0..from.length()? {
         let id = id(from.array()?);
         if pending.last().is_some_and(|before| before.id >= id) {
             return Err(Broken::Malformed("Duplicated global PEL entry loading stream consumer group"));
@@ -132,12 +132,12 @@ fn load_group(of: u8, from: &mut Reader<'_>, to: &mut dyn Taker) -> Result<()> {
             is_owned: false,
         });
     }
-    for _ in 0..from.len()? {
+    for _ in 0..from.length()? {
         let name = from.bytes()?.into_owned();
         let seen_ms = from.moment()?;
         let active_ms = if of >= kind::STREAM_LISTPACKS_3 { Some(from.moment()?) } else { None };
         to.consumer(&name, seen_ms, active_ms)?;
-        for _ in 0..from.len()? {
+        for _ in 0..from.length()? {
             let id = id(from.array()?);
             let owned = pending.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| &mut pending[at]);
             let Some(entry) = owned.filter(|entry| !entry.is_owned) else {
