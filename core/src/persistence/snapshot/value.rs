@@ -30,6 +30,16 @@ impl Loaded {
     }
 }
 
+impl From<NewValue<'_>> for Loaded {
+    fn from(value: NewValue<'_>) -> Loaded {
+        match value {
+            NewValue::Integer(n) => Loaded::Integer(n),
+            NewValue::Bytes(kind, bytes) => Loaded::Bytes(kind, bytes.to_vec()),
+            NewValue::Object(object) => Loaded::Object(object),
+        }
+    }
+}
+
 /// What there must be around to read a value.
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
