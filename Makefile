@@ -20,10 +20,10 @@ test: prepare lint
 FUZZ_SECONDS ?= 300
 test-long: test
 	cargo test --release -p mortise-core --test stalls -- --ignored --nocapture --test-threads 1
-	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests -- --nocapture
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests --test payloads -- --nocapture
 	ACL_MODEL_PAIRS=1000000 ACL_MODEL_SEED=$$(date +%s) cargo test --release -p mortise-acl --test model -- --nocapture
 	cargo fuzz --version || cargo install --locked cargo-fuzz
-	cd fuzz && for target in request config glob acl; do \
+	cd fuzz && for target in request config glob acl restore blobs file; do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 || exit 1; \
 	done
 

@@ -49,6 +49,7 @@ pub const FEATURES: &[Feature] = &[
     crate::pubsub::FEATURE,
     crate::scripting::FEATURE,
     crate::acl::FEATURE,
+    crate::persistence::FEATURE,
     crate::admin::FEATURE,
     crate::admin::DEBUG,
     crate::modules::FEATURE,

@@ -8,6 +8,7 @@ pub mod features;
 pub mod keys;
 pub mod keyspace;
 pub mod modules;
+pub mod persistence;
 pub mod pubsub;
 pub mod resp;
 pub mod scripting;

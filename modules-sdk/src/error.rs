@@ -85,6 +85,7 @@ errors! {
     OUT_OF_RANGE = "ERR value is out of range";
     NOT_POSITIVE = "ERR value is out of range, must be positive";
     INDEX_OUT_OF_RANGE = "ERR index out of range";
+    BUSYKEY = "BUSYKEY Target key name already exists.";
     NOAUTH = "NOAUTH Authentication required.";
     WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled.";
     NOPROTO = "NOPROTO unsupported protocol version";

@@ -14,9 +14,9 @@ use crate::engine::registry::Registry;
 
 /// Categories, and the commands that are in just these.
 const ALL: &[(&str, &str)] = &[
-    ("keyspace read slow", "dump randomkey"),
+    ("keyspace read slow", "randomkey"),
     ("keyspace write fast", "move"),
-    ("keyspace write slow dangerous", "migrate restore restore-asking"),
+    ("keyspace write slow dangerous", "migrate restore-asking"),
     ("read fast", "lolwut"),
     ("read set fast", "scard sismember smismember"),
     ("read set slow", "sdiff sinter sintercard smembers srandmember sscan sunion"),

@@ -52,6 +52,11 @@ fn debug(call: &mut Call<'_>) -> Result {
         (b"object", 3) => object(call),
         (b"populate", 3..=5) => populate(call),
         (b"protocol", 3) => protocol(call),
+        (b"reload", _) => reload(call),
+        (b"set-skip-checksum-validation", 3) => {
+            call.engine.skips_checksums = leading_integer(call.arg(2)) != 0;
+            call.ok()
+        }
         (b"set-active-expire", 3) => {
             call.engine.active_expire = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -81,8 +86,13 @@ fn help(call: &mut Call<'_>) -> Result {
             "Answer with a reply of a type: string, integer, double, bignum, null, array,\nset, map, attrib, push, \
              verbatim, true or false.",
         ),
+        (
+            "RELOAD [NOFLUSH] [MERGE]",
+            "Save all data in memory, and load it again. With NOFLUSH it is loaded over what is there, which\nMERGE must allow.",
+        ),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
         ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call DEBUG, or keep them from it again."),
+        ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Take payloads whatever their checksum says, or check it again."),
         ("SLEEP <seconds>", "Stop the server for a time; decimals are allowed."),
     ])
 }
@@ -146,6 +156,30 @@ fn serialized_len(entry: &Entry) -> usize {
         Payload::Bytes(bytes) => LENGTH_LEN + bytes.len(),
         Payload::Object(object) => LENGTH_LEN + object.memory(),
     }
+}
+
+fn reload(call: &mut Call<'_>) -> Result {
+    let (mut flushes, mut merges) = (true, false);
+    let mut options = call.options(2);
+    while !options.is_empty() {
+        if options.takes("NOFLUSH") {
+            flushes = false;
+        } else if options.takes("MERGE") {
+            merges = true;
+        } else if options.takes("NOSAVE") {
+            return Err(Error::new("ERR DEBUG RELOAD takes no NOSAVE: there is no file to load"));
+        } else {
+            return Err(Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
+        }
+    }
+    if !flushes && !merges {
+        return Err(Error::new("ERR DEBUG RELOAD NOFLUSH without MERGE: every key would be there already"));
+    }
+    call.engine.reload(call.session.space, flushes).map_err(|reason| {
+        tracing::warn!("DEBUG RELOAD: {reason}");
+        Error::new("ERR Error trying to load the RDB dump, check server logs.")
+    })?;
+    call.ok()
 }
 
 fn populate(call: &mut Call<'_>) -> Result {

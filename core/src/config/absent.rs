@@ -148,13 +148,11 @@ pub const ALL: &[Absent] = &[
     // Snapshots.
     unless("save", Ignored::For("")),
     ignored("dbfilename"),
-    ignored("rdbcompression"),
     ignored("rdbchecksum"),
     ignored("rdb-del-sync-files"),
     ignored("rdb-key-save-delay"),
     ignored("rdb-save-incremental-fsync"),
     ignored("stop-writes-on-bgsave-error"),
-    ignored("sanitize-dump-payload"),
     ignored("key-load-delay"),
     ignored("loading-process-events-interval-bytes"),
     ignored("shutdown-timeout"),

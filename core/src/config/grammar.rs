@@ -35,7 +35,6 @@ const YES_NO: &[&str] = &[
     "rdb-del-sync-files",
     "rdb-save-incremental-fsync",
     "rdbchecksum",
-    "rdbcompression",
     "repl-disable-tcp-nodelay",
     "repl-diskless-sync",
     "replica-announced",
@@ -112,7 +111,6 @@ const WORDS: &[(&str, &[&str])] = &[
     ("oom-score-adj", &["no", "yes", "relative", "absolute"]),
     ("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"]),
     ("repl-diskless-load", &["disabled", "on-empty-db", "swapdb"]),
-    ("sanitize-dump-payload", &["no", "yes", "clients"]),
     (
         "syslog-facility",
         &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],

@@ -2,6 +2,7 @@
 //! used.
 
 use crate::keys::KeyspaceConfig;
+use crate::persistence::snapshot::file::Usage;
 
 /// The clock that entries carry. Without LFU: seconds, wrapping. With LFU: sixteen bits of minutes, wrapping, above an
 /// eight-bit counter that grows with the logarithm of the uses and decays with time.
@@ -62,6 +63,15 @@ impl AccessClock {
     /// The clock that an entry unused for some seconds would carry.
     pub fn idle_for(self, seconds: u32) -> u32 {
         self.seconds.wrapping_sub(seconds) & Self::MASK as u32
+    }
+
+    /// What an entry carries that was saved with what a file says of its use; what that does not say, it begins anew.
+    pub fn restored(self, usage: Usage) -> u32 {
+        match (usage, self.lfu) {
+            (Usage::Frequency(counter), Some(lfu)) => lfu.minutes << 8 | u32::from(counter),
+            (Usage::IdleSeconds(seconds), None) => self.idle_for(seconds.min(Self::MASK as u64) as u32),
+            _ => self.touched(0),
+        }
     }
 
     /// An entry's counter of use as it stands after its decay.

@@ -121,6 +121,8 @@ pub struct Engine {
     pub(crate) out_of_memory: bool,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
+    pub skips_checksums: bool,
     /// What the rim adds to it: facts about the process that INFO shows.
     pub process: Process,
     /// What the process uses, as last sampled.
@@ -205,6 +207,7 @@ impl Engine {
             loading: false,
             out_of_memory: false,
             active_expire: true,
+            skips_checksums: false,
             process: Process::default(),
             usage: Default::default(),
             memory: Default::default(),

@@ -1,5 +1,6 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
+mod dump;
 mod info;
 mod lifetime;
 mod naming;
@@ -14,7 +15,7 @@ use crate::features::Feature;
 /// Keys of any type.
 pub const FEATURE: Feature = Feature {
     name: "keys",
-    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
+    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS, dump::COMMANDS],
     config: KeyspaceConfig::directives(),
     info: &[info::MEMORY, info::KEYSPACE],
     ..Feature::EMPTY
@@ -57,6 +58,11 @@ impl EvictionPolicy {
     /// Whether one key is as good as another.
     pub fn is_random(self) -> bool {
         matches!(self, EvictionPolicy::AllKeysRandom | EvictionPolicy::VolatileRandom)
+    }
+
+    /// Whether the least recently used key goes.
+    pub fn is_lru(self) -> bool {
+        matches!(self, EvictionPolicy::VolatileLru | EvictionPolicy::AllKeysLru)
     }
 
     /// Whether entries carry a counter of use in place of the time of their last use.

@@ -58,7 +58,7 @@ fn move_value(call: &mut Call<'_>, replaces: bool) -> Result<bool> {
     let (database, door) = engine.keyspace.db(space, db);
     let Some(entry) = database.remove(door, from.hash, from.bytes) else { return Err(error::NO_SUCH_KEY) };
     let from_listened = entry.is_listened();
-    let to_listened = put_entry(engine, space, db, to, entry);
+    let to_listened = put_entry(engine, space, db, to, entry.renamed(to.bytes));
     let unit = &mut engine.unit;
     unit.changed(space, db, from.bytes, from_listened, "rename_from", event::GENERIC);
     unit.changed(space, db, to.bytes, to_listened, "rename_to", event::GENERIC);
@@ -67,14 +67,14 @@ fn move_value(call: &mut Call<'_>, replaces: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// Puts an entry's value and deadline under a key, whatever that held; says whether someone listens to the key.
-fn put_entry(engine: &mut Engine, space: SpaceId, db: u32, key: Key<'_>, entry: Entry) -> bool {
+/// Puts an entry in its key's place, whatever that held; says whether someone listens to the key.
+pub(super) fn put_entry(engine: &mut Engine, space: SpaceId, db: u32, key: Key<'_>, entry: Entry) -> bool {
     let Engine { keyspace, unit, .. } = engine;
     let (database, door) = keyspace.db(space, db);
     if let Some(replaced) = database.remove(door, key.hash, key.bytes) {
         unit.discard(replaced.into_object());
     }
-    let listened = database.admit(door, key.hash, entry.renamed(key.bytes)).entry().is_listened();
+    let listened = database.admit(door, key.hash, entry).entry().is_listened();
     unit.tell(space, db, key.bytes, "new", event::NEW);
     listened
 }
@@ -112,7 +112,7 @@ fn copy(call: &mut Call<'_>) -> Result {
     let Some(entry) = call.peek(from) else { return call.reply(false) };
     let copy = entry.share().ok_or(Error::new("ERR not supported for this module key"))?;
     let space = call.session.space;
-    let listened = put_entry(call.engine, space, to_db, to, copy);
+    let listened = put_entry(call.engine, space, to_db, to, copy.renamed(to.bytes));
     call.engine.unit.changed(space, to_db, to.bytes, listened, "copy_to", event::GENERIC);
     call.reply(true)
 }

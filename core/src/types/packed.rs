@@ -2,6 +2,10 @@
 //!
 //! The length is a LEB128 varint, so an item up to 127 bytes costs one byte more than itself.
 
+use std::collections::HashSet;
+
+use crate::keyspace::hash::hash;
+
 /// Collections that take more bytes than this are not packed, whatever the limits of their type allow: what is packed is
 /// copied as a whole, and walked through from its beginning.
 pub const SIZE_MAX: usize = 64 * 1024;
@@ -79,6 +83,29 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
+/// Finds out whether many items are all different, in little more time and room than it takes to look at them.
+#[derive(Default)]
+pub struct Distinct {
+    hashes: Vec<u64>,
+}
+
+impl Distinct {
+    /// Notes an item.
+    pub fn note(&mut self, item: &[u8]) {
+        self.hashes.push(hash(item));
+    }
+
+    /// Whether all that were noted are different. They are asked for again should two have one hash.
+    pub fn are_distinct<'a, I: Iterator<Item = &'a [u8]>>(mut self, items: impl FnOnce() -> I) -> bool {
+        self.hashes.sort_unstable();
+        if self.hashes.windows(2).all(|pair| pair[0] != pair[1]) {
+            return true;
+        }
+        let mut seen = HashSet::new();
+        items().all(|item| seen.insert(item))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +119,19 @@ mod tests {
         assert!(Items::new(&bytes).eq(items));
         bytes.pop();
         assert_eq!(Items::new(&bytes).count(), 3, "a truncated item is none");
+    }
+
+    #[test]
+    fn what_comes_twice_is_found() {
+        for (items, are_distinct) in [(&["a", "b", "c"][..], true), (&["a", "b", "a"], false), (&[], true)] {
+            let mut distinct = Distinct::default();
+            items.iter().for_each(|item| distinct.note(item.as_bytes()));
+            assert_eq!(distinct.are_distinct(|| items.iter().map(|item| item.as_bytes())), are_distinct);
+        }
+        let twins = Distinct { hashes: vec![7, 8, 7] };
+        assert!(
+            twins.are_distinct(|| [&b"a"[..], b"b", b"c"].into_iter()),
+            "one hash does not make two items one"
+        );
     }
 }

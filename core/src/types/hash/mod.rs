@@ -2,6 +2,7 @@
 
 mod commands;
 mod numbers;
+pub(crate) mod rdb;
 pub mod value;
 mod walk;
 

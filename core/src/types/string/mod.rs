@@ -6,6 +6,7 @@ pub mod expiry;
 pub mod long;
 mod numbers;
 mod ranges;
+pub(crate) mod rdb;
 pub mod value;
 
 use mortise_sdk::declare::Spec;

@@ -5,6 +5,7 @@ mod algebra;
 mod popping;
 mod range;
 mod ranges;
+pub(crate) mod rdb;
 mod reading;
 mod removing;
 mod results;

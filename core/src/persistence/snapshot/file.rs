@@ -1,0 +1,339 @@
+//! A whole data set as a file holds it.
+//!
+//! ```text
+//! "REDIS" version in four digits   (mark …)…   end   checksum u64 (of all before; 0: nobody has worked it out)
+//! ```
+//!
+//! A mark begins something about the file, a database, or something about the key that comes next. Every other byte is
+//! the kind of a value, and key and value follow.
+
+use std::io::Write;
+
+use super::format::{VERSION, VERSION_MAX, mark, module};
+use super::value::{self, Around, Loaded};
+use super::{Broken, Reader, Result, Writer};
+use crate::keyspace::Entry;
+use crate::types::AnyRef;
+
+const MAGIC: &[u8; 5] = b"REDIS";
+const VERSION_DIGITS: usize = 4;
+/// From this version on there is a checksum.
+const CHECKED_SINCE: u16 = 5;
+
+/// How a key is used, as far as a file says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Usage {
+    /// It does not.
+    #[default]
+    Unknown,
+    /// Seconds since it was used.
+    IdleSeconds(u64),
+    /// The logarithmic counter of its uses.
+    Frequency(u8),
+}
+
+/// Writes a file.
+pub struct Saving<W> {
+    to: W,
+    out: Writer,
+    checksum: Option<u64>,
+}
+
+impl<W: Write> Saving<W> {
+    /// Begins a file. Without a checksum a damaged one is not known for it.
+    pub fn begin(to: W, compress: bool, is_checked: bool) -> Result<Saving<W>> {
+        let mut file = Saving { to, out: Writer::new(compress), checksum: is_checked.then_some(0) };
+        file.out.raw(MAGIC);
+        file.out.raw(format!("{VERSION:04}").as_bytes());
+        Ok(file)
+    }
+
+    /// Says something about the file.
+    pub fn about(&mut self, name: &str, text: &[u8]) -> Result<()> {
+        self.out.byte(mark::AUX);
+        self.out.bytes(name.as_bytes());
+        self.out.bytes(text);
+        self.pass_on()
+    }
+
+    /// Begins a database with so many keys, of which some expire.
+    pub fn database(&mut self, index: u32, keys: usize, expiring: usize) -> Result<()> {
+        self.out.byte(mark::SELECT_DB);
+        self.out.number(index.into());
+        self.out.byte(mark::RESIZE_DB);
+        self.out.len(keys);
+        self.out.len(expiring);
+        self.pass_on()
+    }
+
+    /// Writes a key with its value.
+    pub fn entry(&mut self, entry: &Entry, usage: Usage) -> Result<()> {
+        let value = AnyRef::of(entry);
+        if let Some(deadline) = entry.deadline() {
+            self.out.byte(mark::EXPIRE_MS);
+            self.out.moment(deadline);
+        }
+        match usage {
+            Usage::Unknown => {}
+            Usage::IdleSeconds(seconds) => {
+                self.out.byte(mark::IDLE);
+                self.out.number(seconds);
+            }
+            Usage::Frequency(counter) => self.out.raw(&[mark::FREQ, counter]),
+        }
+        self.out.byte(value::kind_of(value));
+        self.out.bytes(entry.key());
+        value::save(value, &mut self.out)?;
+        self.pass_on()
+    }
+
+    /// Ends the file; returns what it was written to.
+    pub fn finish(mut self) -> Result<W> {
+        self.out.byte(mark::END);
+        self.flush()?;
+        let checksum = self.checksum.unwrap_or(0);
+        self.to.write_all(&checksum.to_le_bytes())?;
+        Ok(self.to)
+    }
+
+    /// Passes on what has been written, if it is enough to be worth it.
+    fn pass_on(&mut self) -> Result<()> {
+        const ENOUGH: usize = 64 * 1024;
+        if self.out.as_bytes().len() < ENOUGH { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(checksum) = &mut self.checksum {
+            *checksum = super::crc64::crc64(*checksum, self.out.as_bytes());
+        }
+        self.to.write_all(self.out.as_bytes())?;
+        self.out.clear();
+        Ok(())
+    }
+}
+
+/// A key with its value, as it was read.
+pub struct Key {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Loaded,
+    /// When it expires: Unix milliseconds.
+    pub deadline: Option<i64>,
+    /// How it is used.
+    pub usage: Usage,
+}
+
+/// What a file holds, one after another.
+pub enum Item {
+    /// Something about the file: a name and a text.
+    About(Vec<u8>, Vec<u8>),
+    /// What follows is of this database.
+    Database(u32),
+    /// How many keys that has, as its writer saw it. It is a hint, and nothing is to be reserved for it unseen.
+    Sizes {
+        /// Keys.
+        keys: u64,
+        /// Those that expire.
+        expiring: u64,
+    },
+    /// A key.
+    Key(Key),
+    /// A key whose value is an empty collection: no server keeps one, but some have saved one.
+    Empty(Vec<u8>),
+    /// The code of a library of functions.
+    Function(Vec<u8>),
+    /// What a module of this name keeps beside its values. It was passed over.
+    Module(String),
+}
+
+/// Reads a file.
+pub struct Loading<'a> {
+    from: Reader<'a>,
+    version: u16,
+    is_checked: bool,
+    is_over: bool,
+}
+
+impl<'a> Loading<'a> {
+    /// Begins with the head of a file. Its checksum may be left alone.
+    pub fn begin(mut from: Reader<'a>, is_checked: bool) -> Result<Loading<'a>> {
+        if from.take(MAGIC.len())? != MAGIC {
+            return Err(Broken::Malformed("Wrong signature trying to load DB from file"));
+        }
+        let digits: [u8; VERSION_DIGITS] = from.array()?;
+        let version = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        if !(1..=VERSION_MAX).contains(&version) {
+            return Err(Broken::Malformed("Can't handle this RDB format version"));
+        }
+        Ok(Loading { from, version, is_checked, is_over: false })
+    }
+
+    /// The version of the format.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// How far the file has been read, in bytes.
+    pub fn position(&self) -> u64 {
+        self.from.position()
+    }
+
+    /// What comes next; nothing at the end, which has been checked then.
+    pub fn next(&mut self, around: Around<'_>) -> Result<Option<Item>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let (mut deadline, mut usage) = (None, Usage::Unknown);
+        loop {
+            let from = &mut self.from;
+            return Ok(Some(match from.byte()? {
+                mark::EXPIRE_S => {
+                    deadline = Some(i64::from(i32::from_le_bytes(from.array()?)) * 1000);
+                    continue;
+                }
+                mark::EXPIRE_MS => {
+                    deadline = Some(from.moment()?);
+                    continue;
+                }
+                mark::FREQ => {
+                    usage = Usage::Frequency(from.byte()?);
+                    continue;
+                }
+                mark::IDLE => {
+                    usage = Usage::IdleSeconds(from.number()?);
+                    continue;
+                }
+                mark::AUX => Item::About(from.bytes()?.into_owned(), from.bytes()?.into_owned()),
+                mark::SELECT_DB => {
+                    let index = u32::try_from(from.number()?);
+                    Item::Database(index.map_err(|_| Broken::Malformed("a database has too high a number"))?)
+                }
+                mark::RESIZE_DB => Item::Sizes { keys: from.number()?, expiring: from.number()? },
+                mark::FUNCTION => Item::Function(from.bytes()?.into_owned()),
+                mark::FUNCTION_PRE_GA => {
+                    return Err(Broken::Malformed("Pre-release function format not supported."));
+                }
+                mark::MODULE_AUX => Item::Module(self.pass_module()?),
+                mark::END => {
+                    self.end()?;
+                    return Ok(None);
+                }
+                of => {
+                    let key = from.bytes()?.into_owned();
+                    match value::load(of, from, around) {
+                        Ok(value) => Item::Key(Key { key, value, deadline, usage }),
+                        Err(Broken::Empty) => Item::Empty(key),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }));
+        }
+    }
+
+    fn pass_module(&mut self) -> Result<String> {
+        let id = self.from.number()?;
+        // When it is to be loaded: before the keys or behind them.
+        if self.from.number()? != module::UNSIGNED {
+            return Err(Broken::Malformed("a module's data is not framed as it should be"));
+        }
+        self.from.number()?;
+        value::pass_module(&mut self.from)?;
+        Ok(value::module_name(id))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.is_over = true;
+        if self.version < CHECKED_SINCE {
+            return Ok(());
+        }
+        let expected = self.from.checksum();
+        let found = u64::from_le_bytes(self.from.array()?);
+        if self.is_checked && found != 0 && found != expected {
+            return Err(Broken::Malformed("Wrong RDB checksum"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::edit::Limits;
+    use crate::keyspace::NewValue;
+    use crate::persistence::snapshot::value::NoTypes;
+
+    const AROUND: fn() -> Around<'static> = || Around { limits: Limits::default(), types: &NoTypes };
+
+    fn saved(is_checked: bool) -> Vec<u8> {
+        let mut file = Saving::begin(Vec::new(), true, is_checked).unwrap();
+        file.about("redis-ver", b"7.0.15").unwrap();
+        file.database(3, 2, 1).unwrap();
+        let mut entry = Entry::new(b"k", NewValue::Integer(5));
+        entry.set_deadline(Some(1_700_000_000_000));
+        file.entry(&entry, Usage::Frequency(9)).unwrap();
+        let text = vec![b'x'; 60_000];
+        let entry = Entry::new(b"long", NewValue::Bytes(crate::keyspace::Kind::Text, &text));
+        for _ in 0..3 {
+            file.entry(&entry, Usage::IdleSeconds(70)).unwrap();
+        }
+        file.finish().unwrap()
+    }
+
+    /// What a file says, in short.
+    fn read(from: Reader<'_>) -> Result<Vec<String>> {
+        let (mut file, mut items) = (Loading::begin(from, true)?, Vec::new());
+        while let Some(item) = file.next(AROUND())? {
+            items.push(match item {
+                Item::About(name, text) => format!("{}={}", name.escape_ascii(), text.escape_ascii()),
+                Item::Database(index) => format!("db{index}"),
+                Item::Sizes { keys, expiring } => format!("{keys}/{expiring}"),
+                Item::Key(Key { key, deadline, usage, .. }) => {
+                    format!("{} {deadline:?} {usage:?}", key.escape_ascii())
+                }
+                Item::Empty(key) => format!("empty {}", key.escape_ascii()),
+                Item::Function(code) => format!("function {}", code.escape_ascii()),
+                Item::Module(name) => format!("module {name}"),
+            });
+        }
+        Ok(items)
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let long = "long None IdleSeconds(70)";
+        let expected =
+            ["redis-ver=7.0.15", "db3", "2/1", "k Some(1700000000000) Frequency(9)", long, long, long];
+        for is_checked in [true, false] {
+            let bytes = saved(is_checked);
+            assert_eq!(read(Reader::new(&bytes)).unwrap(), expected);
+            assert_eq!(read(Reader::from_medium(&mut &bytes[..])).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_changed_or_cut_file_is_found_out() {
+        let bytes = saved(true);
+        for at in (0..bytes.len()).step_by(17).chain(bytes.len() - 30..bytes.len()) {
+            let mut changed = bytes.clone();
+            changed[at] ^= 4;
+            assert!(read(Reader::new(&changed)).is_err(), "{at}");
+            assert!(read(Reader::new(&bytes[..at])).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn old_and_foreign_parts() {
+        let file = b"REDIS0003\xfd\x10\0\0\0\x00\x01k\x01v\x04\x01e\0\xff";
+        assert_eq!(read(Reader::new(file)).unwrap(), ["k Some(16000) Unknown", "empty e"]);
+        let file = b"REDIS0010\xf5\x04code\xf7\x81\x41\x04\x10\x41\x04\x10\x41\x00\x02\x01\x05\x02hi\x00\xff\0\0\0\0\0\0\0\0";
+        let items = read(Reader::new(file)).unwrap();
+        assert_eq!((items.len(), &*items[0]), (2, "function code"));
+        assert!(items[1].starts_with("module Q"), "{}", items[1]);
+        for refused in
+            [&b"REDIS0012\xff"[..], b"REDIS0000\xff", b"RADIS0010\xff", b"REDIS00x0\xff", b"REDIS0010\xf6"]
+        {
+            assert!(read(Reader::new(refused)).is_err(), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Any value: which kind it is written as, and who reads and writes it.
+
+use std::sync::Arc;
+
+use super::format::{kind, module};
+use super::{Broken, Reader, Result, Writer};
+use crate::engine::edit::Limits;
+use crate::keyspace::entry::{Entry, Kind, NewValue};
+use crate::types::foreign::{Foreign, ForeignType};
+use crate::types::{AnyRef, Object, hash, string, zset};
+
+/// A value that was read, and is not yet a key's.
+pub enum Loaded {
+    /// An integer.
+    Integer(i64),
+    /// What stands inline in an entry.
+    Bytes(Kind, Vec<u8>),
+    /// What does not.
+    Object(Box<Object>),
+}
+
+impl Loaded {
+    /// The value under a key.
+    pub fn into_entry(self, key: &[u8]) -> Entry {
+        match self {
+            Loaded::Integer(n) => Entry::new(key, NewValue::Integer(n)),
+            Loaded::Bytes(kind, bytes) => Entry::new(key, NewValue::Bytes(kind, &bytes)),
+            Loaded::Object(object) => Entry::new(key, NewValue::Object(object)),
+        }
+    }
+}
+
+impl From<NewValue<'_>> for Loaded {
+    fn from(value: NewValue<'_>) -> Loaded {
+        match value {
+            NewValue::Integer(n) => Loaded::Integer(n),
+            NewValue::Bytes(kind, bytes) => Loaded::Bytes(kind, bytes.to_vec()),
+            NewValue::Object(object) => Loaded::Object(object),
+        }
+    }
+}
+
+/// What there must be around to read a value.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// Up to which size collections stay packed.
+    pub limits: Limits,
+    /// The types that modules have brought.
+    pub types: &'a dyn ForeignTypes,
+}
+
+/// Types that modules have brought, by name.
+pub trait ForeignTypes {
+    /// The type of a name.
+    fn find(&self, name: &str) -> Option<Arc<dyn ForeignType>>;
+}
+
+/// No module is loaded.
+pub struct NoTypes;
+
+impl ForeignTypes for NoTypes {
+    fn find(&self, _: &str) -> Option<Arc<dyn ForeignType>> {
+        None
+    }
+}
+
+impl ForeignTypes for crate::modules::Modules {
+    fn find(&self, name: &str) -> Option<Arc<dyn ForeignType>> {
+        self.data_type(name)
+    }
+}
+
+/// The kind that a value is written as.
+pub fn kind_of(value: AnyRef<'_>) -> u8 {
+    match value {
+        AnyRef::Str(_) => kind::STRING,
+        AnyRef::Hash(hash) => hash::rdb::kind_of(hash),
+        AnyRef::Zset(zset) => zset::rdb::kind_of(zset),
+        AnyRef::Foreign(_) => kind::MODULE_2,
+    }
+}
+
+/// Writes a value; its kind stands elsewhere.
+pub fn save(value: AnyRef<'_>, out: &mut Writer) -> Result<()> {
+    match value {
+        AnyRef::Str(text) => string::rdb::save(text, out),
+        AnyRef::Hash(hash) => hash::rdb::save(hash, out),
+        AnyRef::Zset(zset) => zset::rdb::save(zset, out),
+        AnyRef::Foreign(foreign) => return save_foreign(foreign, out),
+    }
+    Ok(())
+}
+
+/// Reads a value of a kind.
+pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded> {
+    let (name, loaded) = match of {
+        kind::STRING => ("String", string::rdb::load(from)),
+        _ if hash::rdb::KINDS.contains(&of) => ("Hash", hash::rdb::load(of, from, around.limits)),
+        _ if zset::rdb::KINDS.contains(&of) => ("Zset", zset::rdb::load(of, from, around.limits)),
+        kind::MODULE_2 => ("Module", load_foreign(from, around.types)),
+        _ => return Err(Broken::Malformed("Unknown RDB encoding type")),
+    };
+    loaded.map_err(|error| match error {
+        Broken::Malformed(why) => Broken::Value(name, why),
+        other => other,
+    })
+}
+
+/// Writes a module's value: a number, as Redis has it, then the type's name, the version of the saved form, and that.
+///
+/// Redis passes over it where it knows no module of that number; the name is what Mortise goes by.
+fn save_foreign(value: &Foreign, out: &mut Writer) -> Result<()> {
+    let saved = value.save().map_err(Broken::Module)?;
+    out.number(module_id(value.type_name(), value.of().version()));
+    out.number(module::STRING);
+    out.bytes(value.type_name().as_bytes());
+    out.number(module::UNSIGNED);
+    out.number(value.of().version().into());
+    out.number(module::STRING);
+    out.bytes(&saved);
+    out.number(module::END);
+    Ok(())
+}
+
+fn load_foreign(from: &mut Reader<'_>, types: &dyn ForeignTypes) -> Result<Loaded> {
+    let id = from.number()?;
+    let missing = |name: &str| {
+        Broken::Module(format!("The value is of the data type '{name}', which no loaded module has"))
+    };
+    if from.number()? != module::STRING {
+        return Err(missing(&module_name(id)));
+    }
+    let name = String::from_utf8_lossy(&from.bytes()?).into_owned();
+    let frame = Broken::Malformed("a module's value is not framed as it should be");
+    if from.number()? != module::UNSIGNED {
+        return Err(frame);
+    }
+    let version = u32::try_from(from.number()?).map_err(|_| Broken::Malformed("a version is too high"))?;
+    if id != module_id(&name, version) {
+        return Err(missing(&module_name(id)));
+    }
+    if from.number()? != module::STRING {
+        return Err(frame);
+    }
+    let saved = from.bytes()?.into_owned();
+    if from.number()? != module::END {
+        return Err(frame);
+    }
+    let of = types.find(&name).ok_or_else(|| missing(&name))?;
+    let value = of.load(&saved, version).map_err(Broken::Module)?;
+    Ok(Loaded::Object(Box::new(Object::Foreign(Foreign::new(of, value)))))
+}
+
+const ID_LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const ID_NAME_LEN: usize = 9;
+const ID_VERSION_BITS: u32 = 10;
+
+/// The number by which Redis would know a type: nine letters of its name, six bits each, and ten bits of its version.
+fn module_id(name: &str, version: u32) -> u64 {
+    let letters = name.bytes().chain(std::iter::repeat(b'_')).take(ID_NAME_LEN);
+    let digit = |letter| ID_LETTERS.iter().position(|known| *known == letter).unwrap_or(63) as u64;
+    let name = letters.fold(0, |id, letter| id << 6 | digit(letter));
+    name << ID_VERSION_BITS | u64::from(version) & ((1 << ID_VERSION_BITS) - 1)
+}
+
+/// The letters that a number stands for.
+pub fn module_name(id: u64) -> String {
+    let letter = |place| char::from(ID_LETTERS[(id >> (ID_VERSION_BITS + 6 * place)) as usize & 63]);
+    (0..ID_NAME_LEN as u32).rev().map(letter).collect()
+}
+
+/// Passes over a module's value or what a module keeps beside its values, whose number has been read.
+pub fn pass_module(from: &mut Reader<'_>) -> Result<()> {
+    loop {
+        match from.number()? {
+            module::END => return Ok(()),
+            module::SIGNED | module::UNSIGNED => drop(from.number()?),
+            module::FLOAT => drop(from.float()?),
+            module::DOUBLE => drop(from.double()?),
+            module::STRING => drop(from.text()?),
+            _ => return Err(Broken::Malformed("a module's value is made of unknown parts")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_modules_are_redis_own() {
+        // A letter is worth its place in the row; the version stands below.
+        assert_eq!(module_id("AAAAAAAAB", 3), 1 << 10 | 3);
+        assert_eq!(module_id("_________", 1023), u64::MAX);
+        assert_eq!(module_name(module_id("ReJSON-RL", 3)), "ReJSON-RL");
+        assert_eq!(module_name(module_id("list", 1)), "list_____");
+        assert_eq!(module_name(module_id("guestbook-long", 1)), "guestbook");
+    }
+
+    #[test]
+    fn a_value_of_an_unknown_module_is_refused_by_name_and_can_be_passed() {
+        let mut out = Writer::new(false);
+        out.number(module_id("ReJSON-RL", 3));
+        let start = out.as_bytes().len();
+        for part in [module::SIGNED, 5, module::UNSIGNED, 6] {
+            out.number(part);
+        }
+        out.number(module::DOUBLE);
+        out.double(1.5);
+        out.number(module::FLOAT);
+        out.raw(&[0; 4]);
+        out.number(module::STRING);
+        out.bytes(b"{}");
+        out.number(module::END);
+        let mut from = Reader::new(&out.as_bytes()[start..]);
+        pass_module(&mut from).unwrap();
+        assert!(from.byte().is_err(), "all of it was passed");
+        let around = Around { limits: Limits::default(), types: &NoTypes };
+        let Err(error) = load(kind::MODULE_2, &mut Reader::new(out.as_bytes()), around) else {
+            panic!("there is no such module")
+        };
+        assert!(error.to_string().contains("'ReJSON-RL'"), "{error}");
+    }
+}

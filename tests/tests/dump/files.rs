@@ -1,0 +1,119 @@
+//! Files: what redis-server has saved is loaded, and what Mortise has saved is loaded by redis-server, with equal digests.
+
+use std::fs;
+use std::io::Read;
+use std::sync::Arc;
+
+use mortise_core::config::Config;
+use mortise_core::engine::Engine;
+use mortise_core::engine::random::Random;
+use mortise_core::features;
+use mortise_core::keyspace::SpaceId;
+use mortise_core::persistence::snapshot::Reader;
+use mortise_core::server::clock::SystemClock;
+use mortise_tests::{Client, Reply};
+
+use super::values::{Command, MAKERS, Maker, words};
+use super::{call, redis, run};
+
+fn engine() -> Engine {
+    let registry = Arc::new(features::registry().expect("the declarations are right"));
+    let mut engine = Engine::new(Config::default(), registry, Box::new(SystemClock::new()), 1);
+    engine.directives = Arc::new(mortise_core::server::directives().expect("they are in order"));
+    engine
+}
+
+/// Which types there are.
+fn makers() -> Vec<&'static Maker> {
+    let mut engine = engine();
+    let mut session = engine.local_session();
+    let mut has = |command: &str| {
+        let (given, reply) = engine.request(
+            session.take().expect("no call waits"),
+            &[b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", command.to_ascii_lowercase().as_bytes()],
+        );
+        session = given;
+        reply.starts_with(b"*1")
+    };
+    let makers: Vec<_> = MAKERS.iter().filter(|maker| has(maker.needs)).collect();
+    assert!(makers.len() >= 3, "{} types", makers.len());
+    makers
+}
+
+/// Values of all types in two databases, some with a deadline, as the commands that make them.
+fn commands(seed: u64) -> Vec<Command> {
+    let mut random = Random::new(seed);
+    let mut commands = Vec::new();
+    for db in [&b"0"[..], b"9"] {
+        commands.push(words(&[b"SELECT", db]));
+        for maker in makers() {
+            for n in 0..6 {
+                let key = format!("{}:{n}", maker.name);
+                commands.extend((maker.make)(&mut random, &key));
+                if n % 3 == 0 {
+                    commands.push(words(&[b"PEXPIREAT", key.as_bytes(), b"33000000000000"]));
+                }
+            }
+        }
+    }
+    commands
+}
+
+fn digest(redis: &mut Client) -> String {
+    match call(redis, &[b"DEBUG", b"DIGEST"]) {
+        Reply::Simple(digest) => String::from_utf8(digest).expect("digits"),
+        other => panic!("{other:?}"),
+    }
+}
+
+const OK: fn() -> Reply = || Reply::Simple(b"OK".to_vec());
+
+#[test]
+fn files_of_redis() {
+    let Some(server) = redis() else { return };
+    let mut redis = server.connect();
+    for (seed, policy) in [(1, "noeviction"), (2, "allkeys-lru"), (3, "allkeys-lfu")] {
+        call(&mut redis, &[b"FLUSHALL"]);
+        call(&mut redis, &[b"CONFIG", b"SET", b"maxmemory-policy", policy.as_bytes()]);
+        run(&mut redis, &commands(seed));
+        let library = b"#!lua name=mine\nredis.register_function('f', function() return 1 end)";
+        call(&mut redis, &[b"FUNCTION", b"LOAD", b"REPLACE", library]);
+        call(&mut redis, &[b"SET", b"brief", b"v", b"PX", b"1"]);
+        assert_eq!(call(&mut redis, &[b"SAVE"]), OK());
+        call(&mut redis, &[b"DEL", b"brief"]);
+        let Reply::Integer(selected) = call(&mut redis, &[b"DBSIZE"]) else { panic!("it is a number") };
+        let mut file = fs::File::open(server.dir().join("dump.rdb")).expect("it was saved");
+        let mut engine = engine();
+        // By then it has expired.
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        engine.refresh_clock();
+        let report = engine.load(SpaceId::FIRST, Reader::from_medium(&mut file)).expect("it is whole");
+        assert_eq!(engine.digest(), digest(&mut redis), "{policy}");
+        assert_eq!((report.keys, report.functions), (selected as u64 * 2, 1), "{report:?}");
+        let mut rest = Vec::new();
+        file.read_to_end(&mut rest).expect("it is read");
+        assert!(rest.is_empty(), "to its end");
+    }
+}
+
+#[test]
+fn files_of_mortise() {
+    let Some(mut server) = redis() else { return };
+    for (seed, compresses) in [(4, true), (5, false)] {
+        let mut engine = engine();
+        engine.config.persistence.rdbcompression = compresses;
+        let mut session = engine.local_session();
+        for command in commands(seed) {
+            let command: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+            let (given, reply) = engine.request(session.take().expect("no call waits"), &command);
+            assert_ne!(reply.first(), Some(&b'-'), "{}", reply.escape_ascii());
+            session = given;
+        }
+        server.kill();
+        let mut file = Vec::new();
+        engine.save(SpaceId::FIRST, &mut file).expect("memory takes it");
+        fs::write(server.dir().join("dump.rdb"), file).expect("it is written");
+        server.restart();
+        assert_eq!(digest(&mut server.connect()), engine.digest(), "{}", server.log());
+    }
+}
