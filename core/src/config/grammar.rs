@@ -87,7 +87,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("repl-timeout", 1, INT_MAX),
     ("replica-announce-port", 0, 65535),
     ("replica-priority", 0, INT_MAX),
-    ("set-max-intset-entries", 0, LONG_MAX),
     ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
     ("stream-node-max-entries", 0, LONG_MAX),

@@ -400,6 +400,7 @@ parts! {
         clients: crate::session::ClientsConfig,
         keyspace: crate::keys::KeyspaceConfig,
         hash: crate::types::hash::HashConfig,
+        set: crate::types::set::SetConfig,
         zset: crate::types::zset::ZsetConfig,
         notifications: crate::pubsub::NotificationsConfig,
         acl: crate::acl::AclConfig,
