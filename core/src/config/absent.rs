@@ -239,7 +239,6 @@ pub const ALL: &[Absent] = &[
     ignored("list-max-ziplist-value"),
     ignored("stream-node-max-bytes"),
     ignored("stream-node-max-entries"),
-    ignored("hll-sparse-max-bytes"),
     ignored("tracking-table-max-keys"),
     ignored("lua-replicate-commands"),
     // The process and its host.

@@ -99,7 +99,6 @@ const SIZES: &[(&str, i128, i128)] = &[
     ("active-defrag-ignore-bytes", 1, LONG_MAX),
     ("auto-aof-rewrite-min-size", 0, LONG_MAX),
     ("cluster-link-sendbuf-limit", 0, u64::MAX as i128),
-    ("hll-sparse-max-bytes", 0, LONG_MAX),
     ("repl-backlog-size", 1, LONG_MAX),
     ("stream-node-max-bytes", 0, LONG_MAX),
 ];

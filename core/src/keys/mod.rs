@@ -4,6 +4,7 @@ mod info;
 mod lifetime;
 mod naming;
 mod object;
+mod random;
 pub mod scan;
 
 use mortise_sdk::declare::config::Bytes;
@@ -14,7 +15,7 @@ use crate::features::Feature;
 /// Keys of any type.
 pub const FEATURE: Feature = Feature {
     name: "keys",
-    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS],
+    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, random::COMMANDS, object::COMMANDS],
     config: KeyspaceConfig::directives(),
     info: &[info::MEMORY, info::KEYSPACE],
     ..Feature::EMPTY

@@ -118,7 +118,7 @@ const SMISMEMBER: Command = Spec {
     since: "6.2.0",
     cost: "O(N), N being the members named",
     flags: &[READONLY, FAST],
-    keys: &[key("key", &[RO])],
+    keys: &[key("key", &[RO, ACCESS])],
     ..SET
 }
 .runs(smismember);
