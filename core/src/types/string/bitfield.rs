@@ -151,7 +151,8 @@ impl Operation {
             }
             let gets = values >= 2 && options.takes("GET");
             let sets = !gets && values >= 3 && options.takes("SET");
-            if !gets && !sets && !(values >= 3 && options.takes("INCRBY")) {
+            let adds = !gets && !sets && values >= 3 && options.takes("INCRBY");
+            if !(gets || sets || adds) {
                 return Err(error::SYNTAX);
             }
             let width = Width::parse(options.required()?)?;

@@ -43,7 +43,7 @@ fn geoadd(call: &mut Call<'_>) -> Result {
         }
     }
     let first = options.position();
-    if options.left() % 3 != 0 || absent && present {
+    if !options.left().is_multiple_of(3) || absent && present {
         return Err(error::SYNTAX);
     }
     // All points are valid before the first is added.
