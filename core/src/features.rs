@@ -44,6 +44,7 @@ pub const FEATURES: &[Feature] = &[
     crate::keys::FEATURE,
     crate::types::string::FEATURE,
     crate::types::hash::FEATURE,
+    crate::types::set::FEATURE,
     crate::types::zset::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,

@@ -19,6 +19,7 @@ use mortise_core::keyspace::door::Witness;
 use mortise_core::keyspace::{Entry, Keyspace, SpaceId};
 use mortise_core::types::AnyRef;
 use mortise_core::types::hash::value::Hash;
+use mortise_core::types::set::value::Set;
 use mortise_core::types::string::value::{Str, stored};
 use mortise_core::types::zset::value::Zset;
 use mortise_sdk::Result;
@@ -48,6 +49,7 @@ fn picture(entry: &Entry) -> Picture {
     let mut content: Vec<(Vec<u8>, Vec<u8>)> = match AnyRef::of(entry) {
         AnyRef::Str(text) => vec![(b"string".to_vec(), text.bytes().into_owned())],
         AnyRef::Hash(hash) => hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect(),
+        AnyRef::Set(set) => set.iter().map(|member| (member.text().to_vec(), Vec::new())).collect(),
         AnyRef::Zset(zset) => {
             zset.iter().map(|(score, member)| (member.to_vec(), score.to_le_bytes().to_vec())).collect()
         }
@@ -80,11 +82,17 @@ fn random_bytes(call: &mut Call<'_>, kinds: u64) -> Vec<u8> {
     format!("{n:08}{}", "x".repeat(padding)).into_bytes()
 }
 
+/// Half of the sets hold integers, as long as no text comes that is none.
+fn member(set: &str, text: &[u8]) -> Vec<u8> {
+    let digits = std::str::from_utf8(text).unwrap().trim_start_matches('0');
+    if set < "set:3" { digits.as_bytes().to_vec() } else { text.to_vec() }
+}
+
 /// Does something at random to some key: the test's own command, on the road of every other.
 fn change(call: &mut Call<'_>) -> Result {
     let members: u64 = std::str::from_utf8(call.arg(1)).unwrap().parse().unwrap();
-    let kind = call.random() % 3;
-    let name = format!("{}:{}", ["hash", "zset", "text"][kind as usize], call.random() % 6);
+    let kind = call.random() % 4;
+    let name = format!("{}:{}", ["hash", "zset", "text", "set"][kind as usize], call.random() % 6);
     let key = Key::new(name.as_bytes());
     let (one, other) = (random_bytes(call, members), random_bytes(call, members));
     let action = call.random() % 40;
@@ -124,6 +132,19 @@ fn change(call: &mut Call<'_>) -> Result {
             let mut zset = call.create::<Zset>(key)?;
             zset.set(&one, score);
             zset.changed("zadd");
+        }
+        _ if kind == 3 && action < 12 => {
+            if let Some(mut set) = call.edit::<Set>(key)?
+                && set.remove(&member(&name, &one))
+            {
+                set.changed("srem");
+            }
+        }
+        _ if kind == 3 => {
+            let mut set = call.create::<Set>(key)?;
+            if set.add(&member(&name, &one)) {
+                set.changed("sadd");
+            }
         }
         _ if action < 20 => {
             let mut text = call.create::<Str>(key)?;

@@ -68,6 +68,7 @@ impl Bench {
         let Some((_, _, db)) = self.engine.keyspace.iter().next() else { return 0 };
         db.dict().iter().find(|entry| entry.key() == key).map_or(0, |entry| match AnyRef::of(entry) {
             AnyRef::Hash(hash) => hash.len(),
+            AnyRef::Set(set) => set.len(),
             AnyRef::Zset(zset) => zset.len(),
             _ => 0,
         })
@@ -120,7 +121,7 @@ fn once(
 #[test]
 #[ignore = "takes long, and means something in a release build only"]
 fn edits_undo_and_cuts_of_a_million_members() {
-    for kind in ["hash", "zset"] {
+    for kind in ["hash", "set", "zset"] {
         let mut bench = Bench::new();
         let edit = |bench: &mut Bench| {
             let n = bench.engine.random();
@@ -129,6 +130,8 @@ fn edits_undo_and_cuts_of_a_million_members() {
             match (kind, n >> 60) {
                 ("hash", 0..6) => bench.ask(&[b"HDEL", b"hash", &member]),
                 ("hash", _) => bench.ask(&[b"HSET", b"hash", &member, &number]),
+                ("set", 0..6) => bench.ask(&[b"SREM", b"set", &member]),
+                ("set", _) => bench.ask(&[b"SADD", b"set", &member]),
                 (_, 0..6) => bench.ask(&[b"ZREM", b"zset", &member]),
                 _ => bench.ask(&[b"ZADD", b"zset", &number, &member]),
             }

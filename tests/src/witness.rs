@@ -121,6 +121,10 @@ fn picture(entry: &Entry) -> u64 {
             .iter()
             .map(|pair| hashed(&|hasher| pair.hash(hasher)))
             .fold(hash.len() as u64, u64::wrapping_add),
+        AnyRef::Set(set) => set
+            .iter()
+            .map(|member| hashed(&|hasher| member.text().hash(hasher)))
+            .fold(set.len() as u64, u64::wrapping_add),
         AnyRef::Zset(zset) => hashed(&|hasher| {
             zset.iter().for_each(|(score, member)| (score.to_bits(), member).hash(hasher));
         }),

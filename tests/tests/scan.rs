@@ -113,3 +113,13 @@ fn zscan_misses_no_member() {
         |member| format!("ZREM z {member}"),
     );
 }
+
+#[test]
+fn sscan_misses_no_member() {
+    assert_complete(
+        &["SSCAN", "s"],
+        1,
+        |member| format!("SADD s {member}"),
+        |member| format!("SREM s {member}"),
+    );
+}

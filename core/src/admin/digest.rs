@@ -18,6 +18,7 @@ pub(crate) const NOTHING: Digest = [0; 20];
 /// The numbers by which types enter the signature.
 mod type_number {
     pub(super) const STRING: u32 = 0;
+    pub(super) const SET: u32 = 2;
     pub(super) const ZSET: u32 = 3;
     pub(super) const HASH: u32 = 4;
     pub(super) const MODULE: u32 = 5;
@@ -60,6 +61,10 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
         AnyRef::Hash(hash) => {
             mix(digest, &type_number::HASH.to_be_bytes());
             hash.iter().for_each(|(field, value)| add_pair(digest, field, value));
+        }
+        AnyRef::Set(set) => {
+            mix(digest, &type_number::SET.to_be_bytes());
+            set.iter().for_each(|member| add(digest, &member.text()));
         }
         AnyRef::Zset(zset) => {
             mix(digest, &type_number::ZSET.to_be_bytes());

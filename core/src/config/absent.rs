@@ -235,12 +235,8 @@ pub const ALL: &[Absent] = &[
     ignored("list-compress-depth"),
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
-    ignored("set-max-intset-entries"),
-    ignored("set-max-listpack-entries"),
-    ignored("set-max-listpack-value"),
     ignored("stream-node-max-bytes"),
     ignored("stream-node-max-entries"),
-    ignored("hll-sparse-max-bytes"),
     ignored("tracking-table-max-keys"),
     ignored("lua-replicate-commands"),
     // The process and its host.

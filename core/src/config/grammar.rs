@@ -86,7 +86,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("repl-timeout", 1, INT_MAX),
     ("replica-announce-port", 0, 65535),
     ("replica-priority", 0, INT_MAX),
-    ("set-max-intset-entries", 0, LONG_MAX),
     ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
     ("stream-node-max-entries", 0, LONG_MAX),
@@ -99,7 +98,6 @@ const SIZES: &[(&str, i128, i128)] = &[
     ("active-defrag-ignore-bytes", 1, LONG_MAX),
     ("auto-aof-rewrite-min-size", 0, LONG_MAX),
     ("cluster-link-sendbuf-limit", 0, u64::MAX as i128),
-    ("hll-sparse-max-bytes", 0, LONG_MAX),
     ("repl-backlog-size", 1, LONG_MAX),
     ("stream-node-max-bytes", 0, LONG_MAX),
 ];

@@ -400,6 +400,8 @@ parts! {
         clients: crate::session::ClientsConfig,
         keyspace: crate::keys::KeyspaceConfig,
         hash: crate::types::hash::HashConfig,
+        hyperloglog: crate::types::string::hyperloglog::HyperLogLogConfig,
+        set: crate::types::set::SetConfig,
         zset: crate::types::zset::ZsetConfig,
         persistence: crate::persistence::PersistenceConfig,
         notifications: crate::pubsub::NotificationsConfig,

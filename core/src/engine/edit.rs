@@ -15,6 +15,12 @@ pub struct Limits {
     pub hash_entries: usize,
     /// Bytes of a field or value of a packed hash.
     pub hash_value_len: usize,
+    /// Members of a set of packed integers.
+    pub set_ints: usize,
+    /// Members of another packed set.
+    pub set_entries: usize,
+    /// Bytes of a member of a packed set.
+    pub set_value_len: usize,
     /// Members of a packed sorted set.
     pub zset_entries: usize,
     /// Bytes of a member of a packed sorted set.
@@ -23,7 +29,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { hash_entries: 128, hash_value_len: 64, zset_entries: 128, zset_value_len: 64 }
+        Limits {
+            hash_entries: 128,
+            hash_value_len: 64,
+            set_ints: 512,
+            set_entries: 128,
+            set_value_len: 64,
+            zset_entries: 128,
+            zset_value_len: 64,
+        }
     }
 }
 

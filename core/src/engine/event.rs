@@ -8,6 +8,8 @@ pub const GENERIC: EventClass = EventClass::GENERIC;
 pub const STRING: EventClass = EventClass::STRING;
 /// Hash commands.
 pub const HASH: EventClass = EventClass::HASH;
+/// Set commands.
+pub const SET: EventClass = EventClass::SET;
 /// Sorted set commands.
 pub const ZSET: EventClass = EventClass::ZSET;
 /// A key expired.

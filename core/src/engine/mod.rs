@@ -248,6 +248,9 @@ impl Engine {
         self.limits = Limits {
             hash_entries: config.hash.hash_max_listpack_entries,
             hash_value_len: config.hash.hash_max_listpack_value.0 as usize,
+            set_ints: config.set.set_max_intset_entries,
+            set_entries: config.set.set_max_listpack_entries,
+            set_value_len: config.set.set_max_listpack_value,
             zset_entries: config.zset.zset_max_listpack_entries,
             zset_value_len: config.zset.zset_max_listpack_value.0 as usize,
         };

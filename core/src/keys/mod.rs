@@ -5,6 +5,7 @@ mod info;
 mod lifetime;
 mod naming;
 mod object;
+mod random;
 pub mod scan;
 
 use mortise_sdk::declare::config::Bytes;
@@ -15,7 +16,14 @@ use crate::features::Feature;
 /// Keys of any type.
 pub const FEATURE: Feature = Feature {
     name: "keys",
-    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, object::COMMANDS, dump::COMMANDS],
+    commands: &[
+        lifetime::COMMANDS,
+        naming::COMMANDS,
+        scan::COMMANDS,
+        random::COMMANDS,
+        object::COMMANDS,
+        dump::COMMANDS,
+    ],
     config: KeyspaceConfig::directives(),
     info: &[info::MEMORY, info::KEYSPACE],
     ..Feature::EMPTY

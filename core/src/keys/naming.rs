@@ -1,4 +1,4 @@
-//! Values under other keys: RENAME, RENAMENX, COPY.
+//! Values under other keys and in other databases: RENAME, RENAMENX, COPY, MOVE.
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, DELETE, INSERT, OW, RO, RW, Spec, UPDATE, key};
@@ -13,7 +13,9 @@ use crate::keyspace::{Entry, SpaceId};
 const GENERIC: Spec = Spec::group("generic");
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[RENAME, RENAMENX, COPY];
+pub(super) const COMMANDS: &[Command] = &[RENAME, RENAMENX, COPY, MOVE];
+
+const SAME_OBJECTS: Error = Error::new("ERR source and destination objects are the same");
 
 const RENAME: Command = Spec {
     usage: "RENAME key newkey",
@@ -104,7 +106,7 @@ fn copy(call: &mut Call<'_>) -> Result {
         }
     }
     if to_db == call.session.db && from.bytes == to.bytes {
-        return Err(Error::new("ERR source and destination objects are the same"));
+        return Err(SAME_OBJECTS);
     }
     if call.look(from).0.is_none() || (exists_in(call, to_db, to) && !replaces) {
         return call.reply(false);
@@ -114,6 +116,37 @@ fn copy(call: &mut Call<'_>) -> Result {
     let space = call.session.space;
     let listened = put_entry(call.engine, space, to_db, to, copy.renamed(to.bytes));
     call.engine.unit.changed(space, to_db, to.bytes, listened, "copy_to", event::GENERIC);
+    call.reply(true)
+}
+
+const MOVE: Command = Spec {
+    usage: "MOVE key db:int",
+    about: "Moves a key to another database, unless it exists there.",
+    flags: &[WRITE, FAST],
+    keys: &[key("key", &[RW, ACCESS, UPDATE])],
+    ..GENERIC
+}
+.runs(move_key);
+
+fn move_key(call: &mut Call<'_>) -> Result {
+    let (key, from_db) = (call.key(1), call.session.db);
+    let to_db = database_index(call, call.arg(2))?;
+    if to_db == from_db {
+        return Err(SAME_OBJECTS);
+    }
+    if !call.exists(key) || exists_in(call, to_db, key) {
+        return call.reply(false);
+    }
+    let (space, engine) = (call.session.space, &mut *call.engine);
+    let (database, door) = engine.keyspace.db(space, from_db);
+    let Some(entry) = database.remove(door, key.hash, key.bytes) else { return call.reply(false) };
+    let from_listened = entry.is_listened();
+    let to_listened = put_entry(engine, space, to_db, key, entry);
+    let unit = &mut engine.unit;
+    unit.changed(space, from_db, key.bytes, from_listened, "move_from", event::GENERIC);
+    unit.changed(space, to_db, key.bytes, to_listened, "move_to", event::GENERIC);
+    // Both are one change.
+    unit.dirty -= 1;
     call.reply(true)
 }
 

@@ -46,14 +46,20 @@ pub enum Kind {
     PackedHash = 3,
     /// A sorted set, packed.
     PackedZset = 4,
+    /// A set of integers, packed.
+    PackedInts = 5,
+    /// A set, packed.
+    PackedSet = 6,
     /// A string in chunks, boxed.
-    LongText = 5,
+    LongText = 7,
     /// A hash, boxed.
-    Hash = 6,
+    Hash = 8,
     /// A sorted set, boxed.
-    Zset = 7,
+    Zset = 9,
+    /// A set, boxed.
+    Set = 10,
     /// A value whose type a module brought, boxed.
-    Foreign = 8,
+    Foreign = 11,
 }
 
 impl Kind {
@@ -72,9 +78,12 @@ impl Kind {
             2 => Kind::RawText,
             3 => Kind::PackedHash,
             4 => Kind::PackedZset,
-            5 => Kind::LongText,
-            6 => Kind::Hash,
-            7 => Kind::Zset,
+            5 => Kind::PackedInts,
+            6 => Kind::PackedSet,
+            7 => Kind::LongText,
+            8 => Kind::Hash,
+            9 => Kind::Zset,
+            10 => Kind::Set,
             _ => Kind::Foreign,
         }
     }

@@ -9,6 +9,7 @@ pub mod hash;
 pub mod packed;
 pub mod ranked;
 pub mod scan_options;
+pub mod set;
 pub mod string;
 pub mod table;
 pub mod zset;
@@ -17,6 +18,7 @@ use crate::engine::event::EventClass;
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
 use hash::value::HashRef;
+use set::value::SetRef;
 use string::long::LongText;
 use string::value::StrRef;
 use table::Table;
@@ -27,7 +29,9 @@ pub enum Object {
     /// A string in chunks.
     LongText(LongText),
     /// A hash.
-    Hash(table::Table),
+    Hash(Table),
+    /// A set: a table without values.
+    Set(Table),
     /// A sorted set.
     Zset(ZsetTable),
     /// A value of a module's type.
@@ -40,6 +44,7 @@ impl Object {
         match self {
             Object::LongText(_) => Kind::LongText,
             Object::Hash(_) => Kind::Hash,
+            Object::Set(_) => Kind::Set,
             Object::Zset(_) => Kind::Zset,
             Object::Foreign(_) => Kind::Foreign,
         }
@@ -50,6 +55,7 @@ impl Object {
         Some(match self {
             Object::LongText(text) => Object::LongText(text.clone()),
             Object::Hash(table) => Object::Hash(table.clone()),
+            Object::Set(table) => Object::Set(table.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
@@ -59,7 +65,7 @@ impl Object {
     #[inline]
     pub fn table(&self) -> Option<&Table> {
         match self {
-            Object::Hash(table) => Some(table),
+            Object::Hash(table) | Object::Set(table) => Some(table),
             Object::Zset(zset) => Some(zset.scores()),
             Object::LongText(_) | Object::Foreign(_) => None,
         }
@@ -70,7 +76,7 @@ impl Object {
         size_of::<Object>()
             + match self {
                 Object::LongText(text) => text.memory(),
-                Object::Hash(table) => table.memory(),
+                Object::Hash(table) | Object::Set(table) => table.memory(),
                 Object::Zset(zset) => zset.memory(),
                 Object::Foreign(foreign) => foreign.memory(),
             }
@@ -83,7 +89,7 @@ impl Object {
     pub fn free_effort(&self) -> usize {
         match self {
             Object::LongText(text) => text.chunks().count(),
-            Object::Hash(table) => table.len(),
+            Object::Hash(table) | Object::Set(table) => table.len(),
             Object::Zset(zset) => zset.len(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }
@@ -112,6 +118,8 @@ pub enum AnyRef<'a> {
     Str(StrRef<'a>),
     /// A hash.
     Hash(HashRef<'a>),
+    /// A set.
+    Set(SetRef<'a>),
     /// A sorted set.
     Zset(ZsetRef<'a>),
     /// A value of a module's type.
@@ -123,11 +131,14 @@ impl<'a> AnyRef<'a> {
     pub fn of(entry: &'a Entry) -> AnyRef<'a> {
         match (entry.kind(), entry.payload()) {
             (Kind::PackedHash, Payload::Bytes(bytes)) => AnyRef::Hash(HashRef::packed(bytes)),
+            (Kind::PackedInts, Payload::Bytes(bytes)) => AnyRef::Set(SetRef::ints(bytes)),
+            (Kind::PackedSet, Payload::Bytes(bytes)) => AnyRef::Set(SetRef::Packed(bytes)),
             (Kind::PackedZset, Payload::Bytes(bytes)) => AnyRef::Zset(ZsetRef::packed(bytes)),
             (_, Payload::Bytes(bytes)) => AnyRef::Str(StrRef::Bytes(bytes)),
             (_, Payload::Integer(n)) => AnyRef::Str(StrRef::Integer(n)),
             (_, Payload::Object(Object::LongText(text))) => AnyRef::Str(StrRef::Long(text)),
             (_, Payload::Object(Object::Hash(table))) => AnyRef::Hash(HashRef::Table(table)),
+            (_, Payload::Object(Object::Set(table))) => AnyRef::Set(SetRef::Table(table)),
             (_, Payload::Object(Object::Zset(zset))) => AnyRef::Zset(ZsetRef::Table(zset)),
             (_, Payload::Object(Object::Foreign(foreign))) => AnyRef::Foreign(foreign),
         }
@@ -138,6 +149,7 @@ impl<'a> AnyRef<'a> {
         match self {
             AnyRef::Str(_) => "string",
             AnyRef::Hash(_) => "hash",
+            AnyRef::Set(_) => "set",
             AnyRef::Zset(_) => "zset",
             AnyRef::Foreign(foreign) => foreign.type_name(),
         }
@@ -162,8 +174,10 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::Text | Kind::RawText | Kind::LongText, _) => "raw",
         (Kind::Integer, _) => "int",
         (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
+        (Kind::PackedInts, _) => "intset",
+        (Kind::Set, Payload::Object(Object::Set(table))) if table.is_kept_small() => "intset",
         (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
-        (Kind::Hash, _) => "hashtable",
+        (Kind::Hash | Kind::PackedSet | Kind::Set, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::Foreign, _) => "raw",
     }

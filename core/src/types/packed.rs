@@ -21,6 +21,28 @@ pub fn push(to: &mut Vec<u8>, item: &[u8]) {
     to.extend_from_slice(item);
 }
 
+/// Packs items where they cost no allocation unless they are long.
+#[inline]
+pub fn with_items<T>(items: &[&[u8]], use_packed: impl FnOnce(&[u8]) -> T) -> T {
+    const SHORT_LEN_MAX: usize = 192;
+    /// An item up to this length has its own in one byte.
+    const ONE_BYTE_LEN_MAX: usize = 127;
+    let len: usize = items.iter().map(|item| item.len() + 1).sum();
+    if len > SHORT_LEN_MAX || items.iter().any(|item| item.len() > ONE_BYTE_LEN_MAX) {
+        let mut packed = Vec::with_capacity(len + 8);
+        items.iter().for_each(|item| push(&mut packed, item));
+        return use_packed(&packed);
+    }
+    let mut packed = [0; SHORT_LEN_MAX];
+    let mut at = 0;
+    for item in items {
+        packed[at] = item.len() as u8;
+        packed[at + 1..at + 1 + item.len()].copy_from_slice(item);
+        at += 1 + item.len();
+    }
+    use_packed(&packed[..len])
+}
+
 /// Reads the item at `at`: the item, and where the next one begins. `None` at the end.
 #[inline]
 pub fn item(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
@@ -133,5 +155,15 @@ mod tests {
             twins.are_distinct(|| [&b"a"[..], b"b", b"c"].into_iter()),
             "one hash does not make two items one"
         );
+    }
+
+    #[test]
+    fn items_are_packed_alike_wherever_they_are_put() {
+        for lens in [[0, 0], [1, 64], [126, 64], [127, 63], [128, 1], [0, 128], [127, 127], [500, 3]] {
+            let items = lens.map(|len| vec![b'x'; len]);
+            let mut model = Vec::new();
+            items.iter().for_each(|item| push(&mut model, item));
+            with_items(&[&items[0], &items[1]], |packed| assert_eq!(packed, model, "{lens:?}"));
+        }
     }
 }

@@ -133,28 +133,6 @@ fn find_or_count<'a>(bytes: &'a [u8], field: &[u8]) -> Result<Found<'a>, usize> 
     }
 }
 
-/// Packs items where they cost no allocation unless they are long.
-#[inline]
-fn with_items<T>(items: &[&[u8]], use_packed: impl FnOnce(&[u8]) -> T) -> T {
-    const SHORT_LEN_MAX: usize = 192;
-    /// An item up to this length has its own in one byte.
-    const ONE_BYTE_LEN_MAX: usize = 127;
-    let len: usize = items.iter().map(|item| item.len() + 1).sum();
-    if len > SHORT_LEN_MAX || items.iter().any(|item| item.len() > ONE_BYTE_LEN_MAX) {
-        let mut packed = Vec::with_capacity(len + 8);
-        items.iter().for_each(|item| packed::push(&mut packed, item));
-        return use_packed(&packed);
-    }
-    let mut packed = [0; SHORT_LEN_MAX];
-    let mut at = 0;
-    for item in items {
-        packed[at] = item.len() as u8;
-        packed[at + 1..at + 1 + item.len()].copy_from_slice(item);
-        at += 1 + item.len();
-    }
-    use_packed(&packed[..len])
-}
-
 impl Edit<'_, Hash> {
     /// Sets a field; true if it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
@@ -168,12 +146,12 @@ impl Edit<'_, Hash> {
             match found {
                 Ok(found) if fits && has_room => {
                     let (at, len) = (found.value_start, found.end - found.value_start);
-                    with_items(&[value], |items| self.open().splice(at, len, items));
+                    packed::with_items(&[value], |items| self.open().splice(at, len, items));
                     return false;
                 }
                 Err(_) if stays_small && has_room => {
                     let at = bytes.len();
-                    with_items(&[field, value], |items| self.open().splice(at, 0, items));
+                    packed::with_items(&[field, value], |items| self.open().splice(at, 0, items));
                     return true;
                 }
                 _ => self.unpack(stays_small),
@@ -214,20 +192,5 @@ impl Edit<'_, Hash> {
             table.set(field, value);
         }
         self.set_value(NewValue::Object(Box::new(Object::Hash(table))));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn items_are_packed_alike_wherever_they_are_put() {
-        for lens in [[0, 0], [1, 64], [126, 64], [127, 63], [128, 1], [0, 128], [127, 127], [500, 3]] {
-            let items = lens.map(|len| vec![b'x'; len]);
-            let mut model = Vec::new();
-            items.iter().for_each(|item| packed::push(&mut model, item));
-            with_items(&[&items[0], &items[1]], |packed| assert_eq!(packed, model, "{lens:?}"));
-        }
     }
 }

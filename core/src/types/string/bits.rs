@@ -15,12 +15,12 @@ use crate::features::Command;
 use crate::keyspace::entry::{Kind, NewValue};
 use crate::types::{Object, Type};
 
-const BITMAP: Spec = Spec::group("bitmap");
+pub(super) const BITMAP: Spec = Spec::group("bitmap");
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[BITCOUNT, BITOP, BITPOS, GETBIT, SETBIT];
 
-const BIT_OFFSET: Error = Error::new("ERR bit offset is not an integer or out of range");
+pub(super) const BIT_OFFSET: Error = Error::new("ERR bit offset is not an integer or out of range");
 const BIT_VALUE: Error = Error::new("ERR bit is not an integer or out of range");
 
 // ---- one bit

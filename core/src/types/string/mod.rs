@@ -1,8 +1,11 @@
 //! Strings: text, integers, bits.
 
+mod bitfield;
 mod bits;
 mod commands;
 pub mod expiry;
+pub mod hyperloglog;
+mod lcs;
 pub mod long;
 mod numbers;
 mod ranges;
@@ -18,7 +21,16 @@ use crate::features::Feature;
 /// Strings.
 pub const FEATURE: Feature = Feature {
     name: "string",
-    commands: &[commands::COMMANDS, ranges::COMMANDS, numbers::COMMANDS, bits::COMMANDS],
+    config: hyperloglog::HyperLogLogConfig::directives(),
+    commands: &[
+        commands::COMMANDS,
+        ranges::COMMANDS,
+        numbers::COMMANDS,
+        bits::COMMANDS,
+        bitfield::COMMANDS,
+        lcs::COMMANDS,
+        hyperloglog::COMMANDS,
+    ],
     ..Feature::EMPTY
 };
 

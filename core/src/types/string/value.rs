@@ -145,6 +145,14 @@ impl Edit<'_, Str> {
         }
     }
 
+    /// Replaces the value by text that Redis calls `raw` however short it is.
+    pub fn set_raw(&mut self, text: &[u8]) {
+        match text.len() {
+            0..=CHUNK_LEN => self.set_value(NewValue::Bytes(Kind::RawText, text)),
+            _ => self.set_value(stored(text)),
+        }
+    }
+
     /// Appends bytes; returns the new length. From then on the string is `raw`.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let len = self.view().len();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, OW, RO, Spec, UPDATE, key};
+use mortise_sdk::resp::format_integer;
 use mortise_sdk::{Error, Result, args, error};
 
 use super::SORTED_SET;
@@ -13,7 +14,9 @@ use crate::engine::call::{Call, Key};
 use crate::features::Command;
 use crate::keyspace::entry::Entry;
 use crate::resp::output::Output;
-use crate::types::AnyRef;
+use crate::types::packed::{self, Items};
+use crate::types::set::value::{Member, Set, SetRef};
+use crate::types::{AnyRef, Type};
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] =
@@ -25,13 +28,16 @@ enum Source<'a> {
     /// There is no key.
     Empty,
     Zset(ZsetRef<'a>),
+    /// A set, whose members all have the score 1; and, packed, the texts of its members if it has none of them itself.
+    Set(SetRef<'a>, Option<&'a [u8]>),
 }
 
 impl<'a> Source<'a> {
-    fn of(entry: Option<&'a Entry>) -> Result<Source<'a>> {
+    fn of(entry: Option<&'a Entry>, texts: Option<&'a [u8]>) -> Result<Source<'a>> {
         match entry.map(AnyRef::of) {
             None => Ok(Source::Empty),
             Some(AnyRef::Zset(zset)) => Ok(Source::Zset(zset)),
+            Some(AnyRef::Set(set)) => Ok(Source::Set(set, texts)),
             Some(_) => Err(error::WRONGTYPE),
         }
     }
@@ -40,6 +46,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Empty => 0,
             Source::Zset(zset) => zset.len(),
+            Source::Set(set, _) => set.len(),
         }
     }
 
@@ -47,16 +54,32 @@ impl<'a> Source<'a> {
         match self {
             Source::Empty => None,
             Source::Zset(zset) => zset.score(member),
+            Source::Set(set, _) => set.contains(member).then_some(1.0),
         }
     }
 
     fn iter(self) -> impl Iterator<Item = (f64, &'a [u8])> {
-        let zset = match self {
-            Source::Empty => None,
-            Source::Zset(zset) => Some(zset),
+        let (zset, texts, set) = match self {
+            Source::Empty => (None, None, None),
+            Source::Zset(zset) => (Some(zset), None, None),
+            Source::Set(_, Some(texts)) => (None, Some(texts), None),
+            Source::Set(set, None) => (None, None, Some(set)),
         };
-        zset.into_iter().flat_map(ZsetRef::iter)
+        let texts = texts.into_iter().flat_map(Items::new);
+        let members = set.into_iter().flat_map(SetRef::iter).filter_map(|member| match member {
+            Member::Text(text) => Some(text),
+            Member::Integer(_) => None,
+        });
+        zset.into_iter().flat_map(ZsetRef::iter).chain(texts.chain(members).map(|member| (1.0, member)))
     }
+}
+
+/// The texts of a set's members, packed, if they are integers and have none in the set.
+fn texts_of(entry: Option<&Entry>) -> Option<Vec<u8>> {
+    let SetRef::Ints(ints) = Set::view(entry?)? else { return None };
+    let mut texts = Vec::new();
+    ints.iter().for_each(|n| packed::push(&mut texts, format_integer(n).as_bytes()));
+    Some(texts)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -193,7 +216,9 @@ fn with_sources<T>(
     // Valid or not, the options are known before the look-up, whose errors come first all the same.
     let choices = Choices::parse(call, &inputs, operation, purpose);
     let (entries, out) = call.look_all(&inputs.keys);
-    let sources = entries.into_iter().map(Source::of).collect::<Result<Vec<Source<'_>>>>()?;
+    let texts: Vec<Option<Vec<u8>>> = entries.iter().map(|entry| texts_of(*entry)).collect();
+    let sources = entries.into_iter().zip(&texts).map(|(entry, texts)| Source::of(entry, texts.as_deref()));
+    let sources = sources.collect::<Result<Vec<Source<'_>>>>()?;
     let choices = choices?;
     let mut sources: Vec<Weighted<'_>> = sources.into_iter().zip(choices.weights.iter().copied()).collect();
     if operation != Operation::Difference {

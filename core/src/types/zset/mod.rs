@@ -2,6 +2,7 @@
 
 mod adding;
 mod algebra;
+mod geo;
 mod popping;
 mod range;
 mod ranges;
@@ -33,6 +34,8 @@ pub const FEATURE: Feature = Feature {
         popping::COMMANDS,
         algebra::COMMANDS,
         scan::COMMANDS,
+        geo::PLACES,
+        geo::SEARCH,
     ],
     config: ZsetConfig::directives(),
     ..Feature::EMPTY
