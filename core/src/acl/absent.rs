@@ -17,7 +17,6 @@ const ALL: &[(&str, &str)] = &[
     ("keyspace read slow", "dump"),
     ("keyspace write slow dangerous", "migrate restore restore-asking"),
     ("read fast", "lolwut"),
-    ("read set sortedset list slow dangerous", "sort_ro"),
     ("write set sortedset list slow dangerous", "sort"),
     ("read list fast", "llen"),
     ("read list slow", "lindex lpos lrange"),

@@ -6,6 +6,7 @@ mod naming;
 mod object;
 mod random;
 pub mod scan;
+mod sort;
 
 use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::{config, setting_enum};
@@ -15,7 +16,14 @@ use crate::features::Feature;
 /// Keys of any type.
 pub const FEATURE: Feature = Feature {
     name: "keys",
-    commands: &[lifetime::COMMANDS, naming::COMMANDS, scan::COMMANDS, random::COMMANDS, object::COMMANDS],
+    commands: &[
+        lifetime::COMMANDS,
+        naming::COMMANDS,
+        scan::COMMANDS,
+        random::COMMANDS,
+        sort::COMMANDS,
+        object::COMMANDS,
+    ],
     config: KeyspaceConfig::directives(),
     info: &[info::MEMORY, info::KEYSPACE],
     ..Feature::EMPTY
