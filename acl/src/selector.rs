@@ -134,6 +134,7 @@ impl Selector {
                 key.position
             && let Ok(index) = usize::try_from(index)
             && key.refine.is_none()
+            && key.locate.is_none()
             && !key.access.has(keys::INCOMPLETE)
         {
             // One key at a fixed place: by far the most calls.

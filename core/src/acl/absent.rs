@@ -16,7 +16,6 @@ use crate::engine::registry::Registry;
 const ALL: &[(&str, &str)] = &[
     ("keyspace write slow dangerous", "migrate restore-asking"),
     ("read fast", "lolwut"),
-    ("read set sortedset list slow dangerous", "sort_ro"),
     ("write set sortedset list slow dangerous", "sort"),
     ("read list fast", "llen"),
     ("read list slow", "lindex lpos lrange"),

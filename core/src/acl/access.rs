@@ -3,6 +3,7 @@
 use mortise_acl::log::{Context, Reason};
 use mortise_acl::{Asked, Refusal, User};
 use mortise_sdk::Error;
+use mortise_sdk::declare::ACCESS;
 
 use crate::engine::args::Args;
 use crate::engine::registry::Command;
@@ -14,6 +15,13 @@ use crate::engine::{Caller, Engine};
 pub(crate) fn check(user: &User, command: &Command, args: Args<'_>) -> Result<(), Refusal> {
     let arg = |index| args.at(index);
     user.check(&Asked { index: command.index, facts: &command.facts, argc: args.len(), arg })
+}
+
+/// Whether a user may make a call and read any key there is, as patterns of keys may ask for.
+pub(crate) fn reads_every_key(user: &User, command: &Command, args: Args<'_>) -> bool {
+    let arg = |index| args.at(index);
+    let asked = Asked { index: command.index, facts: &command.facts, argc: args.len(), arg };
+    user.allows_with_every_key(&asked, ACCESS)
 }
 
 /// What a client is told whose call is refused.

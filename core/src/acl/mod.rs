@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::engine::registry::Registry;
 use crate::features::{Command, Feature, container};
 
-pub(crate) use access::{Refused, check, error};
+pub(crate) use access::{Refused, check, error, reads_every_key};
 pub(crate) use file::{check_lines, entry, load_at_start};
 
 /// Users, and what they may do.

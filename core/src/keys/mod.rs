@@ -7,6 +7,7 @@ mod naming;
 mod object;
 mod random;
 pub mod scan;
+mod sort;
 
 use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::{config, setting_enum};
@@ -23,6 +24,7 @@ pub const FEATURE: Feature = Feature {
         random::COMMANDS,
         object::COMMANDS,
         dump::COMMANDS,
+        sort::COMMANDS,
     ],
     config: KeyspaceConfig::directives(),
     info: &[info::MEMORY, info::KEYSPACE],

@@ -2,7 +2,9 @@
 
 use super::category::{self as acl, Category};
 use super::flags::{self, Flags};
-use super::keys::{Access, Begin, ChannelUse, Find, INCOMPLETE, KeyPosition, NOT_KEY, Refine};
+use super::keys::{
+    Access, Begin, ChannelUse, Find, INCOMPLETE, KeyPosition, KeyUse, Locate, NOT_KEY, Refine,
+};
 use super::spec::Spec;
 use super::usage::{Argument, Kind, Usage, UsageError};
 use crate::args::parse_integer;
@@ -52,6 +54,8 @@ pub struct KeySpec {
     pub notes: &'static str,
     /// What one call does to them, if that depends on its other arguments.
     pub refine: Option<Refine>,
+    /// Which argument the key is, where the position only hints at it.
+    pub locate: Option<Locate>,
 }
 
 /// Where the channels of a call are.
@@ -108,7 +112,8 @@ impl Facts {
         for key in spec.keys {
             let position = key.at.or_else(|| usage.key_position(key.arg));
             let position = position.ok_or(wrong("the positions of a key cannot be told from it"))?;
-            keys.push(KeySpec { position, access: key.access, notes: key.notes, refine: key.refine });
+            let KeyUse { access, notes, refine, locate, .. } = *key;
+            keys.push(KeySpec { position, access, notes, refine, locate });
         }
         let channels = spec.channels.map(|used| {
             ChannelSpec::of(used, &usage).ok_or(wrong("the positions of channels cannot be told from it"))
@@ -208,6 +213,10 @@ struct Span {
 impl Span {
     /// `None` if the keyword that it begins with is not there.
     fn of<'a>(key: &KeySpec, argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Result<Option<Span>, BadKeys> {
+        if let Some(locate) = key.locate {
+            let found = locate(argc, arg).filter(|index| (1..argc).contains(index));
+            return Ok(found.map(|index| Span { first: index, last: index, step: 1 }));
+        }
         let count = i64::try_from(argc).map_err(|_| BadKeys)?;
         let word = |index: i64| usize::try_from(index).ok().filter(|&index| index < argc).map(arg);
         let begin = match key.position.begin {
@@ -283,6 +292,14 @@ fn mark_keys(usage: &mut Usage, spec: &Spec) -> Result<(), &'static str> {
             return Err("it does not name a key that the row declares");
         }
     }
+    // Further keys belong to the only specification there is.
+    if spec.keys.len() == 1 {
+        usage.each_argument(&mut |argument| {
+            if argument.kind == Kind::Key {
+                argument.key_spec.get_or_insert(0);
+            }
+        });
+    }
     Ok(())
 }
 
@@ -326,7 +343,10 @@ fn category_of_group(group: &str) -> Category {
 fn categories(spec: &Spec, flags: Flags) -> Category {
     let mut all = spec.categories.iter().fold(Category::NONE, |all, category| all.and(*category));
     if !flags.has(flags::CONTAINER) {
-        all = all.and(category_of_group(spec.group));
+        // What is of several types in particular is not of the keyspace as a whole.
+        let of_types = all.has(acl::SET) && all.has(acl::LIST);
+        let of_group = category_of_group(spec.group);
+        all = if of_types { all } else { all.and(of_group) };
     }
     let scripting = all.has(acl::SCRIPTING);
     for (flag, implied) in [
@@ -562,5 +582,27 @@ mod tests {
         for spec in ROWS {
             assert!(Facts::of(&spec).is_err(), "{}", spec.usage);
         }
+    }
+
+    #[test]
+    fn a_key_may_be_found_by_a_function() {
+        fn last_behind_to<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Option<usize> {
+            (2..argc - 1).rev().find(|&index| arg(index) == b"TO").map(|index| index + 1)
+        }
+        let facts = facts(
+            const {
+                Spec {
+                    usage: "COPYALL from [TO to]",
+                    keys: &[
+                        key("from", &[RO]),
+                        key("to", &[OW]).at(Begin::Unknown, Find::Unknown).located(last_behind_to),
+                    ],
+                    ..BASE
+                }
+            },
+        );
+        assert_eq!(keys(&facts, "COPYALL a"), Ok(vec![1]));
+        assert_eq!(keys(&facts, "COPYALL a TO b TO c"), Ok(vec![1, 5]));
+        assert!(facts.flags.has(flags::MOVABLEKEYS));
     }
 }

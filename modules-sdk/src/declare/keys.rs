@@ -13,10 +13,15 @@ pub struct KeyUse {
     pub notes: &'static str,
     /// What one call does to its keys, where that depends on the other arguments.
     pub refine: Option<Refine>,
+    /// Which argument the key is, where positions cannot tell.
+    pub locate: Option<Locate>,
 }
 
 /// Tells what one call does to its keys, from the number of its arguments and access to each (0 is the name).
 pub type Refine = for<'a> fn(usize, &dyn Fn(usize) -> &'a [u8]) -> Access;
+
+/// Tells which argument of a call is the key, if any, from the number of its arguments and access to each (0 is the name).
+pub type Locate = for<'a> fn(usize, &dyn Fn(usize) -> &'a [u8]) -> Option<usize>;
 
 /// Where keys are, as Redis's key specifications say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +143,7 @@ pub const fn key(arg: &'static str, access: &[Access]) -> KeyUse {
         union |= access[i].0;
         i += 1;
     }
-    KeyUse { arg, access: Access(union), at: None, notes: "", refine: None }
+    KeyUse { arg, access: Access(union), at: None, notes: "", refine: None, locate: None }
 }
 
 impl KeyUse {
@@ -151,6 +156,12 @@ impl KeyUse {
     /// The same, with what one call does to its keys told by a function.
     pub const fn refined(mut self, refine: Refine) -> KeyUse {
         self.refine = Some(refine);
+        self
+    }
+
+    /// The same, with a function that finds the key in a call. What the positions say is only shown.
+    pub const fn located(mut self, locate: Locate) -> KeyUse {
+        self.locate = Some(locate);
         self
     }
 

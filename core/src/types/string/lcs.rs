@@ -14,8 +14,7 @@ use crate::types::Type;
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[LCS];
 
-/// The product of two lengths up to which strings are compared: what the way back through them takes is a bit for each
-/// pair of bytes, and the time that everybody waits grows with it, too.
+/// The product of two lengths up to which strings are compared, whatever the settings say: everybody waits meanwhile.
 const PAIRS_MAX: u64 = 1 << 32;
 
 const LCS: Command = Spec {
@@ -31,6 +30,7 @@ const LCS: Command = Spec {
 
 fn lcs(call: &mut Call<'_>) -> Result {
     let mut options = call.options(3);
+    let len_max = call.engine.config.clients.proto_max_bulk_len.0;
     let keys = [call.key(1), call.key(2)];
     let (entries, out) = call.look_all(&keys);
     let mut strings = [Vec::new(), Vec::new()];
@@ -56,9 +56,7 @@ fn lcs(call: &mut Call<'_>) -> Result {
         return Err(Error::new("ERR If you want both the length and indexes, please just use IDX."));
     }
     let [one, other] = &strings;
-    if one.len() as u64 * other.len() as u64 > PAIRS_MAX {
-        return Err(Error::new("ERR Insufficient memory, failed allocating transient memory for LCS"));
-    }
+    check_cost(one.len() as u64, other.len() as u64, len_max)?;
     let common = Common::new(one, other, !only_len);
     if only_len {
         out.count(common.len);
@@ -87,6 +85,20 @@ fn lcs(call: &mut Call<'_>) -> Result {
     }
     out.bulk(b"len");
     out.count(common.len);
+    Ok(())
+}
+
+/// Whether two strings may be compared, as Redis reckons it: by the bytes that a table of 32-bit lengths would take.
+fn check_cost(one: u64, other: u64, len_max: u64) -> Result {
+    let pairs = (one + 1).saturating_mul(other + 1);
+    if pairs.saturating_mul(4) > len_max {
+        return Err(Error::new(
+            "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
+        ));
+    }
+    if pairs > PAIRS_MAX {
+        return Err(Error::new("ERR Insufficient memory, failed allocating transient memory for LCS"));
+    }
     Ok(())
 }
 

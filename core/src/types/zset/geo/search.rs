@@ -306,6 +306,20 @@ fn search(call: &mut Call<'_>, form: Form) -> Result {
     store(call, target, Some(built), event)
 }
 
+/// The key that GEORADIUS will store to if the last that asks for it is this word. Of several only the last counts.
+fn target<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8], from: usize, word: &[u8]) -> Option<usize> {
+    let is = |index: usize, word: &[u8]| arg(index).eq_ignore_ascii_case(word);
+    let (mut index, mut found) = (from, None);
+    while index + 1 < argc {
+        let stores = is(index, b"store") || is(index, b"storedist");
+        if stores {
+            found = Some((index + 1, is(index, word)));
+        }
+        index += if stores || is(index, b"count") { 2 } else { 1 };
+    }
+    found.filter(|(_, same)| *same).map(|(index, _)| index)
+}
+
 const GEOSEARCH: Command = Spec {
     usage: "GEOSEARCH key from=<<FROMMEMBER member> | <FROMLONLAT longitude:double latitude:double>> \
             by=<circle=<<BYRADIUS radius:double> unit=<M | KM | FT | MI>> | \
@@ -345,7 +359,11 @@ const GEORADIUS: Command = Spec {
     since: "3.2.0",
     cost: "O(N+log(M)), N being the members around and M those within",
     flags: &[WRITE, DENYOOM],
-    keys: &[key("key", &[RO, ACCESS]), key("storekey", &[OW, UPDATE]), key("storedistkey", &[OW, UPDATE])],
+    keys: &[
+        key("key", &[RO, ACCESS]),
+        key("storekey", &[OW, UPDATE]).located(|argc, arg| target(argc, arg, 6, b"store")),
+        key("storedistkey", &[OW, UPDATE]).located(|argc, arg| target(argc, arg, 6, b"storedist")),
+    ],
     history: &[("6.2.0", "Option `ANY` of `COUNT`."), ("7.0.0", "Units in capitals.")],
     ages: &[added("ANY", "6.2.0")],
     deprecated: Some(Deprecation {
@@ -379,7 +397,11 @@ const GEORADIUSBYMEMBER: Command = Spec {
     since: "3.2.0",
     cost: "O(N+log(M)), N being the members around and M those within",
     flags: &[WRITE, DENYOOM],
-    keys: &[key("key", &[RO, ACCESS]), key("storekey", &[OW, UPDATE]), key("storedistkey", &[OW, UPDATE])],
+    keys: &[
+        key("key", &[RO, ACCESS]),
+        key("storekey", &[OW, UPDATE]).located(|argc, arg| target(argc, arg, 5, b"store")),
+        key("storedistkey", &[OW, UPDATE]).located(|argc, arg| target(argc, arg, 5, b"storedist")),
+    ],
     history: &[("7.0.0", "Units in capitals.")],
     deprecated: Some(Deprecation {
         since: "6.2.0",

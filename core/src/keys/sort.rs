@@ -1,0 +1,267 @@
+//! SORT, SORT_RO: the elements of a list, set or sorted set in another order, or what other keys say of them.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use mortise_sdk::args::{self as numbers, Range as Fit};
+use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{ACCESS, Begin, Find, RO, Spec, category, key};
+use mortise_sdk::error::{self, Error, Result};
+
+use crate::acl;
+use crate::engine::Caller;
+use crate::engine::call::{Call, Key};
+use crate::features::Command;
+use crate::types::AnyRef;
+
+/// This file's commands.
+pub(super) const COMMANDS: &[Command] = &[SORT_RO];
+
+const SORT_RO: Command = Spec {
+    usage: "SORT_RO key [BY pattern:pattern] [LIMIT offset:int count:int] [GET pattern:pattern]... \
+            [order=<ASC | DESC>] [sorting=ALPHA]",
+    about: "Returns the elements of a list, set or sorted set in an order.",
+    since: "7.0.0",
+    cost: "O(N+M*log(M)), N being the elements and M those returned",
+    flags: &[READONLY],
+    categories: &[category::SET, category::SORTEDSET, category::LIST, category::DANGEROUS],
+    keys: &[
+        key("key", &[RO, ACCESS]),
+        key("pattern", &[RO, ACCESS]).at(Begin::Unknown, Find::Unknown).located(|_, _| None).notes(
+            "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content \
+             of the key we sort",
+        ),
+    ],
+    ..Spec::group("generic")
+}
+.runs(|call| sort(call, false));
+
+/// How elements are to be sorted, and what is answered.
+#[derive(Default)]
+struct Query<'c> {
+    /// What is compared in the elements' place.
+    by: Option<&'c [u8]>,
+    /// The order of the value itself is kept.
+    keeps_order: bool,
+    descending: bool,
+    alpha: bool,
+    offset: i64,
+    /// At most so many; negative for all.
+    count: i64,
+    /// What is answered in the elements' place.
+    gets: Vec<&'c [u8]>,
+    /// The argument that names the key under which the result is stored.
+    store_at: Option<usize>,
+}
+
+impl<'c> Query<'c> {
+    fn parse(call: &Call<'c>, may_store: bool) -> Result<Query<'c>> {
+        let mut query = Query { count: -1, ..Query::default() };
+        let reads_every_key = || acl::reads_every_key(&call.session.user, call.command, call.args());
+        let mut options = call.options(2);
+        while !options.is_empty() {
+            let value = options.position() + 1;
+            if options.takes("ASC") {
+                query.descending = false;
+            } else if options.takes("DESC") {
+                query.descending = true;
+            } else if options.takes("ALPHA") {
+                query.alpha = true;
+            } else if options.left() > 2 && options.takes("LIMIT") {
+                query.offset = call.integer(value)?;
+                query.count = call.integer(value + 1)?;
+                options.nth(1);
+            } else if may_store && options.takes_value("STORE").is_some() {
+                query.store_at = Some(value);
+            } else if let Some(pattern) = options.takes_value("BY") {
+                if !pattern.contains(&b'*') {
+                    query.keeps_order = true;
+                } else if !reads_every_key() {
+                    return Err(Error::new(
+                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
+                query.by = Some(pattern);
+            } else if let Some(pattern) = options.takes_value("GET") {
+                if !reads_every_key() {
+                    return Err(Error::new(
+                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
+                query.gets.push(pattern);
+            } else {
+                return Err(error::SYNTAX);
+            }
+        }
+        Ok(query)
+    }
+
+    /// Which of so many elements are wanted.
+    fn range(&self, len: usize) -> Range<usize> {
+        let start = usize::try_from(self.offset.max(0)).unwrap_or(usize::MAX).min(len);
+        let end = match usize::try_from(self.count) {
+            Ok(count) => start.saturating_add(count).min(len),
+            Err(_) => len,
+        };
+        start..end
+    }
+}
+
+/// An element with what it is sorted by.
+struct Item {
+    element: Vec<u8>,
+    score: f64,
+    text: Option<Vec<u8>>,
+}
+
+fn sort(call: &mut Call<'_>, may_store: bool) -> Result {
+    let mut query = Query::parse(call, may_store)?;
+    let in_script = call.caller() == Caller::Script;
+    let entry = call.look(call.key(1)).0.map(AnyRef::of);
+    // An order that nobody asked for must be the same for whoever repeats the call.
+    if let Some(AnyRef::Set(_)) = entry
+        && query.keeps_order
+        && (query.store_at.is_some() || in_script)
+    {
+        (query.keeps_order, query.alpha, query.by) = (false, true, None);
+    }
+    let elements = match entry {
+        None => Vec::new(),
+        Some(value) => elements(value, &query)?,
+    };
+    let elements = if query.keeps_order { elements } else { sorted(call, elements, &query)? };
+    answer(call, elements, &query)
+}
+
+/// The elements of a value: all, or those that are wanted if they keep their order.
+fn elements(value: AnyRef<'_>, query: &Query<'_>) -> Result<Vec<Vec<u8>>> {
+    let in_order = |len: usize| if query.keeps_order { query.range(len) } else { 0..len };
+    match value {
+        AnyRef::Set(set) => {
+            let wanted = in_order(set.len());
+            let members = set.iter().skip(wanted.start).take(wanted.len());
+            Ok(members.map(|member| member.text().to_vec()).collect())
+        }
+        AnyRef::Zset(zset) => {
+            let len = zset.len();
+            let wanted = in_order(len);
+            let reverse = query.keeps_order && query.descending;
+            let ranks = if reverse { len - wanted.end..len - wanted.start } else { wanted };
+            Ok(zset.slice(ranks, reverse).map(|(_, member)| member.to_vec()).collect())
+        }
+        _ => Err(error::WRONGTYPE),
+    }
+}
+
+/// Those elements that are wanted, in order.
+fn sorted(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Result<Vec<Vec<u8>>> {
+    let wanted = query.range(elements.len());
+    let mut all_numbers = true;
+    let mut items: Vec<Item> = Vec::with_capacity(elements.len());
+    for element in elements {
+        let found = query.by.map(|pattern| look_up(call, pattern, &element));
+        let mut item = Item { element, score: 0.0, text: None };
+        match found {
+            // What has no weight weighs nothing.
+            Some(None) => {}
+            Some(Some(text)) if query.alpha => item.text = Some(text),
+            None if query.alpha => {}
+            Some(_) | None => {
+                let text = found.flatten();
+                let score = score(text.as_deref().unwrap_or(&item.element));
+                all_numbers &= score.is_some();
+                item.score = score.unwrap_or_default();
+            }
+        }
+        items.push(item);
+    }
+    if !all_numbers {
+        return Err(Error::new("ERR One or more scores can't be converted into double"));
+    }
+    items.sort_by(|one, other| {
+        let by_weight = match query.alpha {
+            true => one.text.cmp(&other.text),
+            false => one.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal),
+        };
+        let order = by_weight.then_with(|| one.element.cmp(&other.element));
+        if query.descending { order.reverse() } else { order }
+    });
+    Ok(items.drain(wanted).map(|item| item.element).collect())
+}
+
+/// A number as C's `strtod` reads it, up to the first zero byte; nothing at all is 0.
+fn score(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let start = text.iter().position(|byte| !is_space(byte))?;
+    let scanned = numbers::scan_float(&text[start..])?;
+    let is_whole = scanned.used == text.len() - start;
+    (is_whole && scanned.range == Fit::Fits && !scanned.value.is_nan()).then_some(scanned.value)
+}
+
+/// What a pattern means for an element: the element itself (`#`), the string under a key, or a field of a hash.
+fn look_up(call: &mut Call<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
+    if pattern == b"#" {
+        return Some(element.to_vec());
+    }
+    let star = pattern.iter().position(|byte| *byte == b'*')?;
+    let (before, after) = (&pattern[..star], &pattern[star + 1..]);
+    let arrow = after.windows(2).position(|pair| pair == b"->").filter(|arrow| arrow + 2 < after.len());
+    let (after, field) = match arrow {
+        Some(arrow) => (&after[..arrow], Some(&after[arrow + 2..])),
+        None => (after, None),
+    };
+    let name = [before, element, after].concat();
+    let entry = call.look(Key::new(&name)).0?;
+    match (AnyRef::of(entry), field) {
+        (AnyRef::Hash(hash), Some(field)) => hash.get(field).map(<[u8]>::to_vec),
+        (AnyRef::Str(text), None) => Some(text.bytes().into_owned()),
+        _ => None,
+    }
+}
+
+/// Answers with the elements, or with what was asked for in their place.
+fn answer(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Result {
+    if query.gets.is_empty() {
+        let out = call.out();
+        out.array(elements.len());
+        elements.iter().for_each(|element| out.bulk(element));
+        return Ok(());
+    }
+    call.out().array(elements.len() * query.gets.len());
+    for element in &elements {
+        for pattern in &query.gets {
+            let found = look_up(call, pattern, element);
+            call.out().bulk_or_null(found.as_deref());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::score;
+
+    #[test]
+    fn scores_are_read_as_strtod_does() {
+        for (text, expected) in [
+            ("", Some(0.0)),
+            ("12", Some(12.0)),
+            (" \t\x0b12", Some(12.0)),
+            ("1e3", Some(1000.0)),
+            ("0x10", Some(16.0)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+            ("1\0x", Some(1.0)),
+            ("12 ", None),
+            (" ", None),
+            ("nan", None),
+            ("1e400", None),
+            ("x", None),
+        ] {
+            assert_eq!(score(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+}
