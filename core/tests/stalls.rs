@@ -69,6 +69,7 @@ impl Bench {
         db.dict().iter().find(|entry| entry.key() == key).map_or(0, |entry| match AnyRef::of(entry) {
             AnyRef::Hash(hash) => hash.len(),
             AnyRef::Zset(zset) => zset.len(),
+            AnyRef::List(list) => list.len(),
             _ => 0,
         })
     }
@@ -120,7 +121,7 @@ fn once(
 #[test]
 #[ignore = "takes long, and means something in a release build only"]
 fn edits_undo_and_cuts_of_a_million_members() {
-    for kind in ["hash", "zset"] {
+    for kind in ["hash", "zset", "list"] {
         let mut bench = Bench::new();
         let edit = |bench: &mut Bench| {
             let n = bench.engine.random();
@@ -129,6 +130,12 @@ fn edits_undo_and_cuts_of_a_million_members() {
             match (kind, n >> 60) {
                 ("hash", 0..6) => bench.ask(&[b"HDEL", b"hash", &member]),
                 ("hash", _) => bench.ask(&[b"HSET", b"hash", &member, &number]),
+                ("list", 0..2) => bench.ask(&[b"LPOP", b"list"]),
+                ("list", 2..4) => bench.ask(&[b"RPOP", b"list"]),
+                // At no place, as long as the list is short.
+                ("list", 4) if bench.members(b"list") > 0 => bench.ask(&[b"LSET", b"list", b"-1", &member]),
+                ("list", 5..11) => bench.ask(&[b"LPUSH", b"list", &member]),
+                ("list", _) => bench.ask(&[b"RPUSH", b"list", &member]),
                 (_, 0..6) => bench.ask(&[b"ZREM", b"zset", &member]),
                 _ => bench.ask(&[b"ZADD", b"zset", &number, &member]),
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::resp::encode;
@@ -52,6 +53,7 @@ fn debug(call: &mut Call<'_>) -> Result {
         (b"object", 3) => object(call),
         (b"populate", 3..=5) => populate(call),
         (b"protocol", 3) => protocol(call),
+        (b"quicklist-packed-threshold", 3) => packed_threshold(call),
         (b"set-active-expire", 3) => {
             call.engine.active_expire = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -77,9 +79,22 @@ fn help(call: &mut Call<'_>) -> Result {
             "Answer with a reply of a type: string, integer, double, bignum, null, array,\nset, map, attrib, push, \
              verbatim, true or false.",
         ),
+        (
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "Give elements of lists that are at least so long a piece of memory of their own;\n0 restores the default, \
+             by which only those have one that do not fit together with\nothers.",
+        ),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
         ("SLEEP <seconds>", "Stop the server for a time; decimals are allowed."),
     ])
+}
+
+fn packed_threshold(call: &mut Call<'_>) -> Result {
+    const NO_SIZE: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+    let text = std::str::from_utf8(call.arg(2)).map_err(|_| NO_SIZE)?;
+    let size = Bytes::from_word(text).and_then(|size| u32::try_from(size.0).ok()).ok_or(NO_SIZE)?;
+    call.engine.limits.list.alone_len = if size == 0 { u32::MAX } else { size };
+    call.ok()
 }
 
 /// As C's `atoi`: the integer at the beginning, or 0.

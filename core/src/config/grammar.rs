@@ -74,7 +74,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("key-load-delay", INT_MIN, INT_MAX),
     ("latency-monitor-threshold", 0, LONG_MAX),
     ("list-compress-depth", 0, INT_MAX),
-    ("list-max-listpack-size", INT_MIN, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
     ("maxmemory-eviction-tenacity", 0, 100),
     ("min-replicas-max-lag", 0, INT_MAX),
@@ -309,7 +308,6 @@ mod tests {
             "shutdown-on-sigterm nosave now",
             "shutdown-on-sigint \"save force\"",
             "oom-score-adj-values 0 200 800",
-            "list-max-listpack-size -2",
             "tls-client-cert-file /etc/redis.crt",
         ] {
             assert_eq!(checked(line), Ok(()), "{line}");

@@ -401,6 +401,7 @@ parts! {
         keyspace: crate::keys::KeyspaceConfig,
         hash: crate::types::hash::HashConfig,
         zset: crate::types::zset::ZsetConfig,
+        list: crate::types::list::ListConfig,
         notifications: crate::pubsub::NotificationsConfig,
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,

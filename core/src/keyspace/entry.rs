@@ -46,14 +46,18 @@ pub enum Kind {
     PackedHash = 3,
     /// A sorted set, packed.
     PackedZset = 4,
+    /// A list, packed.
+    PackedList = 5,
     /// A string in chunks, boxed.
-    LongText = 5,
+    LongText = 6,
     /// A hash, boxed.
-    Hash = 6,
+    Hash = 7,
     /// A sorted set, boxed.
-    Zset = 7,
+    Zset = 8,
+    /// A list, boxed.
+    List = 9,
     /// A value whose type a module brought, boxed.
-    Foreign = 8,
+    Foreign = 10,
 }
 
 impl Kind {
@@ -72,9 +76,11 @@ impl Kind {
             2 => Kind::RawText,
             3 => Kind::PackedHash,
             4 => Kind::PackedZset,
-            5 => Kind::LongText,
-            6 => Kind::Hash,
-            7 => Kind::Zset,
+            5 => Kind::PackedList,
+            6 => Kind::LongText,
+            7 => Kind::Hash,
+            8 => Kind::Zset,
+            9 => Kind::List,
             _ => Kind::Foreign,
         }
     }

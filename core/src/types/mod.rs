@@ -6,6 +6,7 @@
 
 pub mod foreign;
 pub mod hash;
+pub mod list;
 pub mod packed;
 pub mod ranked;
 pub mod scan_options;
@@ -17,6 +18,8 @@ use crate::engine::event::EventClass;
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
 use hash::value::HashRef;
+use list::Sequence;
+use list::value::ListRef;
 use string::long::LongText;
 use string::value::StrRef;
 use table::Table;
@@ -30,6 +33,8 @@ pub enum Object {
     Hash(table::Table),
     /// A sorted set.
     Zset(ZsetTable),
+    /// A list.
+    List(Sequence),
     /// A value of a module's type.
     Foreign(Foreign),
 }
@@ -41,6 +46,7 @@ impl Object {
             Object::LongText(_) => Kind::LongText,
             Object::Hash(_) => Kind::Hash,
             Object::Zset(_) => Kind::Zset,
+            Object::List(_) => Kind::List,
             Object::Foreign(_) => Kind::Foreign,
         }
     }
@@ -51,6 +57,7 @@ impl Object {
             Object::LongText(text) => Object::LongText(text.clone()),
             Object::Hash(table) => Object::Hash(table.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
+            Object::List(list) => Object::List(list.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
     }
@@ -61,7 +68,7 @@ impl Object {
         match self {
             Object::Hash(table) => Some(table),
             Object::Zset(zset) => Some(zset.scores()),
-            Object::LongText(_) | Object::Foreign(_) => None,
+            Object::LongText(_) | Object::List(_) | Object::Foreign(_) => None,
         }
     }
 
@@ -72,6 +79,7 @@ impl Object {
                 Object::LongText(text) => text.memory(),
                 Object::Hash(table) => table.memory(),
                 Object::Zset(zset) => zset.memory(),
+                Object::List(list) => list.memory(),
                 Object::Foreign(foreign) => foreign.memory(),
             }
     }
@@ -85,6 +93,7 @@ impl Object {
             Object::LongText(text) => text.chunks().count(),
             Object::Hash(table) => table.len(),
             Object::Zset(zset) => zset.len(),
+            Object::List(list) => list.free_effort(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }
     }
@@ -114,6 +123,8 @@ pub enum AnyRef<'a> {
     Hash(HashRef<'a>),
     /// A sorted set.
     Zset(ZsetRef<'a>),
+    /// A list.
+    List(ListRef<'a>),
     /// A value of a module's type.
     Foreign(&'a Foreign),
 }
@@ -124,11 +135,13 @@ impl<'a> AnyRef<'a> {
         match (entry.kind(), entry.payload()) {
             (Kind::PackedHash, Payload::Bytes(bytes)) => AnyRef::Hash(HashRef::packed(bytes)),
             (Kind::PackedZset, Payload::Bytes(bytes)) => AnyRef::Zset(ZsetRef::packed(bytes)),
+            (Kind::PackedList, Payload::Bytes(bytes)) => AnyRef::List(ListRef::packed(bytes)),
             (_, Payload::Bytes(bytes)) => AnyRef::Str(StrRef::Bytes(bytes)),
             (_, Payload::Integer(n)) => AnyRef::Str(StrRef::Integer(n)),
             (_, Payload::Object(Object::LongText(text))) => AnyRef::Str(StrRef::Long(text)),
             (_, Payload::Object(Object::Hash(table))) => AnyRef::Hash(HashRef::Table(table)),
             (_, Payload::Object(Object::Zset(zset))) => AnyRef::Zset(ZsetRef::Table(zset)),
+            (_, Payload::Object(Object::List(list))) => AnyRef::List(ListRef::Sequence(list)),
             (_, Payload::Object(Object::Foreign(foreign))) => AnyRef::Foreign(foreign),
         }
     }
@@ -139,6 +152,7 @@ impl<'a> AnyRef<'a> {
             AnyRef::Str(_) => "string",
             AnyRef::Hash(_) => "hash",
             AnyRef::Zset(_) => "zset",
+            AnyRef::List(_) => "list",
             AnyRef::Foreign(foreign) => foreign.type_name(),
         }
     }
@@ -165,6 +179,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
         (Kind::Hash, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
+        (Kind::PackedList | Kind::List, _) => "quicklist",
         (Kind::Foreign, _) => "raw",
     }
 }
