@@ -104,10 +104,15 @@ fn move_or_wait(call: &mut Call<'_>, ends: Ends, timeout: f64, words: &[&[u8]]) 
             }
             Ok(())
         }
-        Ok(false) => call.wait_for(&[call.arg(1)], timeout, OnTimeout::Null),
+        Ok(false) if call.cannot_wait() => {
+            call.out().null();
+            Ok(())
+        }
+        // No array, though it would be one element: so Redis answers when the time is over.
+        Ok(false) => call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray),
         // That the source comes to hold something else is no reason to stop waiting.
         Err(_) if call.caller() == Caller::Retry && !is_list(call, call.key(1)) => {
-            call.wait_for(&[call.arg(1)], timeout, OnTimeout::Null)
+            call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)
         }
         Err(error) => Err(error),
     }

@@ -225,8 +225,8 @@ const BLMPOP: Command = Spec {
 .runs(blmpop);
 
 fn blmpop(call: &mut Call<'_>) -> Result {
-    let timeout = call.timeout(1)?;
     let ManyKeys { keys, end, count } = ManyKeys::parse(call, 2)?;
+    let timeout = call.timeout(1)?;
     pop_or_wait(call, keys, end, Some(count), timeout)
 }
 

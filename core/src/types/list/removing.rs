@@ -2,7 +2,7 @@
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{DELETE, RW, Spec, key};
-use mortise_sdk::{Error, Result};
+use mortise_sdk::Result;
 
 use super::value::List;
 use super::{End, LIST};
@@ -54,11 +54,6 @@ const LREM: Command = Spec {
 
 fn lrem(call: &mut Call<'_>) -> Result {
     let count = call.integer(2)?;
-    if count == i64::MIN {
-        return Err(Error::new(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
-    }
     let element = call.arg(3);
     let end = if count < 0 { End::Right } else { End::Left };
     let most = match count {
