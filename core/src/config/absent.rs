@@ -233,7 +233,6 @@ pub const ALL: &[Absent] = &[
     ignored("jemalloc-bg-thread"),
     ignored("activerehashing"),
     // Types that are yet to come.
-    ignored("list-compress-depth"),
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
     ignored("set-max-intset-entries"),

@@ -73,7 +73,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("key-load-delay", INT_MIN, INT_MAX),
     ("latency-monitor-threshold", 0, LONG_MAX),
-    ("list-compress-depth", 0, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
     ("maxmemory-eviction-tenacity", 0, 100),
     ("min-replicas-max-lag", 0, INT_MAX),

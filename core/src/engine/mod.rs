@@ -245,10 +245,11 @@ impl Engine {
             hash_value_len: config.hash.hash_max_listpack_value.0 as usize,
             zset_entries: config.zset.zset_max_listpack_entries,
             zset_value_len: config.zset.zset_max_listpack_value.0 as usize,
-            list: ChunkLimits::from_directive(
-                config.list.list_max_listpack_size,
-                self.limits.list.alone_len,
-            ),
+            list: ChunkLimits {
+                alone_len: self.limits.list.alone_len,
+                depth: config.list.list_compress_depth,
+                ..ChunkLimits::from_directive(config.list.list_max_listpack_size)
+            },
         };
         let wanted = config.notifications.notify_keyspace_events;
         let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);

@@ -3,10 +3,12 @@
 //! The elements stand one after another, with room in front of them or behind. The place of each sixteenth is noted, so
 //! that none is more than fifteen steps away from a place that is known.
 
+use std::borrow::Cow;
 use std::mem::size_of;
 
 use super::End;
 use super::item::{self, Encoded, Item};
+use super::squeeze;
 use crate::types::table::size_class;
 
 /// Elements between two places that are noted.
@@ -24,6 +26,8 @@ pub struct ChunkLimits {
     pub items: u32,
     /// Elements that take at least so many bytes get a chunk of their own.
     pub alone_len: u32,
+    /// So many chunks at each end stay as they are; those in between are squeezed. 0: none is squeezed.
+    pub depth: u32,
 }
 
 impl ChunkLimits {
@@ -31,11 +35,12 @@ impl ChunkLimits {
     const SAFE_BYTES: u32 = 8 * 1024;
 
     /// What `list-max-listpack-size` says: a number of elements, or -1 to -5 for 4 to 64 KB.
-    pub fn from_directive(size: i32, alone_len: u32) -> ChunkLimits {
-        match size {
-            0.. => ChunkLimits { bytes: Self::SAFE_BYTES, items: size.clamp(1, 1 << 15) as u32, alone_len },
-            _ => ChunkLimits { bytes: (4 * 1024) << (-1 - size.max(-5)), items: u32::MAX, alone_len },
-        }
+    pub fn from_directive(size: i32) -> ChunkLimits {
+        let (bytes, items) = match size {
+            0.. => (Self::SAFE_BYTES, size.clamp(1, 1 << 15) as u32),
+            _ => ((4 * 1024) << (-1 - size.max(-5)), u32::MAX),
+        };
+        ChunkLimits { bytes, items, alone_len: u32::MAX, depth: 0 }
     }
 
     /// Whether an element belongs together with others.
@@ -53,7 +58,7 @@ impl ChunkLimits {
 
 impl Default for ChunkLimits {
     fn default() -> ChunkLimits {
-        ChunkLimits::from_directive(-2, u32::MAX)
+        ChunkLimits::from_directive(-2)
     }
 }
 
@@ -67,6 +72,8 @@ pub(super) struct Chunk {
     lead: usize,
     /// Where each sixteenth element stands after those.
     places: Vec<u16>,
+    /// If the data is squeezed: how many bytes the elements take when it is not. Then only their number can be asked.
+    squeezed: Option<u32>,
 }
 
 impl Chunk {
@@ -94,18 +101,60 @@ impl Chunk {
     /// The elements, one after another.
     #[inline(always)]
     pub(super) fn bytes(&self) -> &[u8] {
+        debug_assert!(!self.is_squeezed(), "squeezed elements cannot be read");
         &self.data[self.start..]
+    }
+
+    /// How many bytes the elements take, when they are not squeezed.
+    #[inline(always)]
+    pub(super) fn size(&self) -> usize {
+        self.squeezed.map_or(self.data.len() - self.start, |size| size as usize)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_squeezed(&self) -> bool {
+        self.squeezed.is_some()
+    }
+
+    /// The chunk as it can be read.
+    #[inline(always)]
+    pub(super) fn readable(&self) -> Cow<'_, Chunk> {
+        match self.squeezed {
+            None => Cow::Borrowed(self),
+            Some(size) => Cow::Owned(Chunk::from_bytes(&squeeze::expand(&self.data, size as usize))),
+        }
+    }
+
+    /// Lets the elements take less space, if that is possible.
+    pub(super) fn squeeze(&mut self) {
+        if !self.is_squeezed()
+            && let Some(data) = squeeze::squeeze(self.bytes())
+        {
+            let size = self.size() as u32;
+            *self = Chunk { data, start: 0, len: self.len, lead: 0, places: Vec::new(), squeezed: Some(size) };
+        }
+    }
+
+    /// Makes a chunk fit to be read and changed.
+    #[inline(always)]
+    pub(super) fn expand(&mut self) {
+        if self.is_squeezed() {
+            *self = self.readable().into_owned();
+        }
     }
 
     /// Heap bytes, without the chunk's own.
     pub(super) fn memory(&self) -> usize {
-        self.data.capacity() + size_class(self.places.capacity() * size_of::<u16>())
+        let data = self.data.capacity();
+        // Squeezed, it has just the size it needs.
+        let data = if self.is_squeezed() { size_class(data) } else { data };
+        data + size_class(self.places.capacity() * size_of::<u16>())
     }
 
     /// Whether there is room for another element.
     #[inline(always)]
     pub(super) fn takes(&self, item: &Encoded<'_>, limits: ChunkLimits) -> bool {
-        limits.fit(self.len + 1, self.bytes().len() + item.len())
+        limits.fit(self.len + 1, self.size() + item.len())
             && limits.is_short(item)
             && !self.is_lone(limits)
             || self.len == 0
@@ -113,14 +162,14 @@ impl Chunk {
 
     /// Whether another chunk could be appended, so that some room is left.
     pub(super) fn takes_all(&self, other: &Chunk, limits: ChunkLimits) -> bool {
-        let bytes = self.bytes().len() + other.bytes().len();
+        let bytes = self.size() + other.size();
         limits.fit(self.len + other.len, bytes + bytes / 4) && !self.is_lone(limits) && !other.is_lone(limits)
     }
 
     /// Whether it holds one long element, which takes no other beside it.
     #[inline(always)]
     fn is_lone(&self, limits: ChunkLimits) -> bool {
-        self.len == 1 && self.bytes().len() >= limits.alone_len as usize
+        self.len == 1 && self.size() >= limits.alone_len as usize
     }
 
     /// Where an element stands in the buffer; behind the last one for its number.
@@ -398,7 +447,7 @@ impl Clone for Chunk {
     fn clone(&self) -> Chunk {
         let mut data = Vec::with_capacity(self.data.capacity());
         data.extend_from_slice(&self.data);
-        Chunk { data, start: self.start, len: self.len, lead: self.lead, places: self.places.clone() }
+        Chunk { data, places: self.places.clone(), ..*self }
     }
 }
 
@@ -500,7 +549,7 @@ mod tests {
     #[test]
     fn the_directive_names_elements_or_kilobytes() {
         let limits = |size| {
-            let ChunkLimits { bytes, items, .. } = ChunkLimits::from_directive(size, 9);
+            let ChunkLimits { bytes, items, .. } = ChunkLimits::from_directive(size);
             (bytes, items)
         };
         assert_eq!(limits(128), (8192, 128));

@@ -8,6 +8,7 @@ mod popping;
 mod reading;
 mod removing;
 mod sequence;
+mod squeeze;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -45,6 +46,8 @@ config! {
     pub struct ListConfig {
         /// How much of a list stands together in one piece of memory. From -1 to -5: 4, 8, 16, 32 or 64 KB. A positive number: so many elements, up to 8 KB.
         live list_max_listpack_size | list_max_ziplist_size: i32 = -2;
+        /// So many such pieces at each end of a list are kept as they are, those in between compressed. 0: none is compressed.
+        live list_compress_depth: u32 = 0, in 0..=i32::MAX;
     }
 }
 

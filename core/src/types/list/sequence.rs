@@ -1,5 +1,6 @@
 //! A large list: elements in order, with constant cost at the ends and logarithmic cost in between.
 
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use super::End;
@@ -45,8 +46,8 @@ impl Sequence {
     /// The bytes of all elements, if they stand in one chunk.
     pub(super) fn only_chunk(&self) -> Option<&[u8]> {
         match &self.root {
-            Tree::Leaf(chunk) => Some(chunk.bytes()),
-            Tree::Inner(_) => None,
+            Tree::Leaf(chunk) if !chunk.is_squeezed() => Some(chunk.bytes()),
+            _ => None,
         }
     }
 
@@ -57,7 +58,7 @@ impl Sequence {
             return None;
         }
         let (chunk, index) = self.root.chunk_of(index);
-        chunk.get(index).map(show)
+        chunk.readable().get(index).map(show)
     }
 
     /// Shows elements in order.
@@ -65,7 +66,7 @@ impl Sequence {
     pub(super) fn show_each(&self, range: Range<usize>, show: &mut impl FnMut(Item<'_>)) {
         let mut at = range.start;
         while at < range.end {
-            let (chunk, index) = self.root.chunk_of(at);
+            let (chunk, index) = self.readable(at);
             let count = (chunk.len() - index).min(range.end - at);
             show_each_in(&chunk.bytes()[chunk.offset(index)..], count, show);
             at += count;
@@ -76,7 +77,7 @@ impl Sequence {
     pub(super) fn show_each_back(&self, range: Range<usize>, show: &mut impl FnMut(Item<'_>)) {
         let mut behind = range.end;
         while behind > range.start {
-            let (chunk, index) = self.root.chunk_of(behind - 1);
+            let (chunk, index) = self.readable(behind - 1);
             let count = (index + 1).min(behind - range.start);
             (index + 1 - count..=index).rev().filter_map(|index| chunk.get(index)).for_each(&mut *show);
             behind -= count;
@@ -95,7 +96,7 @@ impl Sequence {
         while from < to {
             match end {
                 End::Left => {
-                    let (chunk, mut index) = self.root.chunk_of(from);
+                    let (chunk, mut index) = self.readable(from);
                     let begin = from - index;
                     while let Some(place) = chunk.find(index, item).filter(|place| begin + place < to) {
                         found(begin + place)?;
@@ -104,9 +105,9 @@ impl Sequence {
                     from = begin + chunk.len();
                 }
                 End::Right => {
-                    let (chunk, last) = self.root.chunk_of(to - 1);
+                    let (chunk, last) = self.readable(to - 1);
                     let begin = to - 1 - last;
-                    let places = places(chunk, item, from.saturating_sub(begin)..last + 1);
+                    let places = places(&chunk, item, from.saturating_sub(begin)..last + 1);
                     places.iter().rev().try_for_each(|place| found(begin + place))?;
                     to = begin;
                 }
@@ -125,13 +126,25 @@ impl Sequence {
                 End::Right => Tree::above([root, neighbour]),
             };
         }
+        if limits.depth > 0 && self.end_chunk_len(end) == 1 {
+            self.press(0, limits);
+        }
+    }
+
+    fn end_chunk_len(&self, end: End) -> usize {
+        let index = if end == End::Left { 0 } else { self.len().saturating_sub(1) };
+        self.root.chunk_of(index).0.len()
     }
 
     /// Removes the element at an end; there must be one.
     #[inline]
-    pub(super) fn pop(&mut self, end: End) {
+    pub(super) fn pop(&mut self, end: End, limits: ChunkLimits) {
+        let was_last = limits.depth > 0 && self.end_chunk_len(end) == 1;
         self.root.pop(end);
         self.root.lower();
+        if was_last {
+            self.press(0, limits);
+        }
     }
 
     /// Puts an element before the one at an index.
@@ -141,6 +154,7 @@ impl Sequence {
             let root = self.take_root();
             self.root = Tree::above([root].into_iter().chain(neighbours));
         }
+        self.press(index, limits);
     }
 
     /// Puts an element in the place of another.
@@ -149,6 +163,7 @@ impl Sequence {
         // What is long may be shared, and is not copied to be replaced.
         if chunk.len() > 1 && chunk.takes(item, limits) {
             self.root.change(index, limits, |chunk, index| chunk.replace(index, item));
+            self.press(index, limits);
             return;
         }
         self.insert(index, item, limits);
@@ -164,9 +179,10 @@ impl Sequence {
         if range.len() == self.len() {
             return Gone(vec![self.take_root()]);
         }
-        let mut gone = Gone(Vec::new());
+        let (mut gone, start) = (Gone(Vec::new()), range.start);
         self.root.remove(range, limits, &mut gone.0);
         self.root.lower();
+        self.press(start, limits);
         gone
     }
 
@@ -180,12 +196,12 @@ impl Sequence {
     ) -> usize {
         let (mut from, mut to, mut left) = (0, self.len(), most);
         while from < to && left > 0 {
-            let (chunk, index) = self.root.chunk_of(if end == End::Left { from } else { to - 1 });
+            let (chunk, index) = self.readable(if end == End::Left { from } else { to - 1 });
             let (begin, len) = match end {
                 End::Left => (from - index, chunk.len()),
                 End::Right => (to - 1 - index, index + 1),
             };
-            let mut places = places(chunk, item, from.saturating_sub(begin)..len);
+            let mut places = places(&chunk, item, from.saturating_sub(begin)..len);
             match end {
                 End::Left => places.truncate(left),
                 End::Right => drop(places.drain(..places.len().saturating_sub(left))),
@@ -195,6 +211,7 @@ impl Sequence {
                     let places: Vec<usize> = places.iter().map(|place| place + begin).collect();
                     chunk.remove_each(&places);
                 });
+                self.press(begin, limits);
                 left -= places.len();
             }
             match end {
@@ -204,6 +221,53 @@ impl Sequence {
         }
         self.root.lower();
         most - left
+    }
+
+    /// The chunk in which an element stands, as it can be read, and the element's place there.
+    #[inline(always)]
+    fn readable(&self, index: usize) -> (Cow<'_, Chunk>, usize) {
+        let (chunk, index) = self.root.chunk_of(index);
+        (chunk.readable(), index)
+    }
+
+    /// After a change near an element, or at an end: the chunks at the ends are as they were, and those in between that
+    /// may have been changed are squeezed again, if any is to be.
+    #[inline(always)]
+    fn press(&mut self, near: usize, limits: ChunkLimits) {
+        if limits.depth > 0 && !self.is_empty() {
+            self.press_near(near.min(self.len() - 1), limits.depth);
+        }
+    }
+
+    #[cold]
+    fn press_near(&mut self, near: usize, depth: u32) {
+        let len = self.len();
+        let (left, right) = (self.free_end(End::Left, depth), self.free_end(End::Right, depth));
+        if left + right >= len {
+            return;
+        }
+        let between = left..len - right;
+        let (chunk, place) = self.root.chunk_of(near);
+        let (begin, end) = (near - place, near - place + chunk.len());
+        for index in [left, len - right - 1, near, begin.saturating_sub(1), end] {
+            if between.contains(&index) {
+                self.root.press(index, true);
+            }
+        }
+    }
+
+    /// Lets the chunks at an end be as they were; says how many elements they hold.
+    fn free_end(&mut self, end: End, depth: u32) -> usize {
+        let (len, mut at) = (self.len(), 0);
+        for _ in 0..depth {
+            if at >= len {
+                break;
+            }
+            let index = if end == End::Left { at } else { len - 1 - at };
+            self.root.press(index, false);
+            at += self.root.chunk_of(index).0.len();
+        }
+        at
     }
 
     fn take_root(&mut self) -> Tree {

@@ -10,11 +10,14 @@ use super::sequence::Sequence;
 use crate::engine::random::Random;
 
 /// How full chunks become: so that trees are deep with few elements, and as usual.
-const LIMITS: [ChunkLimits; 4] = [
-    ChunkLimits { bytes: 8192, items: 2, alone_len: u32::MAX },
-    ChunkLimits { bytes: 8192, items: 1, alone_len: u32::MAX },
-    ChunkLimits { bytes: 300, items: u32::MAX, alone_len: 100 },
-    ChunkLimits { bytes: 8192, items: u32::MAX, alone_len: u32::MAX },
+const LIMITS: [ChunkLimits; 7] = [
+    ChunkLimits { bytes: 8192, items: 2, alone_len: u32::MAX, depth: 0 },
+    ChunkLimits { bytes: 8192, items: 1, alone_len: u32::MAX, depth: 0 },
+    ChunkLimits { bytes: 300, items: u32::MAX, alone_len: 100, depth: 0 },
+    ChunkLimits { bytes: 8192, items: u32::MAX, alone_len: u32::MAX, depth: 0 },
+    ChunkLimits { bytes: 300, items: u32::MAX, alone_len: u32::MAX, depth: 1 },
+    ChunkLimits { bytes: 8192, items: 3, alone_len: u32::MAX, depth: 2 },
+    ChunkLimits { bytes: 1000, items: u32::MAX, alone_len: 100, depth: u32::MAX },
 ];
 
 struct Pair {
@@ -76,7 +79,7 @@ impl Pair {
                 self.model[index] = element;
             }
             9..=11 => {
-                self.list.pop(end);
+                self.list.pop(end, limits);
                 match end {
                     End::Left => self.model.pop_front(),
                     End::Right => self.model.pop_back(),
@@ -142,7 +145,7 @@ fn places(model: &VecDeque<Vec<u8>>, wanted: &[u8], end: End) -> Vec<usize> {
 
 #[test]
 fn a_list_does_what_a_deque_does() {
-    for (round, limits) in LIMITS.into_iter().cycle().take(24).enumerate() {
+    for (round, limits) in LIMITS.into_iter().cycle().take(28).enumerate() {
         let mut pair = Pair::new(limits, round as u64);
         for phase in 0..6 {
             // It grows, then stays, then shrinks.
@@ -174,7 +177,7 @@ fn what_is_shared_stays_as_it_was() {
 #[test]
 fn a_list_that_is_used_up_is_small_again() {
     for (first, then) in [(End::Left, End::Left), (End::Left, End::Right), (End::Right, End::Left)] {
-        let limits = ChunkLimits { bytes: 8192, items: 4, alone_len: u32::MAX };
+        let limits = ChunkLimits { items: 4, ..ChunkLimits::default() };
         let mut pair = Pair::new(limits, 3);
         for n in 0..40_000u32 {
             pair.list.push(first, &Encoded::of(n.to_string().as_bytes()), limits);
@@ -183,7 +186,7 @@ fn a_list_that_is_used_up_is_small_again() {
         let full = pair.list.memory();
         // A long queue is mostly empty chunks, were they not given back.
         for n in 0..39_990u32 {
-            pair.list.pop(then);
+            pair.list.pop(then, limits);
             let expected = match first == then {
                 true => 39_998 - n,
                 false => n + 1,
@@ -208,4 +211,30 @@ fn what_elements_cost_is_counted() {
     // Sixteen bytes, one for their length, and what chunks and nodes take.
     assert!((17.0..17.8).contains(&each), "{each} bytes");
     assert!(list.free_effort() > 64, "it is freed elsewhere");
+}
+
+#[test]
+fn the_middle_of_a_list_is_squeezed_and_its_ends_are_not() {
+    let sizes = [0, 1, 3].map(|depth| {
+        let limits = ChunkLimits { depth, ..ChunkLimits::default() };
+        let mut list = Sequence::from_bytes(b"");
+        for n in 0..20_000u32 {
+            let end = if n % 2 == 0 { End::Left } else { End::Right };
+            list.push(end, &Encoded::of(format!("a rather long element {n}").as_bytes()), limits);
+        }
+        assert!(list.show(7, |item| item.text().starts_with(b"a rather long element ")).is_some());
+        list.memory()
+    });
+    let [plain, one, three] = sizes;
+    assert!(one < plain / 2 && one < three && three < plain, "{sizes:?}");
+    // What was squeezed is as it was when it comes to an end.
+    let limits = ChunkLimits { depth: 1, ..ChunkLimits::default() };
+    let mut list = Sequence::from_bytes(b"");
+    (0..20_000u32).for_each(|n| list.push(End::Right, &Encoded::of(format!("element {n}").as_bytes()), limits));
+    for n in 0..20_000u32 {
+        let shown = list.show(0, |item| item.text().into_owned());
+        assert_eq!(shown, Some(format!("element {n}").into_bytes()));
+        list.pop(End::Left, limits);
+    }
+    assert!(list.is_empty());
 }

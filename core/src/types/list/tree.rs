@@ -122,7 +122,7 @@ impl Tree {
     pub(super) fn push(&mut self, end: End, item: &Encoded<'_>, limits: ChunkLimits) -> Option<Tree> {
         match self {
             Tree::Leaf(chunk) if chunk.takes(item, limits) => {
-                Arc::make_mut(chunk).push(end, item);
+                open(chunk).push(end, item);
                 None
             }
             Tree::Leaf(_) => Some(Tree::leaf(Chunk::of(item))),
@@ -135,7 +135,7 @@ impl Tree {
         match self {
             // A chunk of one is not copied to be emptied: it may be shared, and its element long.
             Tree::Leaf(chunk) if chunk.len() == 1 => *self = Tree::leaf(Chunk::default()),
-            Tree::Leaf(chunk) => Arc::make_mut(chunk).pop(end),
+            Tree::Leaf(chunk) => open(chunk).pop(end),
             Tree::Inner(inner) => Arc::make_mut(inner).pop(end),
         }
     }
@@ -144,7 +144,7 @@ impl Tree {
     pub(super) fn insert(&mut self, index: usize, item: &Encoded<'_>, limits: ChunkLimits) -> Vec<Tree> {
         match self {
             Tree::Leaf(chunk) if chunk.takes(item, limits) => {
-                Arc::make_mut(chunk).insert(index, item);
+                open(chunk).insert(index, item);
                 Vec::new()
             }
             Tree::Leaf(chunk) if index == chunk.len() => vec![Tree::leaf(Chunk::of(item))],
@@ -152,7 +152,7 @@ impl Tree {
                 vec![std::mem::replace(self, Tree::leaf(Chunk::of(item)))]
             }
             Tree::Leaf(chunk) => {
-                let left = Arc::make_mut(chunk);
+                let left = open(chunk);
                 let mut right = left.split_off(index);
                 if left.takes(item, limits) {
                     left.push(End::Right, item);
@@ -176,7 +176,7 @@ impl Tree {
         change: impl FnOnce(&mut Chunk, usize) -> T,
     ) -> T {
         match self {
-            Tree::Leaf(chunk) => change(Arc::make_mut(chunk), index),
+            Tree::Leaf(chunk) => change(open(chunk), index),
             Tree::Inner(inner) => {
                 let inner = Arc::make_mut(inner);
                 let (child, below) = inner.child_at(index);
@@ -190,8 +190,24 @@ impl Tree {
     /// Removes elements, but not all. Whole trees that go are put aside, so that they can be freed elsewhere.
     pub(super) fn remove(&mut self, range: Range<usize>, limits: ChunkLimits, gone: &mut Vec<Tree>) {
         match self {
-            Tree::Leaf(chunk) => Arc::make_mut(chunk).remove(range.start, range.end),
+            Tree::Leaf(chunk) => open(chunk).remove(range.start, range.end),
             Tree::Inner(inner) => Arc::make_mut(inner).remove(range, limits, gone),
+        }
+    }
+
+    /// Squeezes the chunk in which an element stands, or lets it be as it was.
+    pub(super) fn press(&mut self, index: usize, squeezed: bool) {
+        match self {
+            Tree::Leaf(chunk) if chunk.is_squeezed() == squeezed => {}
+            Tree::Leaf(chunk) if squeezed => Arc::make_mut(chunk).squeeze(),
+            Tree::Leaf(chunk) => {
+                open(chunk);
+            }
+            Tree::Inner(inner) => {
+                let inner = Arc::make_mut(inner);
+                let (child, below) = inner.child_at(index);
+                inner.update(child, |tree| tree.press(below, squeezed));
+            }
         }
     }
 
@@ -331,7 +347,7 @@ impl Inner {
             return;
         }
         let is_small = match &of.tree {
-            Tree::Leaf(chunk) => limits.fit(chunk.len() * 4, chunk.bytes().len() * 4),
+            Tree::Leaf(chunk) => limits.fit(chunk.len() * 4, chunk.size() * 4),
             Tree::Inner(inner) => inner.children.len() <= MERGE_FROM,
         };
         if !is_small {
@@ -351,7 +367,7 @@ impl Inner {
         let Some(left) = left.into_iter().find(|left| fits(*left) == Some(true)) else { return };
         let right = self.take(left + 1);
         self.update(left, |left| match (left, right) {
-            (Tree::Leaf(left), Tree::Leaf(right)) => Arc::make_mut(left).append(&right),
+            (Tree::Leaf(left), Tree::Leaf(right)) => open(left).append(&right.readable()),
             (Tree::Inner(left), Tree::Inner(right)) => {
                 let left = Arc::make_mut(left);
                 left.total.add(right.total);
@@ -388,6 +404,14 @@ impl Tree {
             Tree::Inner(inner) => inner.check(),
         }
     }
+}
+
+/// A chunk to be changed.
+#[inline(always)]
+fn open(chunk: &mut Arc<Chunk>) -> &mut Chunk {
+    let chunk = Arc::make_mut(chunk);
+    chunk.expand();
+    chunk
 }
 
 fn leaf_memory(chunk: &Chunk) -> usize {

@@ -27,7 +27,7 @@ pub enum ListRef<'a> {
 const COUNT_LEN: usize = 2;
 
 /// Lists that take more bytes, or have more elements, are not packed: each is walked through from its beginning.
-const PACKED_LIMITS: ChunkLimits = ChunkLimits { bytes: 2048, items: 128, alone_len: 2048 };
+const PACKED_LIMITS: ChunkLimits = ChunkLimits { bytes: 2048, items: 128, alone_len: u32::MAX, depth: 0 };
 
 impl Type for List {
     type View<'a> = ListRef<'a>;
@@ -226,8 +226,9 @@ impl Edit<'_, List> {
                 self.splice(at, removed, None, len - 1);
             }
             ListRef::Sequence(_) => {
+                let limits = self.limits().list;
                 if let Some(list) = self.sequence() {
-                    list.pop(end);
+                    list.pop(end, limits);
                 }
                 self.repack();
             }
