@@ -153,7 +153,8 @@ fn change(call: &mut Call<'_>) -> Result {
 
 /// Does something at random to a list, which as it grows is cut to `members` elements.
 fn change_list(call: &mut Call<'_>, key: Key<'_>, action: u64, element: &[u8], members: u64) -> Result {
-    let (place, end) = (call.random() as usize, if action % 2 == 0 { End::Left } else { End::Right });
+    let (place, end) =
+        (call.random() as usize, if action.is_multiple_of(2) { End::Left } else { End::Right });
     if action < 30 {
         let mut list = call.create::<List>(key)?;
         // Many at once, so that lists become large enough to have a tree.

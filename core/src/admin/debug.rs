@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::resp::encode;
 use mortise_sdk::{Error, Result, args, error};
@@ -90,7 +90,8 @@ fn help(call: &mut Call<'_>) -> Result {
 }
 
 fn packed_threshold(call: &mut Call<'_>) -> Result {
-    const NO_SIZE: Error = Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+    const NO_SIZE: Error =
+        Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
     let text = std::str::from_utf8(call.arg(2)).map_err(|_| NO_SIZE)?;
     let size = Bytes::from_word(text).and_then(|size| u32::try_from(size.0).ok()).ok_or(NO_SIZE)?;
     call.engine.limits.list.alone_len = if size == 0 { u32::MAX } else { size };

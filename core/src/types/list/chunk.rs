@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::mem::size_of;
 
 use super::End;
-use super::item::{self, Encoded, Item};
+use super::item::{self, Encoded, Item, Wanted};
 use super::squeeze;
 use crate::types::table::size_class;
 
@@ -131,7 +131,8 @@ impl Chunk {
             && let Some(data) = squeeze::squeeze(self.bytes())
         {
             let size = self.size() as u32;
-            *self = Chunk { data, start: 0, len: self.len, lead: 0, places: Vec::new(), squeezed: Some(size) };
+            *self =
+                Chunk { data, start: 0, len: self.len, lead: 0, places: Vec::new(), squeezed: Some(size) };
         }
     }
 
@@ -154,9 +155,7 @@ impl Chunk {
     /// Whether there is room for another element.
     #[inline(always)]
     pub(super) fn takes(&self, item: &Encoded<'_>, limits: ChunkLimits) -> bool {
-        limits.fit(self.len + 1, self.size() + item.len())
-            && limits.is_short(item)
-            && !self.is_lone(limits)
+        limits.fit(self.len + 1, self.size() + item.len()) && limits.is_short(item) && !self.is_lone(limits)
             || self.len == 0
     }
 
@@ -200,10 +199,20 @@ impl Chunk {
     }
 
     /// The first element from an index on that is the same as another.
-    pub(super) fn find(&self, from: usize, item: &Encoded<'_>) -> Option<usize> {
+    pub(super) fn find(&self, from: usize, wanted: &Wanted<'_>) -> Option<usize> {
         let (mut index, mut at) = (from, self.place(from));
+        // Its bytes are found more quickly than one element is reached after another.
+        let hint = at + wanted.hint(&self.data[at..])?;
+        if self.len > 1 {
+            let noted = self.places.partition_point(|place| usize::from(*place) <= hint);
+            if let Some(noted) = noted.checked_sub(1)
+                && usize::from(self.places[noted]) > at
+            {
+                (index, at) = (self.lead + noted * STRIDE, usize::from(self.places[noted]));
+            }
+        }
         while index < self.len {
-            if item.is_at(&self.data[at..]) {
+            if wanted.item().is_at(&self.data[at..]) {
                 return Some(index);
             }
             at += item::len_at(&self.data, at);
@@ -517,9 +526,9 @@ mod tests {
                     }
                     17 => {
                         let same = model[index].clone();
-                        let encoded = Encoded::of(&same);
+                        let wanted = Wanted::new(Encoded::of(&same));
                         let found: Vec<usize> =
-                            std::iter::successors(chunk.find(0, &encoded), |at| chunk.find(at + 1, &encoded))
+                            std::iter::successors(chunk.find(0, &wanted), |at| chunk.find(at + 1, &wanted))
                                 .collect();
                         let is = |(at, item): (usize, &Vec<u8>)| (*item == same).then_some(at);
                         assert_eq!(found, model.iter().enumerate().filter_map(is).collect::<Vec<_>>());

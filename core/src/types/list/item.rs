@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem::Finder;
 use mortise_sdk::args::parse_integer;
 use mortise_sdk::resp::format_integer;
 
@@ -201,6 +202,38 @@ impl<'a> Encoded<'a> {
         bytes.len() >= self.len()
             && bytes[..usize::from(self.head_len)] == *self.head()
             && bytes[usize::from(self.head_len)..self.len()] == *self.text
+    }
+}
+
+/// An element that is looked for among others.
+pub(super) struct Wanted<'a> {
+    item: Encoded<'a>,
+    /// Finds its bytes, wherever they stand; nothing if they are so few that they stand everywhere.
+    finder: Option<Finder<'static>>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn new(item: Encoded<'a>) -> Wanted<'a> {
+        const RARE_LEN_MIN: usize = 4;
+        let finder = (item.len() >= RARE_LEN_MIN).then(|| {
+            let mut bytes = Vec::with_capacity(item.len());
+            item.push_to(&mut bytes);
+            Finder::new(&bytes).into_owned()
+        });
+        Wanted { item, finder }
+    }
+
+    /// The element itself.
+    pub(super) fn item(&self) -> &Encoded<'a> {
+        &self.item
+    }
+
+    /// Where it may stand at the earliest: what looks like it may also be a part of others.
+    pub(super) fn hint(&self, bytes: &[u8]) -> Option<usize> {
+        match &self.finder {
+            Some(finder) => finder.find(bytes),
+            None => Some(0),
+        }
     }
 }
 

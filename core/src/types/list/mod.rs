@@ -30,13 +30,7 @@ const LIST: Spec = Spec::group("list");
 /// Lists.
 pub const FEATURE: Feature = Feature {
     name: "list",
-    commands: &[
-        adding::COMMANDS,
-        reading::COMMANDS,
-        removing::COMMANDS,
-        popping::COMMANDS,
-        moving::COMMANDS,
-    ],
+    commands: &[adding::COMMANDS, reading::COMMANDS, removing::COMMANDS, popping::COMMANDS, moving::COMMANDS],
     config: ListConfig::directives(),
     ..Feature::EMPTY
 };

@@ -98,9 +98,8 @@ fn lpos(call: &mut Call<'_>) -> Result {
     let (mut rank, mut count, mut len_max) = (1, None, 0);
     let mut options = call.options(3);
     while !options.is_empty() {
-        let positive = |text: &[u8], negative| {
-            args::parse_integer(text).filter(|n| *n >= 0).ok_or(Error::new(negative))
-        };
+        let positive =
+            |text: &[u8], negative| args::parse_integer(text).filter(|n| *n >= 0).ok_or(Error::new(negative));
         if let Some(text) = options.takes_value("RANK") {
             rank = args::parse_integer(text).ok_or(error::NOT_INTEGER)?;
             if rank == 0 {
@@ -134,8 +133,7 @@ fn lpos(call: &mut Call<'_>) -> Result {
     let len = list.len();
     // As many as are to be looked at, from the end at which the search begins.
     let looked_at = if len_max == 0 { len } else { len.min(usize::try_from(len_max).unwrap_or(len)) };
-    let (end, range) =
-        if rank < 0 { (End::Right, len - looked_at..len) } else { (End::Left, 0..looked_at) };
+    let (end, range) = if rank < 0 { (End::Right, len - looked_at..len) } else { (End::Left, 0..looked_at) };
     let mut to_skip = rank.unsigned_abs() - 1;
     let mut found = Vec::new();
     list.find(element, range, end, |index| {

@@ -1,8 +1,8 @@
 //! Removing elements by place or content: LTRIM, LREM.
 
+use mortise_sdk::Result;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{DELETE, RW, Spec, key};
-use mortise_sdk::Result;
 
 use super::value::List;
 use super::{End, LIST};

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::End;
 use super::chunk::{Chunk, ChunkLimits};
-use super::item::{Encoded, Item};
+use super::item::{Encoded, Item, Wanted};
 use super::tree::Tree;
 
 /// Elements in order.
@@ -87,7 +87,7 @@ impl Sequence {
     /// Tells where an element stands in a range, seen from an end, until it has heard enough.
     pub(super) fn find(
         &self,
-        item: &Encoded<'_>,
+        wanted: &Wanted<'_>,
         range: Range<usize>,
         end: End,
         found: &mut dyn FnMut(usize) -> ControlFlow<()>,
@@ -98,7 +98,7 @@ impl Sequence {
                 End::Left => {
                     let (chunk, mut index) = self.readable(from);
                     let begin = from - index;
-                    while let Some(place) = chunk.find(index, item).filter(|place| begin + place < to) {
+                    while let Some(place) = chunk.find(index, wanted).filter(|place| begin + place < to) {
                         found(begin + place)?;
                         index = place + 1;
                     }
@@ -107,7 +107,7 @@ impl Sequence {
                 End::Right => {
                     let (chunk, last) = self.readable(to - 1);
                     let begin = to - 1 - last;
-                    let places = places(&chunk, item, from.saturating_sub(begin)..last + 1);
+                    let places = places(&chunk, wanted, from.saturating_sub(begin)..last + 1);
                     places.iter().rev().try_for_each(|place| found(begin + place))?;
                     to = begin;
                 }
@@ -189,7 +189,7 @@ impl Sequence {
     /// Removes at most `most` elements that are the same as another, beginning at an end. Says how many.
     pub(super) fn remove_same(
         &mut self,
-        item: &Encoded<'_>,
+        wanted: &Wanted<'_>,
         most: usize,
         end: End,
         limits: ChunkLimits,
@@ -201,7 +201,7 @@ impl Sequence {
                 End::Left => (from - index, chunk.len()),
                 End::Right => (to - 1 - index, index + 1),
             };
-            let mut places = places(&chunk, item, from.saturating_sub(begin)..len);
+            let mut places = places(&chunk, wanted, from.saturating_sub(begin)..len);
             match end {
                 End::Left => places.truncate(left),
                 End::Right => drop(places.drain(..places.len().saturating_sub(left))),
@@ -306,7 +306,7 @@ pub(super) fn show_each_in(mut bytes: &[u8], count: usize, show: &mut impl FnMut
 }
 
 /// Where an element stands in a range of a chunk.
-fn places(chunk: &Chunk, item: &Encoded<'_>, range: Range<usize>) -> Vec<usize> {
-    let next = |from: usize| chunk.find(from, item).filter(|place| *place < range.end);
+fn places(chunk: &Chunk, wanted: &Wanted<'_>, range: Range<usize>) -> Vec<usize> {
+    let next = |from: usize| chunk.find(from, wanted).filter(|place| *place < range.end);
     std::iter::successors(next(range.start), |place| next(place + 1)).collect()
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::End;
 use super::chunk::ChunkLimits;
-use super::item::Encoded;
+use super::item::{Encoded, Wanted};
 use super::sequence::Sequence;
 use crate::engine::random::Random;
 
@@ -29,12 +29,7 @@ struct Pair {
 
 impl Pair {
     fn new(limits: ChunkLimits, seed: u64) -> Pair {
-        Pair {
-            list: Sequence::from_bytes(b""),
-            model: VecDeque::new(),
-            limits,
-            random: Random::new(seed),
-        }
+        Pair { list: Sequence::from_bytes(b""), model: VecDeque::new(), limits, random: Random::new(seed) }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -93,7 +88,7 @@ impl Pair {
             _ => {
                 let most = [1, 3, usize::MAX][self.below(3)];
                 let same = self.model[index].clone();
-                let removed = self.list.remove_same(&Encoded::of(&same), most, end, limits);
+                let removed = self.list.remove_same(&Wanted::new(Encoded::of(&same)), most, end, limits);
                 let places: Vec<usize> = places(&self.model, &same, end);
                 let places = &places[..places.len().min(most)];
                 assert_eq!(removed, places.len());
@@ -124,7 +119,7 @@ impl Pair {
         }
         let (wanted, end) = (self.element(), self.end());
         let mut found = Vec::new();
-        let _ = self.list.find(&Encoded::of(&wanted), from..to, end, &mut |index| {
+        let _ = self.list.find(&Wanted::new(Encoded::of(&wanted)), from..to, end, &mut |index| {
             found.push(index);
             ControlFlow::Continue(())
         });
@@ -230,7 +225,8 @@ fn the_middle_of_a_list_is_squeezed_and_its_ends_are_not() {
     // What was squeezed is as it was when it comes to an end.
     let limits = ChunkLimits { depth: 1, ..ChunkLimits::default() };
     let mut list = Sequence::from_bytes(b"");
-    (0..20_000u32).for_each(|n| list.push(End::Right, &Encoded::of(format!("element {n}").as_bytes()), limits));
+    (0..20_000u32)
+        .for_each(|n| list.push(End::Right, &Encoded::of(format!("element {n}").as_bytes()), limits));
     for n in 0..20_000u32 {
         let shown = list.show(0, |item| item.text().into_owned());
         assert_eq!(shown, Some(format!("element {n}").into_bytes()));

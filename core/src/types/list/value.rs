@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 
 use super::End;
 use super::chunk::ChunkLimits;
-use super::item::{self, Encoded, Item};
+use super::item::{self, Encoded, Item, Wanted};
 use super::sequence::{Sequence, show_each_in};
 use crate::engine::edit::Edit;
 use crate::engine::event::{self, EventClass};
@@ -147,7 +147,11 @@ impl<'a> ListRef<'a> {
                     places.push(at);
                     at += item::len_at(items, at);
                 }
-                places.iter().rev().filter_map(|at| Item::read(&items[*at..])).for_each(|(item, _)| show(item));
+                places
+                    .iter()
+                    .rev()
+                    .filter_map(|at| Item::read(&items[*at..]))
+                    .for_each(|(item, _)| show(item));
             }
             ListRef::Sequence(list) => list.show_each_back(range, &mut show),
         }
@@ -172,7 +176,7 @@ impl<'a> ListRef<'a> {
                     End::Right => indices.rev().try_for_each(&mut found),
                 }
             }
-            ListRef::Sequence(list) => list.find(&item, range, end, &mut found),
+            ListRef::Sequence(list) => list.find(&Wanted::new(item), range, end, &mut found),
         };
     }
 }
@@ -309,13 +313,14 @@ impl Edit<'_, List> {
                 matches.len()
             }
             ListRef::Sequence(list) => {
+                let wanted = Wanted::new(item);
                 // Looked up first: what changes nothing is no edit.
-                let any = list.find(&item, 0..list.len(), end, &mut |_| ControlFlow::Break(()));
+                let any = list.find(&wanted, 0..list.len(), end, &mut |_| ControlFlow::Break(()));
                 if any.is_continue() {
                     return 0;
                 }
                 let limits = self.limits().list;
-                let removed = self.sequence().map_or(0, |list| list.remove_same(&item, most, end, limits));
+                let removed = self.sequence().map_or(0, |list| list.remove_same(&wanted, most, end, limits));
                 self.repack();
                 removed
             }
