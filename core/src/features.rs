@@ -43,6 +43,7 @@ pub const FEATURES: &[Feature] = &[
     crate::session::FEATURE,
     crate::keys::FEATURE,
     crate::types::string::FEATURE,
+    crate::types::list::FEATURE,
     crate::types::hash::FEATURE,
     crate::types::set::FEATURE,
     crate::types::zset::FEATURE,

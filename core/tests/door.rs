@@ -20,6 +20,8 @@ use mortise_core::keyspace::{Entry, Keyspace, SpaceId};
 use mortise_core::types::AnyRef;
 use mortise_core::types::hash::value::Hash;
 use mortise_core::types::set::value::Set;
+use mortise_core::types::list::End;
+use mortise_core::types::list::value::List;
 use mortise_core::types::string::value::{Str, stored};
 use mortise_core::types::zset::value::Zset;
 use mortise_sdk::Result;
@@ -52,6 +54,14 @@ fn picture(entry: &Entry) -> Picture {
         AnyRef::Set(set) => set.iter().map(|member| (member.text().to_vec(), Vec::new())).collect(),
         AnyRef::Zset(zset) => {
             zset.iter().map(|(score, member)| (member.to_vec(), score.to_le_bytes().to_vec())).collect()
+        }
+        AnyRef::List(list) => {
+            let mut elements = Vec::new();
+            // The place comes first, so that sorting keeps the order.
+            list.show_each(0..list.len(), |item| {
+                elements.push((format!("{:09}", elements.len()).into_bytes(), item.text().into_owned()));
+            });
+            elements
         }
         AnyRef::Foreign(foreign) => vec![(b"foreign".to_vec(), foreign.save().expect("it can be saved"))],
     };
@@ -91,8 +101,8 @@ fn member(set: &str, text: &[u8]) -> Vec<u8> {
 /// Does something at random to some key: the test's own command, on the road of every other.
 fn change(call: &mut Call<'_>) -> Result {
     let members: u64 = std::str::from_utf8(call.arg(1)).unwrap().parse().unwrap();
-    let kind = call.random() % 4;
-    let name = format!("{}:{}", ["hash", "zset", "text", "set"][kind as usize], call.random() % 6);
+    let kind = call.random() % 5;
+    let name = format!("{}:{}", ["hash", "zset", "text", "set", "list"][kind as usize], call.random() % 6);
     let key = Key::new(name.as_bytes());
     let (one, other) = (random_bytes(call, members), random_bytes(call, members));
     let action = call.random() % 40;
@@ -146,6 +156,7 @@ fn change(call: &mut Call<'_>) -> Result {
                 set.changed("sadd");
             }
         }
+        _ if kind == 4 => change_list(call, key, action, &one, members)?,
         _ if action < 20 => {
             let mut text = call.create::<Str>(key)?;
             text.append(&one);
@@ -159,6 +170,36 @@ fn change(call: &mut Call<'_>) -> Result {
         _ => call.put::<Str>(key, stored(&one), action < 30).changed("set"),
     }
     call.ok()
+}
+
+/// Does something at random to a list, which as it grows is cut to `members` elements.
+fn change_list(call: &mut Call<'_>, key: Key<'_>, action: u64, element: &[u8], members: u64) -> Result {
+    let (place, end) =
+        (call.random() as usize, if action.is_multiple_of(2) { End::Left } else { End::Right });
+    if action < 30 {
+        let mut list = call.create::<List>(key)?;
+        // Many at once, so that lists become large enough to have a tree.
+        (0..place % 20).for_each(|_| list.push(end, element));
+        list.insert(place % (list.view().len() + 1), element);
+        let len = list.view().len();
+        list.remove(0..len.saturating_sub(members as usize));
+        list.changed("rpush");
+        return Ok(());
+    }
+    let Some(mut list) = call.edit::<List>(key)? else { return Ok(()) };
+    let len = list.view().len();
+    match action {
+        30..32 => list.pop(end),
+        32..34 => list.replace(place % len, element),
+        34..36 => list.remove(place % len..len.min(place % len + 50)),
+        _ => {
+            if list.remove_same(element, 3, end) == 0 {
+                return Ok(());
+            }
+        }
+    }
+    list.changed("lrem");
+    Ok(())
 }
 
 struct Bench {

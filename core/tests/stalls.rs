@@ -70,6 +70,7 @@ impl Bench {
             AnyRef::Hash(hash) => hash.len(),
             AnyRef::Set(set) => set.len(),
             AnyRef::Zset(zset) => zset.len(),
+            AnyRef::List(list) => list.len(),
             _ => 0,
         })
     }
@@ -121,7 +122,7 @@ fn once(
 #[test]
 #[ignore = "takes long, and means something in a release build only"]
 fn edits_undo_and_cuts_of_a_million_members() {
-    for kind in ["hash", "set", "zset"] {
+    for kind in ["hash", "set", "zset", "list"] {
         let mut bench = Bench::new();
         let edit = |bench: &mut Bench| {
             let n = bench.engine.random();
@@ -132,7 +133,13 @@ fn edits_undo_and_cuts_of_a_million_members() {
                 ("hash", _) => bench.ask(&[b"HSET", b"hash", &member, &number]),
                 ("set", 0..6) => bench.ask(&[b"SREM", b"set", &member]),
                 ("set", _) => bench.ask(&[b"SADD", b"set", &member]),
-                (_, 0..6) => bench.ask(&[b"ZREM", b"zset", &member]),
+                ("list", 0..2) => bench.ask(&[b"LPOP", b"list"]),
+                ("list", 2..4) => bench.ask(&[b"RPOP", b"list"]),
+                // At no place, as long as the list is short.
+                ("list", 4) if bench.members(b"list") > 0 => bench.ask(&[b"LSET", b"list", b"-1", &member]),
+                ("list", 5..11) => bench.ask(&[b"LPUSH", b"list", &member]),
+                ("list", _) => bench.ask(&[b"RPUSH", b"list", &member]),
+                ("zset", 0..6) => bench.ask(&[b"ZREM", b"zset", &member]),
                 _ => bench.ask(&[b"ZADD", b"zset", &number, &member]),
             }
         };

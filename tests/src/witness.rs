@@ -128,6 +128,9 @@ fn picture(entry: &Entry) -> u64 {
         AnyRef::Zset(zset) => hashed(&|hasher| {
             zset.iter().for_each(|(score, member)| (score.to_bits(), member).hash(hasher));
         }),
+        AnyRef::List(list) => hashed(&|hasher| {
+            list.show_each(0..list.len(), |item| item.text().hash(hasher));
+        }),
         AnyRef::Foreign(foreign) => hashed(&|hasher| foreign.save().hash(hasher)),
     };
     hashed(&|hasher| (content, entry.deadline(), entry.kind() as u8).hash(hasher))

@@ -38,6 +38,7 @@ const ARROWS: &[Arrow] = &[
             "hdrhistogram",
             "jiff",
             "libloading",
+            "memchr",
             "nix",
             "parking_lot",
             "quanta",

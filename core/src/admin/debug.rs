@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::resp::encode;
 use mortise_sdk::{Error, Result, args, error};
@@ -57,6 +58,7 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.engine.skips_checksums = leading_integer(call.arg(2)) != 0;
             call.ok()
         }
+        (b"quicklist-packed-threshold", 3) => packed_threshold(call),
         (b"set-active-expire", 3) => {
             call.engine.active_expire = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -90,11 +92,25 @@ fn help(call: &mut Call<'_>) -> Result {
             "RELOAD [NOFLUSH] [MERGE]",
             "Save all data in memory, and load it again. With NOFLUSH it is loaded over what is there, which\nMERGE must allow.",
         ),
+        (
+            "QUICKLIST-PACKED-THRESHOLD <size>",
+            "Give elements of lists that are at least so long a piece of memory of their own;\n0 restores the default, \
+             by which only those have one that do not fit together with\nothers.",
+        ),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
         ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call DEBUG, or keep them from it again."),
         ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Take payloads whatever their checksum says, or check it again."),
         ("SLEEP <seconds>", "Stop the server for a time; decimals are allowed."),
     ])
+}
+
+fn packed_threshold(call: &mut Call<'_>) -> Result {
+    const NO_SIZE: Error =
+        Error::new("ERR argument must be a memory value bigger than 1 and smaller than 4gb");
+    let text = std::str::from_utf8(call.arg(2)).map_err(|_| NO_SIZE)?;
+    let size = Bytes::from_word(text).and_then(|size| u32::try_from(size.0).ok()).ok_or(NO_SIZE)?;
+    call.engine.limits.list.alone_len = if size == 0 { u32::MAX } else { size };
+    call.ok()
 }
 
 /// As C's `atoi`: the integer at the beginning, or 0.

@@ -19,6 +19,7 @@ pub(crate) const NOTHING: Digest = [0; 20];
 mod type_number {
     pub(super) const STRING: u32 = 0;
     pub(super) const SET: u32 = 2;
+    pub(super) const LIST: u32 = 1;
     pub(super) const ZSET: u32 = 3;
     pub(super) const HASH: u32 = 4;
     pub(super) const MODULE: u32 = 5;
@@ -73,6 +74,10 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
                 let score = if score == 0.0 && matches!(zset, ZsetRef::Packed(_)) { 0.0 } else { score };
                 add_pair(digest, member, mortise_sdk::resp::format_double(score).as_bytes());
             }
+        }
+        AnyRef::List(list) => {
+            mix(digest, &type_number::LIST.to_be_bytes());
+            list.show_each(0..list.len(), |item| mix(digest, &item.text()));
         }
         AnyRef::Foreign(foreign) => {
             mix(digest, &type_number::MODULE.to_be_bytes());

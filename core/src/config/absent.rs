@@ -231,8 +231,6 @@ pub const ALL: &[Absent] = &[
     ignored("jemalloc-bg-thread"),
     ignored("activerehashing"),
     // Types that are yet to come.
-    renamed("list-max-listpack-size", "list-max-ziplist-size"),
-    ignored("list-compress-depth"),
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
     ignored("stream-node-max-bytes"),

@@ -72,8 +72,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("key-load-delay", INT_MIN, INT_MAX),
     ("latency-monitor-threshold", 0, LONG_MAX),
-    ("list-compress-depth", 0, INT_MAX),
-    ("list-max-listpack-size", INT_MIN, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
     ("maxmemory-eviction-tenacity", 0, 100),
     ("min-replicas-max-lag", 0, INT_MAX),
@@ -305,7 +303,6 @@ mod tests {
             "shutdown-on-sigterm nosave now",
             "shutdown-on-sigint \"save force\"",
             "oom-score-adj-values 0 200 800",
-            "list-max-listpack-size -2",
             "tls-client-cert-file /etc/redis.crt",
         ] {
             assert_eq!(checked(line), Ok(()), "{line}");

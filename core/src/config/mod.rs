@@ -404,6 +404,7 @@ parts! {
         set: crate::types::set::SetConfig,
         zset: crate::types::zset::ZsetConfig,
         persistence: crate::persistence::PersistenceConfig,
+        list: crate::types::list::ListConfig,
         notifications: crate::pubsub::NotificationsConfig,
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,

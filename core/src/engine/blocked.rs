@@ -227,6 +227,10 @@ impl Engine {
 
     /// Tries the calls again that wait for keys that have changed, in the order of their arrival, until none is ready.
     pub(super) fn serve_waiting(&mut self) {
+        if !self.blocked.ready.is_empty() {
+            // They are units of their own: what expired while the one before them ran is not there for them.
+            self.advance_time();
+        }
         while let Some((space, db, key)) = self.blocked.ready.pop_front() {
             let hash = crate::keyspace::hash::hash(&key);
             if let Some(of) = self.keyspace.db(space, db).0.interest.of_mut(&key) {

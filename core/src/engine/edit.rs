@@ -7,6 +7,7 @@ use super::unit::Unit;
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::{EntryEdit, SpaceId};
 use crate::types::Type;
+use crate::types::list::ChunkLimits;
 
 /// Up to which size collections stay packed.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub struct Limits {
     pub zset_entries: usize,
     /// Bytes of a member of a packed sorted set.
     pub zset_value_len: usize,
+    /// How full the chunks of lists may become.
+    pub list: ChunkLimits,
 }
 
 impl Default for Limits {
@@ -37,6 +40,7 @@ impl Default for Limits {
             set_value_len: 64,
             zset_entries: 128,
             zset_value_len: 64,
+            list: ChunkLimits::default(),
         }
     }
 }
@@ -109,6 +113,12 @@ impl<'a, T: Type> Edit<'a, T> {
         self.unnamed = true;
         let old = self.entry.as_mut().expect("an edit holds its entry until it ends").set(value);
         self.unit.discard(old);
+    }
+
+    /// Lets go of much of a value that nobody needs any more: a worker frees it.
+    pub(crate) fn discard_parts(&mut self, parts: impl Send + 'static, bytes: usize) {
+        let leaving = self.unit.leaving.begin(parts, bytes as u64);
+        self.unit.discard_later(Box::new(leaving));
     }
 
     /// The value that the key was created with is not empty: it stays even if nothing else is done.

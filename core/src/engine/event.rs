@@ -6,6 +6,8 @@ pub use crate::config::values::EventClasses as EventClass;
 pub const GENERIC: EventClass = EventClass::GENERIC;
 /// String commands.
 pub const STRING: EventClass = EventClass::STRING;
+/// List commands.
+pub const LIST: EventClass = EventClass::LIST;
 /// Hash commands.
 pub const HASH: EventClass = EventClass::HASH;
 /// Set commands.

@@ -51,6 +51,7 @@ use self::unit::Unit;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
+use crate::types::list::ChunkLimits;
 
 /// For whom a call runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,6 +254,11 @@ impl Engine {
             set_value_len: config.set.set_max_listpack_value,
             zset_entries: config.zset.zset_max_listpack_entries,
             zset_value_len: config.zset.zset_max_listpack_value.0 as usize,
+            list: ChunkLimits {
+                alone_len: self.limits.list.alone_len,
+                depth: config.list.list_compress_depth,
+                ..ChunkLimits::from_directive(config.list.list_max_listpack_size)
+            },
         };
         let wanted = config.notifications.notify_keyspace_events;
         let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);

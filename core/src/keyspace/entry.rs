@@ -50,16 +50,20 @@ pub enum Kind {
     PackedInts = 5,
     /// A set, packed.
     PackedSet = 6,
+    /// A list, packed.
+    PackedList = 7,
     /// A string in chunks, boxed.
-    LongText = 7,
+    LongText = 8,
     /// A hash, boxed.
-    Hash = 8,
+    Hash = 9,
     /// A sorted set, boxed.
-    Zset = 9,
+    Zset = 10,
     /// A set, boxed.
-    Set = 10,
+    Set = 11,
+    /// A list, boxed.
+    List = 12,
     /// A value whose type a module brought, boxed.
-    Foreign = 11,
+    Foreign = 13,
 }
 
 impl Kind {
@@ -80,10 +84,12 @@ impl Kind {
             4 => Kind::PackedZset,
             5 => Kind::PackedInts,
             6 => Kind::PackedSet,
-            7 => Kind::LongText,
-            8 => Kind::Hash,
-            9 => Kind::Zset,
-            10 => Kind::Set,
+            7 => Kind::PackedList,
+            8 => Kind::LongText,
+            9 => Kind::Hash,
+            10 => Kind::Zset,
+            11 => Kind::Set,
+            12 => Kind::List,
             _ => Kind::Foreign,
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod foreign;
 pub mod hash;
+pub mod list;
 pub mod packed;
 pub mod ranked;
 pub mod scan_options;
@@ -19,6 +20,8 @@ use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
 use hash::value::HashRef;
 use set::value::SetRef;
+use list::Sequence;
+use list::value::ListRef;
 use string::long::LongText;
 use string::value::StrRef;
 use table::Table;
@@ -34,6 +37,8 @@ pub enum Object {
     Set(Table),
     /// A sorted set.
     Zset(ZsetTable),
+    /// A list.
+    List(Sequence),
     /// A value of a module's type.
     Foreign(Foreign),
 }
@@ -46,6 +51,7 @@ impl Object {
             Object::Hash(_) => Kind::Hash,
             Object::Set(_) => Kind::Set,
             Object::Zset(_) => Kind::Zset,
+            Object::List(_) => Kind::List,
             Object::Foreign(_) => Kind::Foreign,
         }
     }
@@ -57,6 +63,7 @@ impl Object {
             Object::Hash(table) => Object::Hash(table.clone()),
             Object::Set(table) => Object::Set(table.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
+            Object::List(list) => Object::List(list.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
     }
@@ -67,7 +74,7 @@ impl Object {
         match self {
             Object::Hash(table) | Object::Set(table) => Some(table),
             Object::Zset(zset) => Some(zset.scores()),
-            Object::LongText(_) | Object::Foreign(_) => None,
+            Object::LongText(_) | Object::List(_) | Object::Foreign(_) => None,
         }
     }
 
@@ -78,6 +85,7 @@ impl Object {
                 Object::LongText(text) => text.memory(),
                 Object::Hash(table) | Object::Set(table) => table.memory(),
                 Object::Zset(zset) => zset.memory(),
+                Object::List(list) => list.memory(),
                 Object::Foreign(foreign) => foreign.memory(),
             }
     }
@@ -91,6 +99,7 @@ impl Object {
             Object::LongText(text) => text.chunks().count(),
             Object::Hash(table) | Object::Set(table) => table.len(),
             Object::Zset(zset) => zset.len(),
+            Object::List(list) => list.free_effort(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }
     }
@@ -122,6 +131,8 @@ pub enum AnyRef<'a> {
     Set(SetRef<'a>),
     /// A sorted set.
     Zset(ZsetRef<'a>),
+    /// A list.
+    List(ListRef<'a>),
     /// A value of a module's type.
     Foreign(&'a Foreign),
 }
@@ -134,12 +145,14 @@ impl<'a> AnyRef<'a> {
             (Kind::PackedInts, Payload::Bytes(bytes)) => AnyRef::Set(SetRef::ints(bytes)),
             (Kind::PackedSet, Payload::Bytes(bytes)) => AnyRef::Set(SetRef::Packed(bytes)),
             (Kind::PackedZset, Payload::Bytes(bytes)) => AnyRef::Zset(ZsetRef::packed(bytes)),
+            (Kind::PackedList, Payload::Bytes(bytes)) => AnyRef::List(ListRef::packed(bytes)),
             (_, Payload::Bytes(bytes)) => AnyRef::Str(StrRef::Bytes(bytes)),
             (_, Payload::Integer(n)) => AnyRef::Str(StrRef::Integer(n)),
             (_, Payload::Object(Object::LongText(text))) => AnyRef::Str(StrRef::Long(text)),
             (_, Payload::Object(Object::Hash(table))) => AnyRef::Hash(HashRef::Table(table)),
             (_, Payload::Object(Object::Set(table))) => AnyRef::Set(SetRef::Table(table)),
             (_, Payload::Object(Object::Zset(zset))) => AnyRef::Zset(ZsetRef::Table(zset)),
+            (_, Payload::Object(Object::List(list))) => AnyRef::List(ListRef::Sequence(list)),
             (_, Payload::Object(Object::Foreign(foreign))) => AnyRef::Foreign(foreign),
         }
     }
@@ -151,6 +164,7 @@ impl<'a> AnyRef<'a> {
             AnyRef::Hash(_) => "hash",
             AnyRef::Set(_) => "set",
             AnyRef::Zset(_) => "zset",
+            AnyRef::List(_) => "list",
             AnyRef::Foreign(foreign) => foreign.type_name(),
         }
     }
@@ -179,6 +193,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
         (Kind::Hash | Kind::PackedSet | Kind::Set, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
+        (Kind::PackedList | Kind::List, _) => "quicklist",
         (Kind::Foreign, _) => "raw",
     }
 }

@@ -53,7 +53,7 @@ fn lists() {
         })
         .unwrap_or_else(|error| panic!("{seed}: {error}"));
         assert!(elements == flat(call(&mut redis, &[b"LRANGE", b"k", b"0", b"-1"])), "{seed}");
-        taken(&mut redis, list::SAVED, |out| list::save(|| elements.iter(), out));
+        taken(&mut redis, list::SAVED, |out| list::save(|each| elements.iter().for_each(|element| each(element)), out));
         assert!(elements == flat(call(&mut redis, &[b"LRANGE", b"k", b"0", b"-1"])), "{seed}");
     }
 }

@@ -53,12 +53,12 @@ pub fn load(of: u8, from: &mut Reader<'_>, element: &mut dyn FnMut(&[u8]) -> Res
 /// The kind that [`save`] writes.
 pub const SAVED: u8 = kind::LIST_QUICKLIST_2;
 
-/// Writes a list whose elements can be walked through twice, from left to right.
-pub fn save<T: AsRef<[u8]>, I: Iterator<Item = T>>(elements: impl Fn() -> I, out: &mut Writer) {
+/// Writes a list. `walk` shows all its elements from left to right, and is called twice.
+pub fn save(walk: impl Fn(&mut dyn FnMut(&[u8])), out: &mut Writer) {
     let mut nodes = 0;
-    walk(elements(), |_| nodes += 1);
+    in_nodes(&walk, &mut |_| nodes += 1);
     out.len(nodes);
-    walk(elements(), |node| match node {
+    in_nodes(&walk, &mut |node| match node {
         Node::Plain(element) => {
             out.number(PLAIN);
             out.bytes(element);
@@ -76,7 +76,7 @@ enum Node<'a> {
 }
 
 /// Puts elements into nodes.
-fn walk<T: AsRef<[u8]>>(elements: impl Iterator<Item = T>, mut node: impl FnMut(Node<'_>)) {
+fn in_nodes(walk: &impl Fn(&mut dyn FnMut(&[u8])), node: &mut dyn FnMut(Node<'_>)) {
     /// As Redis has them unless it is told otherwise. An element that is longer has a listpack of its own.
     const NODE_LEN_MAX: usize = 8 * 1024;
     /// A listpack could not hold more.
@@ -84,8 +84,7 @@ fn walk<T: AsRef<[u8]>>(elements: impl Iterator<Item = T>, mut node: impl FnMut(
     /// What an item needs beside its text, at most.
     const ITEM_OVERHEAD: usize = 10;
     let mut pack = Builder::default();
-    for element in elements {
-        let element = element.as_ref();
+    walk(&mut |element| {
         let is_plain = element.len() >= PACKED_LEN_MAX;
         let is_full = pack.size() + element.len() + ITEM_OVERHEAD > NODE_LEN_MAX;
         if !pack.is_empty() && (is_plain || is_full) {
@@ -96,7 +95,7 @@ fn walk<T: AsRef<[u8]>>(elements: impl Iterator<Item = T>, mut node: impl FnMut(
         } else {
             pack.push(element);
         }
-    }
+    });
     if !pack.is_empty() {
         node(Node::Packed(pack));
     }
@@ -124,7 +123,7 @@ mod tests {
             vec![vec![b'x'; 9000], b"y".to_vec(), vec![], vec![b'z'; 20_000], b"12".to_vec()],
         ] {
             let mut out = Writer::new(true);
-            save(|| list.iter(), &mut out);
+            save(|element| list.iter().for_each(|each| element(each)), &mut out);
             assert_eq!(elements(SAVED, out.as_bytes()).unwrap(), list);
         }
     }

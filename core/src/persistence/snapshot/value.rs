@@ -7,7 +7,7 @@ use super::{Broken, Reader, Result, Writer};
 use crate::engine::edit::Limits;
 use crate::keyspace::entry::{Entry, Kind, NewValue};
 use crate::types::foreign::{Foreign, ForeignType};
-use crate::types::{AnyRef, Object, hash, set, string, zset};
+use crate::types::{AnyRef, Object, hash, list, set, string, zset};
 
 /// A value that was read, and is not yet a key's.
 pub enum Loaded {
@@ -75,6 +75,7 @@ pub fn kind_of(value: AnyRef<'_>) -> u8 {
     match value {
         AnyRef::Str(_) => kind::STRING,
         AnyRef::Hash(hash) => hash::rdb::kind_of(hash),
+        AnyRef::List(_) => list::rdb::SAVED,
         AnyRef::Set(set) => set::rdb::kind_of(set),
         AnyRef::Zset(zset) => zset::rdb::kind_of(zset),
         AnyRef::Foreign(_) => kind::MODULE_2,
@@ -86,6 +87,7 @@ pub fn save(value: AnyRef<'_>, out: &mut Writer) -> Result<()> {
     match value {
         AnyRef::Str(text) => string::rdb::save(text, out),
         AnyRef::Hash(hash) => hash::rdb::save(hash, out),
+        AnyRef::List(list) => list::rdb::save(list, out),
         AnyRef::Set(set) => set::rdb::save(set, out),
         AnyRef::Zset(zset) => zset::rdb::save(zset, out),
         AnyRef::Foreign(foreign) => return save_foreign(foreign, out),
@@ -98,6 +100,7 @@ pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded>
     let (name, loaded) = match of {
         kind::STRING => ("String", string::rdb::load(from)),
         _ if hash::rdb::KINDS.contains(&of) => ("Hash", hash::rdb::load(of, from, around.limits)),
+        _ if list::rdb::KINDS.contains(&of) => ("List", list::rdb::load(of, from, around.limits)),
         _ if set::rdb::KINDS.contains(&of) => ("Set", set::rdb::load(of, from, around.limits)),
         _ if zset::rdb::KINDS.contains(&of) => ("Zset", zset::rdb::load(of, from, around.limits)),
         kind::MODULE_2 => ("Module", load_foreign(from, around.types)),
