@@ -45,6 +45,7 @@ pub const FEATURES: &[Feature] = &[
     crate::types::string::FEATURE,
     crate::types::hash::FEATURE,
     crate::types::zset::FEATURE,
+    crate::types::stream::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,
     crate::scripting::FEATURE,

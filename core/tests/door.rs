@@ -51,6 +51,7 @@ fn picture(entry: &Entry) -> Picture {
         AnyRef::Zset(zset) => {
             zset.iter().map(|(score, member)| (member.to_vec(), score.to_le_bytes().to_vec())).collect()
         }
+        AnyRef::Stream(stream) => vec![(b"stream".to_vec(), stream.picture().into_bytes())],
         AnyRef::Foreign(foreign) => vec![(b"foreign".to_vec(), foreign.save().expect("it can be saved"))],
     };
     content.sort();

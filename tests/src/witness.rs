@@ -124,6 +124,7 @@ fn picture(entry: &Entry) -> u64 {
         AnyRef::Zset(zset) => hashed(&|hasher| {
             zset.iter().for_each(|(score, member)| (score.to_bits(), member).hash(hasher));
         }),
+        AnyRef::Stream(stream) => hashed(&|hasher| stream.picture().hash(hasher)),
         AnyRef::Foreign(foreign) => hashed(&|hasher| foreign.save().hash(hasher)),
     };
     hashed(&|hasher| (content, entry.deadline(), entry.kind() as u8).hash(hasher))

@@ -21,6 +21,7 @@ mod type_number {
     pub(super) const ZSET: u32 = 3;
     pub(super) const HASH: u32 = 4;
     pub(super) const MODULE: u32 = 5;
+    pub(super) const STREAM: u32 = 6;
 }
 
 /// The signature of all databases of a space.
@@ -67,6 +68,16 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
                 // Redis forgets the sign of a zero in small sets, and keeps it in large ones.
                 let score = if score == 0.0 && matches!(zset, ZsetRef::Packed(_)) { 0.0 } else { score };
                 add_pair(digest, member, mortise_sdk::resp::format_double(score).as_bytes());
+            }
+        }
+        AnyRef::Stream(stream) => {
+            mix(digest, &type_number::STREAM.to_be_bytes());
+            for entry in stream.iter() {
+                let id = entry.id();
+                mix(digest, format!("{}.{}", id.ms, id.seq).as_bytes());
+                for item in entry.pairs().flat_map(|(field, value)| [field, value]) {
+                    item.with_bytes(|bytes| mix(digest, bytes));
+                }
             }
         }
         AnyRef::Foreign(foreign) => {

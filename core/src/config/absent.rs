@@ -240,8 +240,6 @@ pub const ALL: &[Absent] = &[
     ignored("set-max-intset-entries"),
     ignored("set-max-listpack-entries"),
     ignored("set-max-listpack-value"),
-    ignored("stream-node-max-bytes"),
-    ignored("stream-node-max-entries"),
     ignored("hll-sparse-max-bytes"),
     ignored("tracking-table-max-keys"),
     ignored("lua-replicate-commands"),

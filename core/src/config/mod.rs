@@ -401,6 +401,7 @@ parts! {
         keyspace: crate::keys::KeyspaceConfig,
         hash: crate::types::hash::HashConfig,
         zset: crate::types::zset::ZsetConfig,
+        stream: crate::types::stream::StreamConfig,
         notifications: crate::pubsub::NotificationsConfig,
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,

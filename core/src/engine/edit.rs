@@ -19,11 +19,22 @@ pub struct Limits {
     pub zset_entries: usize,
     /// Bytes of a member of a packed sorted set.
     pub zset_value_len: usize,
+    /// Bytes of a stream's node.
+    pub stream_node_bytes: usize,
+    /// Entries of a stream's node.
+    pub stream_node_entries: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { hash_entries: 128, hash_value_len: 64, zset_entries: 128, zset_value_len: 64 }
+        Limits {
+            hash_entries: 128,
+            hash_value_len: 64,
+            zset_entries: 128,
+            zset_value_len: 64,
+            stream_node_bytes: 4096,
+            stream_node_entries: 100,
+        }
     }
 }
 
@@ -97,6 +108,12 @@ impl<'a, T: Type> Edit<'a, T> {
         self.unit.discard(old);
     }
 
+    /// Lets go of much of a value that nobody needs any more: a worker frees it.
+    pub(crate) fn discard_parts(&mut self, parts: impl Send + 'static, bytes: usize) {
+        let leaving = self.unit.leaving.begin(parts, bytes as u64);
+        self.unit.discard_later(Box::new(leaving));
+    }
+
     /// The value that the key was created with is not empty: it stays even if nothing else is done.
     pub(super) fn fresh_value(&mut self) {
         self.unnamed = true;
@@ -137,6 +154,16 @@ impl<'a, T: Type> Edit<'a, T> {
         if T::is_gone(T::view(entry).expect("the type was checked when the edit began")) {
             self.remove_emptied(listened);
         }
+    }
+
+    /// Names a change beside the content, as of a stream's groups: it is propagated and its event is told, but to who
+    /// watches the key nothing has changed. Calls that wait for the key are tried again if it `wakes` them.
+    pub(crate) fn changed_aside(&mut self, event: Option<&'static str>, wakes: bool) {
+        self.unnamed = false;
+        let Some(entry) = &self.entry else { return };
+        let key = entry.entry().key();
+        let woken = wakes && entry.entry().is_listened();
+        self.unit.changed_aside(self.space, self.db, key, woken, event.map(|event| (event, T::CLASS)));
     }
 
     #[cold]

@@ -10,6 +10,8 @@ pub const STRING: EventClass = EventClass::STRING;
 pub const HASH: EventClass = EventClass::HASH;
 /// Sorted set commands.
 pub const ZSET: EventClass = EventClass::ZSET;
+/// Stream commands.
+pub const STREAM: EventClass = EventClass::STREAM;
 /// A key expired.
 pub const EXPIRED: EventClass = EventClass::EXPIRED;
 /// A key was evicted.

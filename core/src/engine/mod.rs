@@ -244,6 +244,8 @@ impl Engine {
             hash_value_len: config.hash.hash_max_listpack_value.0 as usize,
             zset_entries: config.zset.zset_max_listpack_entries,
             zset_value_len: config.zset.zset_max_listpack_value.0 as usize,
+            stream_node_bytes: config.stream.stream_node_max_bytes.0 as usize,
+            stream_node_entries: config.stream.stream_node_max_entries,
         };
         let wanted = config.notifications.notify_keyspace_events;
         let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);

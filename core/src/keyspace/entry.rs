@@ -52,8 +52,10 @@ pub enum Kind {
     Hash = 6,
     /// A sorted set, boxed.
     Zset = 7,
+    /// A stream, boxed.
+    Stream = 8,
     /// A value whose type a module brought, boxed.
-    Foreign = 8,
+    Foreign = 9,
 }
 
 impl Kind {
@@ -75,6 +77,7 @@ impl Kind {
             5 => Kind::LongText,
             6 => Kind::Hash,
             7 => Kind::Zset,
+            8 => Kind::Stream,
             _ => Kind::Foreign,
         }
     }

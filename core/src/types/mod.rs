@@ -6,9 +6,11 @@
 
 pub mod foreign;
 pub mod hash;
+pub mod ordered;
 pub mod packed;
 pub mod ranked;
 pub mod scan_options;
+pub mod stream;
 pub mod string;
 pub mod table;
 pub mod zset;
@@ -17,6 +19,7 @@ use crate::engine::event::EventClass;
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
 use hash::value::HashRef;
+use stream::value::Stream;
 use string::long::LongText;
 use string::value::StrRef;
 use table::Table;
@@ -30,6 +33,8 @@ pub enum Object {
     Hash(table::Table),
     /// A sorted set.
     Zset(ZsetTable),
+    /// A stream.
+    Stream(Box<Stream>),
     /// A value of a module's type.
     Foreign(Foreign),
 }
@@ -41,6 +46,7 @@ impl Object {
             Object::LongText(_) => Kind::LongText,
             Object::Hash(_) => Kind::Hash,
             Object::Zset(_) => Kind::Zset,
+            Object::Stream(_) => Kind::Stream,
             Object::Foreign(_) => Kind::Foreign,
         }
     }
@@ -51,6 +57,7 @@ impl Object {
             Object::LongText(text) => Object::LongText(text.clone()),
             Object::Hash(table) => Object::Hash(table.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
+            Object::Stream(stream) => Object::Stream(stream.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
     }
@@ -61,7 +68,7 @@ impl Object {
         match self {
             Object::Hash(table) => Some(table),
             Object::Zset(zset) => Some(zset.scores()),
-            Object::LongText(_) | Object::Foreign(_) => None,
+            Object::LongText(_) | Object::Stream(_) | Object::Foreign(_) => None,
         }
     }
 
@@ -72,6 +79,7 @@ impl Object {
                 Object::LongText(text) => text.memory(),
                 Object::Hash(table) => table.memory(),
                 Object::Zset(zset) => zset.memory(),
+                Object::Stream(stream) => stream.memory(),
                 Object::Foreign(foreign) => foreign.memory(),
             }
     }
@@ -85,6 +93,7 @@ impl Object {
             Object::LongText(text) => text.chunks().count(),
             Object::Hash(table) => table.len(),
             Object::Zset(zset) => zset.len(),
+            Object::Stream(stream) => stream.free_effort(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }
     }
@@ -114,6 +123,8 @@ pub enum AnyRef<'a> {
     Hash(HashRef<'a>),
     /// A sorted set.
     Zset(ZsetRef<'a>),
+    /// A stream.
+    Stream(&'a Stream),
     /// A value of a module's type.
     Foreign(&'a Foreign),
 }
@@ -129,6 +140,7 @@ impl<'a> AnyRef<'a> {
             (_, Payload::Object(Object::LongText(text))) => AnyRef::Str(StrRef::Long(text)),
             (_, Payload::Object(Object::Hash(table))) => AnyRef::Hash(HashRef::Table(table)),
             (_, Payload::Object(Object::Zset(zset))) => AnyRef::Zset(ZsetRef::Table(zset)),
+            (_, Payload::Object(Object::Stream(stream))) => AnyRef::Stream(stream),
             (_, Payload::Object(Object::Foreign(foreign))) => AnyRef::Foreign(foreign),
         }
     }
@@ -139,6 +151,7 @@ impl<'a> AnyRef<'a> {
             AnyRef::Str(_) => "string",
             AnyRef::Hash(_) => "hash",
             AnyRef::Zset(_) => "zset",
+            AnyRef::Stream(_) => "stream",
             AnyRef::Foreign(foreign) => foreign.type_name(),
         }
     }
@@ -165,6 +178,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
         (Kind::Hash, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
+        (Kind::Stream, _) => "stream",
         (Kind::Foreign, _) => "raw",
     }
 }
