@@ -28,6 +28,8 @@ struct Options {
 
 impl Options {
     fn parse(call: &Call<'_>, adds: bool) -> Result<Options> {
+        const NOT_APPROXIMATE: Error =
+            Error::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
         let args = call.args();
         let mut parsed = Options { trim: None, trim_at: 0, no_mkstream: false, id: None };
         let (mut to, mut approximate, mut limit) = (None, false, None);
@@ -72,17 +74,16 @@ impl Options {
                 ));
             }
             if !adds {
-                return Err(Error::new(
-                    "ERR syntax error, XTRIM must be called with at least one of MAXLEN, MINID",
-                ));
+                return Err(Error::new("ERR syntax error, XTRIM must be called with a trimming strategy"));
+            }
+            if limit.is_some() {
+                return Err(NOT_APPROXIMATE);
             }
             return Ok(parsed);
         };
         let limit = match limit {
             Some(_) if !approximate && call.caller() != Caller::Journal => {
-                return Err(Error::new(
-                    "ERR syntax error, LIMIT cannot be used without the special ~ option",
-                ));
+                return Err(NOT_APPROXIMATE);
             }
             _ if call.caller() == Caller::Journal || !approximate => 0,
             Some(limit) => limit,

@@ -68,11 +68,10 @@ impl<'a> Options<'a> {
                 count = usize::try_from(n).unwrap_or(0);
             } else if is("STREAMS") && follow > 0 {
                 if follow % 2 == 1 {
-                    let sign = if for_group { '>' } else { '$' };
-                    return Err(Error::text(format!(
-                        "ERR Unbalanced '{}' list of streams: for each stream key an ID or '{sign}' must be specified.",
-                        call.command.name.to_ascii_lowercase()
-                    )));
+                    // XREADGROUP says the same of itself.
+                    return Err(Error::new(
+                        "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+                    ));
                 }
                 let reader = match group {
                     Some((group, consumer)) => Some(Reader { group, consumer, no_ack }),
