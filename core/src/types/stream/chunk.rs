@@ -15,6 +15,7 @@
 use mortise_sdk::args::Arguments;
 use triomphe::Arc;
 
+use super::bytes::Bytes;
 use super::id::StreamId;
 use super::item::{self, Item};
 use crate::types::ordered::{Total, Value};
@@ -28,7 +29,7 @@ const ENTRIES_MAX: u32 = 256;
 /// Some entries of a stream.
 #[derive(Clone)]
 pub struct Chunk {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// What the first entry counts from.
     base: StreamId,
     /// The last entry that is there: what the next one counts from.
@@ -93,7 +94,7 @@ impl Value for Arc<Chunk> {
             entries: self.count as usize,
             chunks: 1,
             nodes: usize::from(self.opens),
-            bytes: size_class(size_of::<usize>() + size_of::<Chunk>()) + size_class(self.bytes.capacity()),
+            bytes: size_class(size_of::<usize>() + size_of::<Chunk>()) + self.bytes.memory(),
         }
     }
 }
@@ -247,7 +248,7 @@ impl Chunk {
         });
         let end = bytes.len() as u32;
         Chunk {
-            bytes,
+            bytes: Bytes::Own(bytes),
             base: id,
             last: id,
             last_ever: id,
@@ -333,9 +334,10 @@ impl Chunk {
         let same = self.has_fields(pairs);
         let node_same = node_same.unwrap_or(same);
         let fields = pairs.count() / 2;
-        let at = self.bytes.len();
-        self.bytes.push(0);
-        push_place(&mut self.bytes, self.last, id, same);
+        let bytes = self.bytes.own();
+        let at = bytes.len();
+        bytes.push(0);
+        push_place(bytes, self.last, id, same);
         // Flags, place, and how many items to go back.
         let deltas = [id.ms.wrapping_sub(node_first.ms), id.seq.wrapping_sub(node_first.seq)];
         let back = if node_same { fields + 3 } else { fields * 2 + 4 };
@@ -347,24 +349,24 @@ impl Chunk {
             size += item::listpack_integer(fields as i64);
         }
         if !same {
-            item::push_varint(&mut self.bytes, fields as u128);
+            item::push_varint(bytes, fields as u128);
         }
         for field in 0..fields {
             if !same {
-                item::push(&mut self.bytes, pairs.at(field * 2));
+                item::push(bytes, pairs.at(field * 2));
             }
             if !node_same {
                 size += item::listpack_len_of(pairs.at(field * 2));
             }
-            size += item::push(&mut self.bytes, pairs.at(field * 2 + 1));
+            size += item::push(bytes, pairs.at(field * 2 + 1));
         }
-        let len = self.bytes.len() - at - 1;
+        let len = bytes.len() - at - 1;
         match u8::try_from(len) {
-            Ok(len) if len < 0x80 => self.bytes[at] = len,
+            Ok(len) if len < 0x80 => bytes[at] = len,
             _ => {
                 let mut front = Vec::new();
                 item::push_varint(&mut front, len as u128);
-                self.bytes.splice(at..=at, front);
+                bytes.splice(at..=at, front);
             }
         }
         (self.last, self.last_ever) = (id, id);
@@ -376,7 +378,18 @@ impl Chunk {
 
     /// Nothing more will come into it.
     pub(super) fn seal(&mut self) {
-        self.bytes.shrink_to_fit();
+        self.bytes.own().shrink_to_fit();
+    }
+
+    /// Its bytes, unless others share their place already.
+    pub(super) fn loose(&self) -> Option<&[u8]> {
+        self.bytes.are_own().then_some(&*self.bytes)
+    }
+
+    /// Puts its bytes elsewhere.
+    pub(super) fn settle(&mut self, bytes: Bytes) {
+        debug_assert!(*bytes == *self.bytes, "they are the same");
+        self.bytes = bytes;
     }
 
     /// Takes over what its node has had after it, in a chunk that goes.
@@ -388,8 +401,9 @@ impl Chunk {
 
     /// Deletes all entries; what stays is what the node knows.
     pub(super) fn clear(&mut self) {
-        self.bytes.truncate(self.fields_end as usize);
-        self.bytes.shrink_to_fit();
+        let bytes = self.bytes.own();
+        bytes.truncate(self.fields_end as usize);
+        bytes.shrink_to_fit();
         (self.start, self.count) = (self.fields_end, 0);
     }
 
@@ -446,7 +460,7 @@ impl Chunk {
                 self.compact();
             }
             None => {
-                self.bytes.truncate(found.at);
+                self.bytes.own().truncate(found.at);
                 self.last = before;
             }
             Some(next) => {
@@ -459,7 +473,7 @@ impl Chunk {
                 let mut front = Vec::new();
                 item::push_varint(&mut front, (place.len() + next.end - next.items) as u128);
                 front.extend(place);
-                self.bytes.splice(found.at..next.items, front);
+                self.bytes.own().splice(found.at..next.items, front);
             }
         }
     }
@@ -476,9 +490,10 @@ impl Chunk {
     fn compact(&mut self) {
         let spare = self.start as usize - self.fields_end as usize;
         if spare * 2 > self.bytes.len() {
-            self.bytes.drain(self.fields_end as usize..self.start as usize);
+            let bytes = self.bytes.own();
+            bytes.drain(self.fields_end as usize..self.start as usize);
+            bytes.shrink_to(bytes.len() * 2);
             self.start = self.fields_end;
-            self.bytes.shrink_to(self.bytes.len() * 2);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Streams: entries with ids, in order, and groups of consumers that read them.
 
 mod adding;
+mod bytes;
 pub mod chunk;
 mod claims;
 pub mod group;

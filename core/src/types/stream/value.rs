@@ -3,6 +3,7 @@
 use mortise_sdk::args::Arguments;
 use triomphe::Arc;
 
+use super::bytes::{Bytes, SLAB_LEN_MAX};
 use super::chunk::{Chunk, Entry, Node, Weight};
 use super::group::{Group, Name, Pending};
 use super::id::{NewId, StreamId};
@@ -22,6 +23,8 @@ pub struct Stream {
     entries_added: u64,
     /// The last node, if it is known and of several chunks.
     spread: Option<Node>,
+    /// Bytes of full chunks that do not share their place with others yet.
+    loose: usize,
     groups: Ordered<Name, Arc<Group>>,
 }
 
@@ -366,8 +369,7 @@ impl Stream {
                 return self.chunks.change_last(append).unwrap_or_default();
             }
         }
-        // What is full needs no room to grow.
-        self.chunks.change_last(|chunk| Arc::make_mut(chunk).seal());
+        self.seal_last();
         let mut chunk = Chunk::new(id, pairs);
         if node.is_none() {
             chunk = chunk.opening();
@@ -375,6 +377,39 @@ impl Stream {
         let size = chunk.append(id, pairs, first, same);
         self.chunks.insert(id, Arc::new(chunk));
         size
+    }
+
+    /// Nothing more comes into the last chunk.
+    fn seal_last(&mut self) {
+        let Some((_, last)) = self.chunks.last() else { return };
+        let len = last.loose().map_or(0, <[u8]>::len);
+        if self.loose + len > SLAB_LEN_MAX {
+            self.put_together();
+        }
+        self.loose += len;
+        // What is full needs no room to grow.
+        self.chunks.change_last(|chunk| Arc::make_mut(chunk).seal());
+    }
+
+    /// Puts the bytes of chunks in front of the last together that are loose.
+    fn put_together(&mut self) {
+        const MOST: usize = 256;
+        let mut left = std::mem::take(&mut self.loose).min(SLAB_LEN_MAX);
+        let loose = self.chunks.iter_down().skip(1).take(MOST).map_while(|(first, chunk)| {
+            let bytes = chunk.loose()?;
+            left = left.checked_sub(bytes.len())?;
+            Some((*first, bytes))
+        });
+        let mut chunks: Vec<_> = loose.collect();
+        chunks.reverse();
+        if chunks.len() < 2 {
+            return;
+        }
+        let parts = Bytes::together(chunks.iter().map(|(_, bytes)| *bytes));
+        let chunks: Vec<_> = chunks.iter().map(|(first, _)| *first).zip(parts).collect();
+        for (first, bytes) in chunks {
+            self.chunks.change(&first, |chunk| Arc::make_mut(chunk).settle(bytes));
+        }
     }
 
     /// The node that the next entry comes into, unless that is full.
