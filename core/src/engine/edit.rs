@@ -88,6 +88,11 @@ impl<'a, T: Type> Edit<'a, T> {
         self.newborn
     }
 
+    /// Whether something has changed that no event has named yet.
+    pub fn has_changed(&self) -> bool {
+        self.unnamed
+    }
+
     /// Up to which size collections stay packed.
     pub fn limits(&self) -> Limits {
         self.limits

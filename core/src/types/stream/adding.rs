@@ -1,12 +1,12 @@
 //! Adding and removing entries: XADD, XTRIM, XDEL; what is known of all: XLEN, XSETID.
 
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::declare::{DELETE, RO, RW, Spec, UPDATE, key};
+use mortise_sdk::declare::{DELETE, RO, RW, Spec, UPDATE, added, key};
 use mortise_sdk::{Error, Result, args, error};
 
 use super::STREAM;
 use super::id::{NewId, StreamId};
-use super::value::{Stream, Trim, TrimTo};
+use super::value::{References, Stream, Trim, TrimTo};
 use crate::engine::Caller;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
@@ -32,7 +32,7 @@ impl Options {
             Error::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
         let args = call.args();
         let mut parsed = Options { trim: None, trim_at: 0, no_mkstream: false, id: None };
-        let (mut to, mut approximate, mut limit) = (None, false, None);
+        let (mut to, mut approximate, mut limit, mut references) = (None, false, None, None);
         let mut at = 2;
         while let Some(word) = args.get(at) {
             let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -57,6 +57,10 @@ impl Options {
             } else if follow > 0 && is("LIMIT") {
                 at += 1;
                 limit = Some(not_negative(args.at(at), "ERR The LIMIT argument must be >= 0.")?);
+            } else if let Some(word) = References::parse(word) {
+                if references.replace(word).is_some() {
+                    return Err(error::SYNTAX);
+                }
             } else if adds && is("NOMKSTREAM") {
                 parsed.no_mkstream = true;
             } else if adds {
@@ -89,7 +93,7 @@ impl Options {
             Some(limit) => limit,
             None => limit_of(call.limits().stream_node_entries),
         };
-        parsed.trim = Some(Trim { to, approximate, limit });
+        parsed.trim = Some(Trim { to, approximate, limit, references: references.unwrap_or_default() });
         Ok(parsed)
     }
 
@@ -108,7 +112,11 @@ impl Options {
                 (args.at(self.trim_at), len.to_string().into_bytes())
             }
         };
-        vec![name.to_vec(), b"=".to_vec(), value]
+        let mut words = vec![name.to_vec(), b"=".to_vec(), value];
+        if trim.references != References::Stay {
+            words.insert(0, trim.references.word().into());
+        }
+        words
     }
 }
 
@@ -128,7 +136,7 @@ fn not_negative(text: &[u8], negative: &'static str) -> Result<u64> {
 }
 
 const XADD: Command = Spec {
-    usage: "XADD key [NOMKSTREAM] [trim=<strategy=<MAXLEN | MINID> [operator=<= | ~>] threshold [LIMIT count:int]>] \
+    usage: "XADD key [NOMKSTREAM] [condition=<KEEPREF | DELREF | ACKED>] [trim=<strategy=<MAXLEN | MINID> [operator=<= | ~>] threshold [LIMIT count:int]>] \
             id_or_auto=<auto_id=* | id> field_value=<field value>...",
     about: "Adds an entry to a stream, which is created if need be; returns its id.",
     since: "5.0.0",
@@ -139,7 +147,9 @@ const XADD: Command = Spec {
     history: &[
         ("6.2.0", "`NOMKSTREAM`, `MINID` and `LIMIT`."),
         ("7.0.0", "The id may be `<ms>-*`."),
+        ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
     ],
+    ages: &[added("condition", "8.2.0")],
     ..STREAM
 }
 .runs(xadd);
@@ -196,14 +206,16 @@ fn xadd(call: &mut Call<'_>) -> Result {
 }
 
 const XTRIM: Command = Spec {
-    usage: "XTRIM key trim=<strategy=<MAXLEN | MINID> [operator=<= | ~>] threshold [LIMIT count:int]>",
+    usage: "XTRIM key trim=<strategy=<MAXLEN | MINID> [operator=<= | ~>] threshold [LIMIT count:int]> \
+            [condition=<KEEPREF | DELREF | ACKED>]",
     about: "Removes entries from the beginning of a stream; returns how many.",
     since: "5.0.0",
     cost: "O(log(N) + M), N being the entries and M those of one node",
     flags: &[WRITE],
     keys: &[key("key", &[RW, DELETE])],
     tips: &["nondeterministic_output"],
-    history: &[("6.2.0", "`MINID` and `LIMIT`.")],
+    history: &[("6.2.0", "`MINID` and `LIMIT`."), ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`.")],
+    ages: &[added("condition", "8.2.0")],
     ..STREAM
 }
 .runs(xtrim);

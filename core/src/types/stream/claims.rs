@@ -173,7 +173,11 @@ impl Claiming<'_, '_> {
         self.changed = true;
         let delivered_ms = self.delivered_ms;
         let pending = Pending { consumer: name.clone(), delivered_ms, deliveries };
-        self.edit.change_group(self.group, |group| group.give(id, pending));
+        let now_ms = self.now_ms;
+        self.edit.change_group(self.group, |group| {
+            group.note_active(&pending.consumer, now_ms);
+            group.give(id, pending);
+        });
         self.claimed.push((id, name, delivered_ms, deliveries));
         Claim::Done
     }

@@ -74,6 +74,8 @@ impl Value for Pending {
 pub struct Consumer {
     /// When it was last heard of: Unix milliseconds.
     pub seen_ms: i64,
+    /// When it last read or claimed something: Unix milliseconds.
+    pub active_ms: Option<i64>,
     /// What was delivered to it and not acknowledged; the group knows the rest.
     pub pending: Ordered<StreamId, ()>,
 }
@@ -132,9 +134,15 @@ impl Group {
             return (name, false);
         }
         let name = Name::new(consumer);
-        let consumer = Consumer { seen_ms: now_ms, pending: Ordered::default() };
+        let consumer = Consumer { seen_ms: now_ms, active_ms: None, pending: Ordered::default() };
         self.consumers.insert(name.clone(), Arc::new(consumer));
         (name, true)
+    }
+
+    /// A consumer reads or claims something now.
+    pub(super) fn note_active(&mut self, consumer: &Name, now_ms: i64) {
+        let note = |consumer: &mut Arc<Consumer>| Arc::make_mut(consumer).active_ms = Some(now_ms);
+        self.consumers.change(consumer.bytes(), note);
     }
 
     /// Removes a consumer with all that is pending to it; says how much that was.

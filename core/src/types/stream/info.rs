@@ -38,6 +38,7 @@ const XINFO_STREAM: Command = Spec {
             "7.0.0",
             "`max-deleted-entry-id`, `entries-added`, `recorded-first-entry-id`, `entries-read` and `lag`.",
         ),
+        ("7.2.0", "`active-time` of consumers."),
     ],
     ..STREAM
 }
@@ -146,11 +147,13 @@ fn write_group(out: &mut Output, stream: &Stream, name: &[u8], group: &Group, sh
 }
 
 fn write_consumer(out: &mut Output, group: &Group, name: &[u8], consumer: &Consumer, shown: usize) {
-    out.map(4);
+    out.map(5);
     out.bulk(b"name");
     out.bulk(name);
     out.bulk(b"seen-time");
     out.integer(consumer.seen_ms);
+    out.bulk(b"active-time");
+    out.integer(consumer.active_ms.unwrap_or(-1));
     write_count(out, "pel-count", consumer.pending.len());
     out.bulk(b"pending");
     out.array(consumer.pending.len().min(shown));
@@ -201,6 +204,7 @@ const XINFO_CONSUMERS: Command = Spec {
     flags: &[READONLY],
     keys: &[key("key", &[RO, ACCESS])],
     tips: &["nondeterministic_output"],
+    history: &[("7.2.0", "`inactive`.")],
     ..STREAM
 }
 .runs(xinfo_consumers);
@@ -214,12 +218,14 @@ fn xinfo_consumers(call: &mut Call<'_>) -> Result {
     })?;
     out.array(group.consumers.len());
     for (name, consumer) in group.consumers.iter() {
-        out.map(3);
+        out.map(4);
         out.bulk(b"name");
         out.bulk(name.bytes());
         write_count(out, "pending", consumer.pending.len());
         out.bulk(b"idle");
         out.integer(now_ms.saturating_sub(consumer.seen_ms).max(0));
+        out.bulk(b"inactive");
+        out.integer(consumer.active_ms.map_or(-1, |active_ms| now_ms.saturating_sub(active_ms).max(0)));
     }
     Ok(())
 }

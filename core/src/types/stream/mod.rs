@@ -4,6 +4,7 @@ mod adding;
 mod bytes;
 pub mod chunk;
 mod claims;
+mod deleting;
 pub mod group;
 mod groups;
 pub mod id;
@@ -29,6 +30,7 @@ pub const FEATURE: Feature = Feature {
     name: "stream",
     commands: &[
         adding::COMMANDS,
+        deleting::COMMANDS,
         ranges::COMMANDS,
         reading::COMMANDS,
         groups::COMMANDS,

@@ -332,6 +332,7 @@ fn deliver_new(call: &mut Call<'_>, key: Key<'_>, reader: Reader<'_>, count: usi
     let Some((consumer, is_new)) = edit.hear_of(name, consumer, now_ms) else { return Ok(false) };
     edit.change_group(name, |group| {
         (group.last_id, group.entries_read) = (last, read);
+        group.note_active(&consumer, now_ms);
         if !no_ack {
             for id in &ids {
                 let consumer = consumer.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::chunk::Entry;
 use super::id::StreamId;
-use super::value::{Stream, Trim, TrimTo};
+use super::value::{References, Stream, Trim, TrimTo};
 use crate::engine::edit::Limits;
 use crate::engine::random::Random;
 
@@ -252,6 +252,7 @@ fn as_a_model_does() {
                         },
                         approximate: source.random.below(3) > 0,
                         limit: [0, 0, 150][source.random.below(3)],
+                        references: References::Stay,
                     };
                     let trim = Trim { limit: if trim.approximate { trim.limit } else { 0 }, ..trim };
                     let is_trimmed = stream.is_trimmed_by(trim);

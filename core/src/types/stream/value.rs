@@ -67,6 +67,46 @@ pub struct Trim {
     pub approximate: bool,
     /// Not more entries than this, unless 0.
     pub limit: u64,
+    /// What becomes of references to what goes.
+    pub references: References,
+}
+
+/// What becomes of references to an entry that is deleted: of what is pending of it, and of groups that have not read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum References {
+    /// They stay.
+    #[default]
+    Stay,
+    /// They go as well.
+    Go,
+    /// The entry is only deleted if there is none.
+    Prevent,
+}
+
+impl References {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            References::Stay => "KEEPREF",
+            References::Go => "DELREF",
+            References::Prevent => "ACKED",
+        }
+    }
+
+    /// What a word stands for.
+    pub fn parse(word: &[u8]) -> Option<References> {
+        let all = [References::Stay, References::Go, References::Prevent];
+        all.into_iter().find(|references| word.eq_ignore_ascii_case(references.word().as_bytes()))
+    }
+}
+
+/// What became of an entry that was to be deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deleted {
+    /// It is gone.
+    Gone,
+    /// It is still referred to.
+    IsReferenced,
 }
 
 /// Entries in order or against it. See [`Stream::range`].
@@ -157,6 +197,43 @@ impl Stream {
     /// A consumer group.
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
         self.groups.get(name).map(|group| &**group)
+    }
+
+    /// Whether a group has an entry pending, or has not read it yet.
+    pub fn is_referenced(&self, id: StreamId) -> bool {
+        self.groups.iter().any(|(_, group)| group.last_id < id || group.pending.contains(&id))
+    }
+
+    /// Whether an entry is pending in any group.
+    fn is_pending(&self, id: StreamId) -> bool {
+        self.groups.iter().any(|(_, group)| group.pending.contains(&id))
+    }
+
+    /// What is pending in any group of some ids: group by group.
+    fn pending_between(&self, from: StreamId, to: StreamId) -> Vec<(Name, Vec<StreamId>)> {
+        let of_group = |group: &Group| {
+            let range = group.pending.up_from(&from).take_while(|(id, _)| **id <= to);
+            range.map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let all = self.groups.iter().map(|(name, group)| (name.clone(), of_group(group)));
+        all.filter(|(_, ids)| !ids.is_empty()).collect()
+    }
+
+    /// The entries that trimming takes where it spares what is referred to.
+    fn unreferenced_front(&self, trim: Trim) -> Vec<StreamId> {
+        let most = if trim.limit == 0 { usize::MAX } else { trim.limit as usize };
+        let (end, most) = match trim.to {
+            TrimTo::Len(len) => {
+                let len = usize::try_from(len).unwrap_or(usize::MAX);
+                (StreamId::MAX, most.min(self.len().saturating_sub(len)))
+            }
+            TrimTo::Id(id) => match id.before() {
+                Some(end) => (end, most),
+                None => return Vec::new(),
+            },
+        };
+        let range = self.range(StreamId::MIN, end, false).map(|entry| entry.id());
+        range.filter(|id| !self.is_referenced(*id)).take(most).collect()
     }
 
     /// What its chunks add up to.
@@ -620,8 +697,45 @@ impl Edit<'_, Stream> {
         self.change_group(group, |group| group.hear_of(consumer, now_ms))
     }
 
+    /// Deletes an entry unless its references speak against that. `None` if there is no such entry.
+    pub fn delete_if(&mut self, id: StreamId, references: References) -> Option<Deleted> {
+        if references == References::Go && self.view().is_pending(id) {
+            self.drop_references(id, id);
+        }
+        self.view().get(id)?;
+        if references == References::Prevent && self.view().is_referenced(id) {
+            return Some(Deleted::IsReferenced);
+        }
+        self.delete(id).then_some(Deleted::Gone)
+    }
+
+    /// What is pending of some ids is so no longer, in any group.
+    fn drop_references(&mut self, from: StreamId, to: StreamId) {
+        for (name, ids) in self.view().pending_between(from, to) {
+            self.change_group(name.bytes(), |group| {
+                ids.into_iter().filter(|id| group.acknowledge(*id)).count()
+            });
+        }
+    }
+
     /// Trims the stream; says how many entries went.
     pub fn trim(&mut self, trim: Trim) -> usize {
+        if trim.references == References::Prevent {
+            let ids = self.view().unreferenced_front(trim);
+            return ids.into_iter().filter(|id| self.delete(*id)).count();
+        }
+        let from = self.view().first_id();
+        let count = self.trim_all(trim);
+        if count > 0 && trim.references == References::Go {
+            let stream = self.view();
+            let behind = if stream.is_empty() { None } else { stream.first_id().before() };
+            let to = behind.unwrap_or(stream.last_id());
+            self.drop_references(from, to);
+        }
+        count
+    }
+
+    fn trim_all(&mut self, trim: Trim) -> usize {
         if !self.view().is_trimmed_by(trim) {
             return 0;
         }
