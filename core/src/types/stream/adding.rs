@@ -6,7 +6,8 @@ use mortise_sdk::{Error, Result, args, error};
 
 use super::STREAM;
 use super::id::{NewId, StreamId};
-use super::value::{References, Stream, Trim, TrimTo};
+use super::references::References;
+use super::value::{Stream, Trim, TrimTo};
 use crate::engine::Caller;
 use crate::engine::args::Args;
 use crate::engine::call::Call;

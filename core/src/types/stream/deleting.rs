@@ -6,7 +6,8 @@ use mortise_sdk::{Error, Result, args, error};
 
 use super::STREAM;
 use super::id::StreamId;
-use super::value::{Deleted, References, Stream};
+use super::references::{Deleted, References};
+use super::value::Stream;
 use crate::engine::call::Call;
 use crate::features::Command;
 use crate::resp::output::Output;

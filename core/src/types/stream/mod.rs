@@ -5,6 +5,7 @@ mod bytes;
 pub mod chunk;
 mod claims;
 mod deleting;
+mod edits;
 pub mod group;
 mod groups;
 pub mod id;
@@ -13,6 +14,7 @@ pub mod item;
 mod pending;
 mod ranges;
 mod reading;
+pub mod references;
 #[cfg(test)]
 mod tests;
 pub mod value;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::chunk::Entry;
 use super::id::StreamId;
-use super::value::{References, Stream, Trim, TrimTo};
+use super::references::References;
+use super::value::{Stream, Trim, TrimTo};
 use crate::engine::edit::Limits;
 use crate::engine::random::Random;
 

@@ -7,7 +7,8 @@ use super::bytes::{Bytes, SLAB_LEN_MAX};
 use super::chunk::{Chunk, Entry, Node, Weight};
 use super::group::{Group, Name, Pending};
 use super::id::{NewId, StreamId};
-use crate::engine::edit::{Edit, Limits};
+use super::references::References;
+use crate::engine::edit::Limits;
 use crate::engine::event::{self, EventClass};
 use crate::keyspace::entry::{Entry as KeyEntry, NewValue, Payload};
 use crate::types::ordered::{Iter, Ordered};
@@ -16,7 +17,7 @@ use crate::types::{Object, Type};
 /// A stream. `Clone` shares what is large.
 #[derive(Clone, Default)]
 pub struct Stream {
-    chunks: Ordered<StreamId, Arc<Chunk>>,
+    pub(super) chunks: Ordered<StreamId, Arc<Chunk>>,
     last_id: StreamId,
     first_id: StreamId,
     max_deleted_id: StreamId,
@@ -25,7 +26,7 @@ pub struct Stream {
     spread: Option<Node>,
     /// Bytes of full chunks that do not share their place with others yet.
     loose: usize,
-    groups: Ordered<Name, Arc<Group>>,
+    pub(super) groups: Ordered<Name, Arc<Group>>,
 }
 
 impl Type for Stream {
@@ -69,44 +70,6 @@ pub struct Trim {
     pub limit: u64,
     /// What becomes of references to what goes.
     pub references: References,
-}
-
-/// What becomes of references to an entry that is deleted: of what is pending of it, and of groups that have not read it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum References {
-    /// They stay.
-    #[default]
-    Stay,
-    /// They go as well.
-    Go,
-    /// The entry is only deleted if there is none.
-    Prevent,
-}
-
-impl References {
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            References::Stay => "KEEPREF",
-            References::Go => "DELREF",
-            References::Prevent => "ACKED",
-        }
-    }
-
-    /// What a word stands for.
-    pub fn parse(word: &[u8]) -> Option<References> {
-        let all = [References::Stay, References::Go, References::Prevent];
-        all.into_iter().find(|references| word.eq_ignore_ascii_case(references.word().as_bytes()))
-    }
-}
-
-/// What became of an entry that was to be deleted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Deleted {
-    /// It is gone.
-    Gone,
-    /// It is still referred to.
-    IsReferenced,
 }
 
 /// Entries in order or against it. See [`Stream::range`].
@@ -199,56 +162,21 @@ impl Stream {
         self.groups.get(name).map(|group| &**group)
     }
 
-    /// Whether a group has an entry pending, or has not read it yet.
-    pub fn is_referenced(&self, id: StreamId) -> bool {
-        self.groups.iter().any(|(_, group)| group.last_id < id || group.pending.contains(&id))
-    }
-
-    /// Whether an entry is pending in any group.
-    fn is_pending(&self, id: StreamId) -> bool {
-        self.groups.iter().any(|(_, group)| group.pending.contains(&id))
-    }
-
-    /// What is pending in any group of some ids: group by group.
-    fn pending_between(&self, from: StreamId, to: StreamId) -> Vec<(Name, Vec<StreamId>)> {
-        let of_group = |group: &Group| {
-            let range = group.pending.up_from(&from).take_while(|(id, _)| **id <= to);
-            range.map(|(id, _)| *id).collect::<Vec<_>>()
-        };
-        let all = self.groups.iter().map(|(name, group)| (name.clone(), of_group(group)));
-        all.filter(|(_, ids)| !ids.is_empty()).collect()
-    }
-
-    /// The entries that trimming takes where it spares what is referred to.
-    fn unreferenced_front(&self, trim: Trim) -> Vec<StreamId> {
-        let most = if trim.limit == 0 { usize::MAX } else { trim.limit as usize };
-        let (end, most) = match trim.to {
-            TrimTo::Len(len) => {
-                let len = usize::try_from(len).unwrap_or(usize::MAX);
-                (StreamId::MAX, most.min(self.len().saturating_sub(len)))
-            }
-            TrimTo::Id(id) => match id.before() {
-                Some(end) => (end, most),
-                None => return Vec::new(),
-            },
-        };
-        let range = self.range(StreamId::MIN, end, false).map(|entry| entry.id());
-        range.filter(|id| !self.is_referenced(*id)).take(most).collect()
-    }
-
     /// What its chunks add up to.
     pub fn weight(&self) -> Weight {
         self.chunks.total()
     }
 
-    /// Bytes on the heap, about.
+    /// Bytes on the heap, about: of many groups only some are asked.
     pub fn memory(&self) -> usize {
-        let groups = self.groups.iter().map(|(name, group)| name.bytes().len() + 32 + group.memory());
+        const ASKED: usize = 32;
+        let asked = self.groups.iter().take(ASKED);
+        let groups: usize = asked.map(|(name, group)| name.bytes().len() + 32 + group.memory()).sum();
         size_of::<Stream>()
             + self.chunks.total().bytes
             + self.chunks.memory()
             + self.groups.memory()
-            + groups.sum::<usize>()
+            + groups * self.groups.len() / self.groups.len().clamp(1, ASKED)
     }
 
     /// All that there is to see of it but for the times at which consumers were heard of: what comparisons go by.
@@ -638,114 +566,5 @@ impl Stream {
         self.last_id = last_id;
         self.entries_added = entries_added.unwrap_or(self.entries_added);
         self.max_deleted_id = max_deleted_id.unwrap_or(self.max_deleted_id);
-    }
-}
-
-impl Edit<'_, Stream> {
-    /// The stream, about to be changed.
-    pub(super) fn stream(&mut self) -> &mut Stream {
-        match self.open().object_mut() {
-            Some(Object::Stream(stream)) => stream,
-            _ => unreachable!("the type was checked when the edit began"),
-        }
-    }
-
-    /// Adds an entry, whose fields and values stand in turn and whose id is above all others.
-    #[inline]
-    pub fn append(&mut self, id: StreamId, pairs: &(impl Arguments + ?Sized)) {
-        let limits = self.limits();
-        self.stream().append(id, pairs, limits);
-    }
-
-    /// Deletes an entry; false if there is none.
-    pub fn delete(&mut self, id: StreamId) -> bool {
-        self.view().get(id).is_some() && self.stream().delete(id)
-    }
-
-    /// Sets what XSETID sets.
-    pub(super) fn set_last_id(&mut self, id: StreamId, added: Option<u64>, max_deleted: Option<StreamId>) {
-        self.stream().set_last_id(id, added, max_deleted);
-    }
-
-    /// Adds a group of which there is none.
-    pub(super) fn add_group(&mut self, name: &[u8], group: Group) {
-        self.stream().groups.insert(Name::new(name), Arc::new(group));
-    }
-
-    /// Changes a group; nothing if there is none.
-    pub(super) fn change_group<T>(&mut self, name: &[u8], change: impl FnOnce(&mut Group) -> T) -> Option<T> {
-        self.stream().groups.change(name, |group| change(Arc::make_mut(group)))
-    }
-
-    /// Removes a group; false if there is none.
-    pub(super) fn remove_group(&mut self, name: &[u8]) -> bool {
-        if self.view().group(name).is_none() {
-            return false;
-        }
-        if let Some(group) = self.stream().groups.remove(name)
-            && group.pending.len() + group.consumers.len() > Object::FREE_EFFORT_INLINE_MAX
-        {
-            let bytes = group.memory();
-            self.discard_parts(group, bytes);
-        }
-        true
-    }
-
-    /// Hears of a consumer of a group, who comes into being if there is none of that name. `None` if there is no group;
-    /// true: it came into being.
-    pub(super) fn hear_of(&mut self, group: &[u8], consumer: &[u8], now_ms: i64) -> Option<(Name, bool)> {
-        self.change_group(group, |group| group.hear_of(consumer, now_ms))
-    }
-
-    /// Deletes an entry unless its references speak against that. `None` if there is no such entry.
-    pub fn delete_if(&mut self, id: StreamId, references: References) -> Option<Deleted> {
-        if references == References::Go && self.view().is_pending(id) {
-            self.drop_references(id, id);
-        }
-        self.view().get(id)?;
-        if references == References::Prevent && self.view().is_referenced(id) {
-            return Some(Deleted::IsReferenced);
-        }
-        self.delete(id).then_some(Deleted::Gone)
-    }
-
-    /// What is pending of some ids is so no longer, in any group.
-    fn drop_references(&mut self, from: StreamId, to: StreamId) {
-        for (name, ids) in self.view().pending_between(from, to) {
-            self.change_group(name.bytes(), |group| {
-                ids.into_iter().filter(|id| group.acknowledge(*id)).count()
-            });
-        }
-    }
-
-    /// Trims the stream; says how many entries went.
-    pub fn trim(&mut self, trim: Trim) -> usize {
-        if trim.references == References::Prevent {
-            let ids = self.view().unreferenced_front(trim);
-            return ids.into_iter().filter(|id| self.delete(*id)).count();
-        }
-        let from = self.view().first_id();
-        let count = self.trim_all(trim);
-        if count > 0 && trim.references == References::Go {
-            let stream = self.view();
-            let behind = if stream.is_empty() { None } else { stream.first_id().before() };
-            let to = behind.unwrap_or(stream.last_id());
-            self.drop_references(from, to);
-        }
-        count
-    }
-
-    fn trim_all(&mut self, trim: Trim) -> usize {
-        if !self.view().is_trimmed_by(trim) {
-            return 0;
-        }
-        let (count, all) = self.stream().trim(trim);
-        if let Some(all) = all {
-            let (before, now) = (all.total(), self.view().chunks.total());
-            if before.chunks - now.chunks > Object::FREE_EFFORT_INLINE_MAX {
-                self.discard_parts(all, before.bytes - now.bytes);
-            }
-        }
-        count
     }
 }
