@@ -47,6 +47,7 @@ pub const FEATURES: &[Feature] = &[
     crate::types::hash::FEATURE,
     crate::types::set::FEATURE,
     crate::types::zset::FEATURE,
+    crate::types::stream::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,
     crate::scripting::FEATURE,

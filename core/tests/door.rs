@@ -19,9 +19,9 @@ use mortise_core::keyspace::door::Witness;
 use mortise_core::keyspace::{Entry, Keyspace, SpaceId};
 use mortise_core::types::AnyRef;
 use mortise_core::types::hash::value::Hash;
-use mortise_core::types::set::value::Set;
 use mortise_core::types::list::End;
 use mortise_core::types::list::value::List;
+use mortise_core::types::set::value::Set;
 use mortise_core::types::string::value::{Str, stored};
 use mortise_core::types::zset::value::Zset;
 use mortise_sdk::Result;
@@ -63,6 +63,7 @@ fn picture(entry: &Entry) -> Picture {
             });
             elements
         }
+        AnyRef::Stream(stream) => vec![(b"stream".to_vec(), stream.picture().into_bytes())],
         AnyRef::Foreign(foreign) => vec![(b"foreign".to_vec(), foreign.save().expect("it can be saved"))],
     };
     content.sort();
@@ -101,8 +102,9 @@ fn member(set: &str, text: &[u8]) -> Vec<u8> {
 /// Does something at random to some key: the test's own command, on the road of every other.
 fn change(call: &mut Call<'_>) -> Result {
     let members: u64 = std::str::from_utf8(call.arg(1)).unwrap().parse().unwrap();
-    let kind = call.random() % 5;
-    let name = format!("{}:{}", ["hash", "zset", "text", "set", "list"][kind as usize], call.random() % 6);
+    let kind = call.random() % 6;
+    let name = ["hash", "zset", "text", "set", "list", "stream"][kind as usize];
+    let name = format!("{name}:{}", call.random() % 6);
     let key = Key::new(name.as_bytes());
     let (one, other) = (random_bytes(call, members), random_bytes(call, members));
     let action = call.random() % 40;
@@ -157,6 +159,7 @@ fn change(call: &mut Call<'_>) -> Result {
             }
         }
         _ if kind == 4 => change_list(call, key, action, &one, members)?,
+        _ if kind == 5 => change_stream(call, &name, action, (&one, &other)),
         _ if action < 20 => {
             let mut text = call.create::<Str>(key)?;
             text.append(&one);
@@ -200,6 +203,34 @@ fn change_list(call: &mut Call<'_>, key: Key<'_>, action: u64, element: &[u8], m
     }
     list.changed("lrem");
     Ok(())
+}
+
+/// Changes a stream, its groups included, by commands.
+fn change_stream(call: &mut Call<'_>, key: &str, action: u64, (one, other): (&[u8], &[u8])) {
+    let id = format!("1700000000000-{}", call.random() % 400);
+    let (field, value) = (String::from_utf8_lossy(one), String::from_utf8_lossy(other));
+    let reader = format!("XREADGROUP GROUP g c{} COUNT 5", call.random() % 3);
+    let line = match action {
+        2..5 => format!("XDEL {key} {id}"),
+        5 => format!("XTRIM {key} MINID ~ {id}"),
+        6 => format!("XTRIM {key} MAXLEN 300"),
+        7 => format!("XGROUP CREATE {key} g 0 MKSTREAM"),
+        8..12 => format!("{reader} STREAMS {key} >"),
+        12 => format!("{reader} STREAMS {key} 0"),
+        13..15 => format!("XACK {key} g {id}"),
+        15 => format!("XCLAIM {key} g c9 0 {id} FORCE"),
+        16 => format!("XGROUP DELCONSUMER {key} g c1"),
+        17 if call.random().is_multiple_of(4) => format!("XGROUP DESTROY {key} g"),
+        18 => format!("XSETID {key} 1700000000000-{}", 1_000_000 + call.random() % 1000),
+        _ => format!("XADD {key} * {field} {value} number {}", value.len()),
+    };
+    let registry = call.engine.registry.clone();
+    let args = OwnedArgs::new(line.split(' ').map(str::as_bytes));
+    let Lookup::Found(command) = registry.find(args.view()) else { panic!("{line}") };
+    // That there is no stream or group may well be the answer.
+    let mark = call.out().mark();
+    call.execute(Asked::new(&command, args.view()), Caller::Transaction);
+    call.out().rollback(mark);
 }
 
 struct Bench {

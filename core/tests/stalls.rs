@@ -71,6 +71,7 @@ impl Bench {
             AnyRef::Set(set) => set.len(),
             AnyRef::Zset(zset) => zset.len(),
             AnyRef::List(list) => list.len(),
+            AnyRef::Stream(stream) => stream.len(),
             _ => 0,
         })
     }
@@ -194,6 +195,51 @@ fn edits_undo_and_cuts_of_a_million_members() {
         );
         assert!(copy < BOUND && del < BOUND);
     }
+}
+
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn a_stream_of_a_million_entries() {
+    let mut bench = Bench::new();
+    let mut steps = |name: &str, count: u64, words: &dyn Fn(u64) -> String| {
+        let mut done = 0;
+        let took = longest(&format!("stream: {name}"), || {
+            let line = words(done);
+            bench.ask(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            done += 1;
+            done == count
+        });
+        bench.do_jobs();
+        assert!(took < BOUND, "{name}: {took:?}");
+    };
+    steps("XADD", MANY, &|n| format!("XADD s {} field value-{n}", n + 1));
+    steps("XADD MAXLEN", MANY / 10, &|n| format!("XADD s MAXLEN {MANY} {} field value-{n}", MANY + n + 1));
+    steps("XDEL here and there", MANY / 10, &|n| {
+        format!("XDEL s {}", MANY / 10 + n.wrapping_mul(7_919) % MANY)
+    });
+    steps("XRANGE of the middle", 1_000, &|n| format!("XRANGE s {} + COUNT 100", MANY / 2 + n));
+    steps("XREVRANGE of the middle", 1_000, &|n| format!("XREVRANGE s {} - COUNT 100", MANY / 2 + n));
+    steps("XGROUP CREATE", 1, &|_| "XGROUP CREATE s g 0".to_owned());
+    steps("XREADGROUP", MANY / 100, &|_| "XREADGROUP GROUP g c COUNT 100 STREAMS s >".to_owned());
+    steps("XACK here and there", MANY / 10, &|n| format!("XACK s g {}", n.wrapping_mul(7_919) % MANY));
+    steps("XAUTOCLAIM", 1_000, &|n| format!("XAUTOCLAIM s g d 0 {}", MANY / 2 + n * 100));
+    steps("XPENDING, XINFO", 3, &|n| {
+        ["XPENDING s g", "XINFO STREAM s", "XINFO STREAM s FULL"][n as usize].to_owned()
+    });
+    steps("COPY", 10, &|n| format!("COPY s copy:{n}"));
+    steps("XADD to what is shared", 10, &|n| format!("XADD copy:{n} * field value"));
+    steps("XTRIM of nearly all", 5, &|n| format!("XTRIM copy:{n} MAXLEN 10"));
+    steps("XTRIM by id", 5, &|n| format!("XTRIM copy:{} MINID {}", n + 5, MANY));
+    steps("XGROUP DESTROY", 5, &|n| format!("XGROUP DESTROY copy:{n} g"));
+    steps("DEL", 10, &|n| format!("DEL copy:{n}"));
+    bench.engine.keyspace.begin_undo();
+    for line in ["XADD s * field value", "XTRIM s MAXLEN 0", "XGROUP DESTROY s g"] {
+        bench.ask(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    }
+    let begun = Instant::now();
+    bench.engine.keyspace.abort();
+    assert!(begun.elapsed() < BOUND, "abort: {:?}", begun.elapsed());
+    assert!(bench.members(b"s") as u64 > MANY / 2);
 }
 
 #[test]

@@ -231,6 +231,13 @@ impl Parser<'_> {
     fn expectation(&mut self, same_line: Option<&str>) -> Result<Expectation, String> {
         let start = self.at;
         if let Some(text) = same_line {
+            if let Some(text) = text.trim_start().strip_prefix("resp2:") {
+                let resp2 = Some(self.awaited(text)?);
+                let other = self.lines.get(self.at).and_then(|line| line.strip_prefix("resp3:"));
+                let text = other.ok_or("what arrives on RESP3 stands on a line of its own behind")?;
+                let resp3 = Some(self.awaited(text)?);
+                return Ok(Expectation { lines: start..self.at, resp2, resp3 });
+            }
             let awaited = if text.trim().is_empty() { None } else { Some(self.awaited(text)?) };
             self.at = self.at.max(start + 1);
             return Ok(Expectation { lines: start..self.at, resp2: awaited.clone(), resp3: awaited });
@@ -356,7 +363,7 @@ mod tests {
         let script = parse(
             "# x.test\n@not-multi because\n@server databases 2\n\n> SET k \"a b\"\n+OK\n\n@after 5\n@resp3-only\n\
              A> BZPOPMIN k 0\nA...\nB> ZADD k 1 a\n:1\nA< [k a\n  ,1]\n---\n>> \"PING\\r\\n\"\n+PONG\n\
-             > HELLO\nresp2: [a\n  b]\nresp3: {a: b}\nA! close\nA< closed\n",
+             > HELLO\nresp2: [a\n  b]\nresp3: {a: b}\nA! close\nA< closed\nB< resp2: [a\n  b]\nresp3: {a: b}\n",
         )
         .unwrap();
         assert!(script.header.not_multi && script.header.server == ["databases 2"]);
@@ -373,7 +380,8 @@ mod tests {
                 (17, ""),
                 (19, ""),
                 (23, "A"),
-                (24, "A")
+                (24, "A"),
+                (25, "B")
             ]
         );
         assert_eq!((script.steps[1].marks.after_ms, script.steps[1].marks.only), (5, Some(Protocol::Resp3)));
@@ -384,6 +392,9 @@ mod tests {
             matches!(&script.steps[7].action, Action::Call(_, Some(e)) if e.lines == (19..22) && e.resp2 != e.resp3)
         );
         assert!(matches!(&script.steps[9].action, Action::Receives(e) if e.resp2 == Some(Awaited::Closed)));
+        assert!(
+            matches!(&script.steps[10].action, Action::Receives(e) if e.lines == (24..27) && e.resp2 != e.resp3)
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use mortise_core::keyspace::Keyspace;
 use mortise_core::keyspace::hash::hash;
 use mortise_core::server::clock::SystemClock;
 use mortise_core::server::{Server, Settings};
+use mortise_core::types::AnyRef;
 
 use crate::witness::Watching;
 
@@ -112,8 +113,30 @@ impl Shadowed {
         if data != copy {
             return Some(format!("the stream leads to other data: {copy} instead of {data}"));
         }
-        other_deadline(&engine.keyspace, &shadow.engine.keyspace)
+        let (data, copy) = (&engine.keyspace, &shadow.engine.keyspace);
+        other_deadline(data, copy).or_else(|| other_groups(data, copy))
     }
+}
+
+/// A stream that in the copy differs in what is beside its entries; those are the same.
+fn other_groups(data: &Keyspace, copy: &Keyspace) -> Option<String> {
+    for (space, index, db) in data.iter() {
+        for entry in db.dict().iter() {
+            let AnyRef::Stream(stream) = AnyRef::of(entry) else { continue };
+            let key = entry.key();
+            let other = copy.existing(space, index).and_then(|db| db.find(hash(key), key));
+            let other = other.map(|entry| match AnyRef::of(entry) {
+                AnyRef::Stream(stream) => stream.picture(),
+                _ => String::new(),
+            });
+            let picture = stream.picture();
+            if other.as_ref() != Some(&picture) {
+                let (key, other) = (String::from_utf8_lossy(key), other.unwrap_or_default());
+                return Some(format!("the stream of changes makes {key}\n{other}instead of\n{picture}"));
+            }
+        }
+    }
+    None
 }
 
 /// A key of the data that the copy keeps for another time; the data is the same.

@@ -131,6 +131,7 @@ fn picture(entry: &Entry) -> u64 {
         AnyRef::List(list) => hashed(&|hasher| {
             list.show_each(0..list.len(), |item| item.text().hash(hasher));
         }),
+        AnyRef::Stream(stream) => hashed(&|hasher| stream.picture().hash(hasher)),
         AnyRef::Foreign(foreign) => hashed(&|hasher| foreign.save().hash(hasher)),
     };
     hashed(&|hasher| (content, entry.deadline(), entry.kind() as u8).hash(hasher))

@@ -17,16 +17,6 @@ const ALL: &[(&str, &str)] = &[
     ("keyspace write slow dangerous", "migrate restore-asking"),
     ("read fast", "lolwut"),
     ("write set sortedset list slow dangerous", "sort"),
-    ("read stream fast", "xlen"),
-    ("read stream slow", "xinfo|consumers xinfo|groups xinfo|stream xpending xrange xrevrange"),
-    ("write stream fast", "xack xadd xautoclaim xclaim xdel xsetid"),
-    (
-        "write stream slow",
-        "xgroup|create xgroup|createconsumer xgroup|delconsumer xgroup|destroy xgroup|setid xtrim",
-    ),
-    ("stream slow", "xgroup|help xinfo|help"),
-    ("read stream slow blocking", "xread"),
-    ("write stream slow blocking", "xreadgroup"),
     ("pubsub fast", "spublish"),
     ("pubsub slow", "pubsub|shardchannels pubsub|shardnumsub ssubscribe sunsubscribe"),
     ("admin fast dangerous", "lastsave role"),
@@ -43,7 +33,7 @@ const ALL: &[(&str, &str)] = &[
         "slow",
         "cluster cluster|countkeysinslot cluster|getkeysinslot cluster|help cluster|info \
          cluster|keyslot cluster|links cluster|myid cluster|nodes cluster|shards cluster|slots \
-         function memory|doctor memory|malloc-stats memory|purge memory|stats xgroup xinfo",
+         function memory|doctor memory|malloc-stats memory|purge memory|stats",
     ),
     ("fast connection", "asking readonly readwrite"),
     ("slow connection", "client|caching client|getredir client|tracking client|trackinginfo wait"),

@@ -23,6 +23,7 @@ mod type_number {
     pub(super) const ZSET: u32 = 3;
     pub(super) const HASH: u32 = 4;
     pub(super) const MODULE: u32 = 5;
+    pub(super) const STREAM: u32 = 6;
 }
 
 /// The signature of all databases of a space.
@@ -78,6 +79,16 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
         AnyRef::List(list) => {
             mix(digest, &type_number::LIST.to_be_bytes());
             list.show_each(0..list.len(), |item| mix(digest, &item.text()));
+        }
+        AnyRef::Stream(stream) => {
+            mix(digest, &type_number::STREAM.to_be_bytes());
+            for entry in stream.iter() {
+                let id = entry.id();
+                mix(digest, format!("{}.{}", id.ms, id.seq).as_bytes());
+                for item in entry.pairs().flat_map(|(field, value)| [field, value]) {
+                    item.with_bytes(|bytes| mix(digest, bytes));
+                }
+            }
         }
         AnyRef::Foreign(foreign) => {
             mix(digest, &type_number::MODULE.to_be_bytes());

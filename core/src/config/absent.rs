@@ -233,8 +233,6 @@ pub const ALL: &[Absent] = &[
     // Types that are yet to come.
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
-    ignored("stream-node-max-bytes"),
-    ignored("stream-node-max-entries"),
     ignored("tracking-table-max-keys"),
     ignored("lua-replicate-commands"),
     // The process and its host.

@@ -86,7 +86,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("replica-priority", 0, INT_MAX),
     ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
-    ("stream-node-max-entries", 0, LONG_MAX),
     ("tracking-table-max-keys", 0, LONG_MAX),
     ("watchdog-period", 0, INT_MAX),
 ];
@@ -97,7 +96,6 @@ const SIZES: &[(&str, i128, i128)] = &[
     ("auto-aof-rewrite-min-size", 0, LONG_MAX),
     ("cluster-link-sendbuf-limit", 0, u64::MAX as i128),
     ("repl-backlog-size", 1, LONG_MAX),
-    ("stream-node-max-bytes", 0, LONG_MAX),
 ];
 
 /// One of some words.
@@ -258,7 +256,7 @@ mod tests {
             ("repl-timeout 0", "argument must be between 1 and 2147483647 inclusive"),
             ("repl-timeout 1s", "argument couldn't be parsed into an integer"),
             ("repl-backlog-size 0", "argument must be between 1 and 9223372036854775807 inclusive"),
-            ("stream-node-max-bytes x", "argument must be a memory value"),
+            ("active-defrag-ignore-bytes x", "argument must be a memory value"),
             ("maxmemory-clients x%", "argument must be a memory or percent value"),
             ("appendfsync often", "argument(s) must be one of the following: everysec, always, no"),
             ("save 10", "Invalid save parameters"),

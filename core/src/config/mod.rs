@@ -405,6 +405,7 @@ parts! {
         zset: crate::types::zset::ZsetConfig,
         persistence: crate::persistence::PersistenceConfig,
         list: crate::types::list::ListConfig,
+        stream: crate::types::stream::StreamConfig,
         notifications: crate::pubsub::NotificationsConfig,
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,

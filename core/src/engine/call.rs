@@ -369,6 +369,13 @@ impl<'c> Call<'c> {
         Ok(())
     }
 
+    /// The call that waits is to be tried again with these arguments, in which what was relative to the moment is not.
+    pub fn wait_with(&mut self, args: OwnedArgs) {
+        if let Some(wait) = &mut self.wait {
+            wait.args = args;
+        }
+    }
+
     /// The call that waits is to be tried again at a time, too, whatever happens to its keys: Unix milliseconds.
     pub fn retry_at(&mut self, ms: i64) {
         if let Some(wait) = &mut self.wait {

@@ -28,6 +28,10 @@ pub struct Limits {
     pub zset_value_len: usize,
     /// How full the chunks of lists may become.
     pub list: ChunkLimits,
+    /// Bytes of a stream's node.
+    pub stream_node_bytes: usize,
+    /// Entries of a stream's node.
+    pub stream_node_entries: usize,
 }
 
 impl Default for Limits {
@@ -41,6 +45,8 @@ impl Default for Limits {
             zset_entries: 128,
             zset_value_len: 64,
             list: ChunkLimits::default(),
+            stream_node_bytes: 4096,
+            stream_node_entries: 100,
         }
     }
 }
@@ -93,6 +99,11 @@ impl<'a, T: Type> Edit<'a, T> {
     /// Whether the edit brought the key into being.
     pub fn is_new(&self) -> bool {
         self.newborn
+    }
+
+    /// Whether something has changed that no event has named yet.
+    pub fn has_changed(&self) -> bool {
+        self.unnamed
     }
 
     /// Up to which size collections stay packed.
@@ -161,6 +172,16 @@ impl<'a, T: Type> Edit<'a, T> {
         if T::is_gone(T::view(entry).expect("the type was checked when the edit began")) {
             self.remove_emptied(listened);
         }
+    }
+
+    /// Names a change beside the content, as of a stream's groups: it is propagated and its event is told, but to who
+    /// watches the key nothing has changed. Calls that wait for the key are tried again if it `wakes` them.
+    pub(crate) fn changed_aside(&mut self, event: Option<&'static str>, wakes: bool) {
+        self.unnamed = false;
+        let Some(entry) = &self.entry else { return };
+        let key = entry.entry().key();
+        let woken = wakes && entry.entry().is_listened();
+        self.unit.changed_aside(self.space, self.db, key, woken, event.map(|event| (event, T::CLASS)));
     }
 
     #[cold]

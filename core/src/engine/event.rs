@@ -14,6 +14,8 @@ pub const HASH: EventClass = EventClass::HASH;
 pub const SET: EventClass = EventClass::SET;
 /// Sorted set commands.
 pub const ZSET: EventClass = EventClass::ZSET;
+/// Stream commands.
+pub const STREAM: EventClass = EventClass::STREAM;
 /// A key expired.
 pub const EXPIRED: EventClass = EventClass::EXPIRED;
 /// A key was evicted.

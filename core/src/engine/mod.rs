@@ -259,6 +259,8 @@ impl Engine {
                 depth: config.list.list_compress_depth,
                 ..ChunkLimits::from_directive(config.list.list_max_listpack_size)
             },
+            stream_node_bytes: config.stream.stream_node_max_bytes.0 as usize,
+            stream_node_entries: config.stream.stream_node_max_entries,
         };
         let wanted = config.notifications.notify_keyspace_events;
         let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);

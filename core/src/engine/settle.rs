@@ -1,7 +1,7 @@
 //! After a command: who hears of the changes, in order.
 
 use super::event::{self, EventClass};
-use super::unit::{Propagated, Told};
+use super::unit::{Propagated, Reach, Told};
 use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
@@ -49,13 +49,13 @@ impl Engine {
                 }
             };
             let (space, db, key) = (change.space, change.db, tale.key(change));
-            if change.mutates {
+            if change.reach == Reach::All {
                 self.spoil_watchers(space, db, key);
             }
             if self.unit.mask.any(change.class) {
                 self.notify(space, db, key, change.event, change.class);
             }
-            if change.mutates {
+            if change.reach != Reach::Subscribers {
                 self.note_ready(space, db, key);
             }
         }

@@ -23,9 +23,20 @@ pub struct Change {
     pub event: &'static str,
     /// The event's class.
     pub class: EventClass,
-    /// Whether the value changed (an event such as a miss is only told to subscribers).
-    pub mutates: bool,
+    /// Who is to hear of it.
+    pub reach: Reach,
     key: Range<usize>,
+}
+
+/// Who hears of a change, beside subscribers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Nobody: it is no change, as a miss, or one beside the content.
+    Subscribers,
+    /// Calls that wait for the key: what they wait for has changed, but not the content.
+    Waiters,
+    /// They, and who watches the key: the value has changed.
+    All,
 }
 
 /// Who is to hear of a command: all, unless a script says otherwise (`redis.set_repl`).
@@ -118,14 +129,33 @@ impl Unit {
     ) {
         self.dirty += 1;
         if listened || self.mask.any(class) {
-            self.note(space, db, key, event, class, true);
+            self.note(space, db, key, event, class, Reach::All);
+        }
+    }
+
+    /// Something of a key changed beside its content: to watchers nothing has. Calls that wait for it are tried again if
+    /// they are to be `woken`.
+    pub fn changed_aside(
+        &mut self,
+        space: SpaceId,
+        db: u32,
+        key: &[u8],
+        woken: bool,
+        event: Option<(&'static str, EventClass)>,
+    ) {
+        self.dirty += 1;
+        let (event, class) = event.unwrap_or(("", EventClass(0)));
+        if woken {
+            self.note(space, db, key, event, class, Reach::Waiters);
+        } else {
+            self.tell(space, db, key, event, class);
         }
     }
 
     /// Something happened to a key that is no change of its value.
     pub fn tell(&mut self, space: SpaceId, db: u32, key: &[u8], event: &'static str, class: EventClass) {
         if self.mask.any(class) {
-            self.note(space, db, key, event, class, false);
+            self.note(space, db, key, event, class, Reach::Subscribers);
         }
     }
 
@@ -137,12 +167,12 @@ impl Unit {
         key: &[u8],
         event: &'static str,
         class: EventClass,
-        mutates: bool,
+        reach: Reach,
     ) {
         let start = self.keys.len();
         self.keys.extend_from_slice(key);
         let key = start..self.keys.len();
-        self.told.push(Told::Change(Change { space, db, event, class, mutates, key }));
+        self.told.push(Told::Change(Change { space, db, event, class, reach, key }));
     }
 
     /// Whether something is to be told: a message that is sent now comes after it.

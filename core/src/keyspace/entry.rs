@@ -62,8 +62,10 @@ pub enum Kind {
     Set = 11,
     /// A list, boxed.
     List = 12,
+    /// A stream, boxed.
+    Stream = 13,
     /// A value whose type a module brought, boxed.
-    Foreign = 13,
+    Foreign = 14,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             10 => Kind::Zset,
             11 => Kind::Set,
             12 => Kind::List,
+            13 => Kind::Stream,
             _ => Kind::Foreign,
         }
     }

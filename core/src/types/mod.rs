@@ -7,10 +7,12 @@
 pub mod foreign;
 pub mod hash;
 pub mod list;
+pub mod ordered;
 pub mod packed;
 pub mod ranked;
 pub mod scan_options;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod table;
 pub mod zset;
@@ -19,9 +21,10 @@ use crate::engine::event::EventClass;
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
 use hash::value::HashRef;
-use set::value::SetRef;
 use list::Sequence;
 use list::value::ListRef;
+use set::value::SetRef;
+use stream::value::Stream;
 use string::long::LongText;
 use string::value::StrRef;
 use table::Table;
@@ -39,6 +42,8 @@ pub enum Object {
     Zset(ZsetTable),
     /// A list.
     List(Sequence),
+    /// A stream.
+    Stream(Box<Stream>),
     /// A value of a module's type.
     Foreign(Foreign),
 }
@@ -52,6 +57,7 @@ impl Object {
             Object::Set(_) => Kind::Set,
             Object::Zset(_) => Kind::Zset,
             Object::List(_) => Kind::List,
+            Object::Stream(_) => Kind::Stream,
             Object::Foreign(_) => Kind::Foreign,
         }
     }
@@ -64,6 +70,7 @@ impl Object {
             Object::Set(table) => Object::Set(table.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
             Object::List(list) => Object::List(list.clone()),
+            Object::Stream(stream) => Object::Stream(stream.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
     }
@@ -74,7 +81,7 @@ impl Object {
         match self {
             Object::Hash(table) | Object::Set(table) => Some(table),
             Object::Zset(zset) => Some(zset.scores()),
-            Object::LongText(_) | Object::List(_) | Object::Foreign(_) => None,
+            Object::LongText(_) | Object::List(_) | Object::Stream(_) | Object::Foreign(_) => None,
         }
     }
 
@@ -86,6 +93,7 @@ impl Object {
                 Object::Hash(table) | Object::Set(table) => table.memory(),
                 Object::Zset(zset) => zset.memory(),
                 Object::List(list) => list.memory(),
+                Object::Stream(stream) => stream.memory(),
                 Object::Foreign(foreign) => foreign.memory(),
             }
     }
@@ -100,6 +108,7 @@ impl Object {
             Object::Hash(table) | Object::Set(table) => table.len(),
             Object::Zset(zset) => zset.len(),
             Object::List(list) => list.free_effort(),
+            Object::Stream(stream) => stream.free_effort(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }
     }
@@ -133,6 +142,8 @@ pub enum AnyRef<'a> {
     Zset(ZsetRef<'a>),
     /// A list.
     List(ListRef<'a>),
+    /// A stream.
+    Stream(&'a Stream),
     /// A value of a module's type.
     Foreign(&'a Foreign),
 }
@@ -153,6 +164,7 @@ impl<'a> AnyRef<'a> {
             (_, Payload::Object(Object::Set(table))) => AnyRef::Set(SetRef::Table(table)),
             (_, Payload::Object(Object::Zset(zset))) => AnyRef::Zset(ZsetRef::Table(zset)),
             (_, Payload::Object(Object::List(list))) => AnyRef::List(ListRef::Sequence(list)),
+            (_, Payload::Object(Object::Stream(stream))) => AnyRef::Stream(stream),
             (_, Payload::Object(Object::Foreign(foreign))) => AnyRef::Foreign(foreign),
         }
     }
@@ -165,6 +177,7 @@ impl<'a> AnyRef<'a> {
             AnyRef::Set(_) => "set",
             AnyRef::Zset(_) => "zset",
             AnyRef::List(_) => "list",
+            AnyRef::Stream(_) => "stream",
             AnyRef::Foreign(foreign) => foreign.type_name(),
         }
     }
@@ -194,6 +207,7 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::Hash | Kind::PackedSet | Kind::Set, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::PackedList | Kind::List, _) => "quicklist",
+        (Kind::Stream, _) => "stream",
         (Kind::Foreign, _) => "raw",
     }
 }

@@ -2,7 +2,7 @@
 //! redis-server: for the forms as such, whether the server has commands for the type or not.
 
 use mortise_core::engine::random::Random;
-use mortise_core::persistence::snapshot::stream::{self, Facts, Fields, Id, NodeBuilder, Taker};
+use mortise_core::persistence::snapshot::stream::{self, Facts, Fields, Id, Names, NodeBuilder, Taker};
 use mortise_core::persistence::snapshot::{Reader, Result, Writer, list, payload, set};
 use mortise_tests::{Client, Reply};
 
@@ -53,7 +53,9 @@ fn lists() {
         })
         .unwrap_or_else(|error| panic!("{seed}: {error}"));
         assert!(elements == flat(call(&mut redis, &[b"LRANGE", b"k", b"0", b"-1"])), "{seed}");
-        taken(&mut redis, list::SAVED, |out| list::save(|each| elements.iter().for_each(|element| each(element)), out));
+        taken(&mut redis, list::SAVED, |out| {
+            list::save(|each| elements.iter().for_each(|element| each(element)), out)
+        });
         assert!(elements == flat(call(&mut redis, &[b"LRANGE", b"k", b"0", b"-1"])), "{seed}");
     }
 }
@@ -103,8 +105,9 @@ struct Group {
 }
 
 impl Taker for Read {
-    fn node(&mut self) {
+    fn node(&mut self, _: Names<'_>) -> Result<()> {
         self.bases.push(Id::default());
+        Ok(())
     }
 
     fn entry(&mut self, id: Id, fields: Fields<'_>) -> Result<()> {
@@ -165,7 +168,7 @@ fn save(stream: Read, out: &mut Writer) {
         }
         stream::save_consumers(group.consumers.len(), out);
         for (name, seen_ms, ids) in group.consumers {
-            stream::save_consumer(&name, seen_ms, ids.into_iter(), out);
+            stream::save_consumer(&name, seen_ms, ids.len(), ids.into_iter(), out);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Broken, Reader, Result, Writer};
 use crate::engine::edit::Limits;
 use crate::keyspace::entry::{Entry, Kind, NewValue};
 use crate::types::foreign::{Foreign, ForeignType};
-use crate::types::{AnyRef, Object, hash, list, set, string, zset};
+use crate::types::{AnyRef, Object, hash, list, set, stream, string, zset};
 
 /// A value that was read, and is not yet a key's.
 pub enum Loaded {
@@ -78,6 +78,7 @@ pub fn kind_of(value: AnyRef<'_>) -> u8 {
         AnyRef::List(_) => list::rdb::SAVED,
         AnyRef::Set(set) => set::rdb::kind_of(set),
         AnyRef::Zset(zset) => zset::rdb::kind_of(zset),
+        AnyRef::Stream(_) => stream::rdb::SAVED,
         AnyRef::Foreign(_) => kind::MODULE_2,
     }
 }
@@ -90,6 +91,7 @@ pub fn save(value: AnyRef<'_>, out: &mut Writer) -> Result<()> {
         AnyRef::List(list) => list::rdb::save(list, out),
         AnyRef::Set(set) => set::rdb::save(set, out),
         AnyRef::Zset(zset) => zset::rdb::save(zset, out),
+        AnyRef::Stream(stream) => stream::rdb::save(stream, out),
         AnyRef::Foreign(foreign) => return save_foreign(foreign, out),
     }
     Ok(())
@@ -103,6 +105,7 @@ pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded>
         _ if list::rdb::KINDS.contains(&of) => ("List", list::rdb::load(of, from, around.limits)),
         _ if set::rdb::KINDS.contains(&of) => ("Set", set::rdb::load(of, from, around.limits)),
         _ if zset::rdb::KINDS.contains(&of) => ("Zset", zset::rdb::load(of, from, around.limits)),
+        _ if stream::rdb::KINDS.contains(&of) => ("Stream", stream::rdb::load(of, from)),
         kind::MODULE_2 => ("Module", load_foreign(from, around.types)),
         _ => return Err(Broken::Malformed("Unknown RDB encoding type")),
     };

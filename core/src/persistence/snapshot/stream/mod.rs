@@ -13,7 +13,7 @@
 
 mod node;
 
-pub use node::{Fields, NodeBuilder};
+pub use node::{Fields, Names, NodeBuilder};
 
 use super::format::kind;
 use super::{Broken, Reader, Result, Writer};
@@ -51,8 +51,9 @@ pub struct Facts {
 /// Takes a stream, part by part: nodes with their entries, then facts, then groups, each with its consumers, each with
 /// what it has to acknowledge.
 pub trait Taker {
-    /// A node begins.
-    fn node(&mut self) {}
+    /// A node begins, with the names of the fields that its entries have unless they bring their own: these stand in the
+    /// payload once, and are not to be stored once for each entry.
+    fn node(&mut self, names: Names<'_>) -> Result<()>;
     /// An entry; ids ascend.
     fn entry(&mut self, id: Id, fields: Fields<'_>) -> Result<()>;
     /// All entries have come, and this is what the stream remembers.
@@ -86,7 +87,6 @@ pub fn load(of: u8, from: &mut Reader<'_>, to: &mut dyn Taker) -> Result<()> {
                 .map_err(|_| Broken::Malformed("Stream node key entry is not the size of a stream ID"))?;
             id(name)
         };
-        to.node();
         entries += node::load(base, &from.bytes()?, &mut last, to)?;
     }
     let mut facts = Facts { len: from.number()?, last: short_id(from)?, ..Facts::default() };
@@ -211,11 +211,11 @@ pub fn save_consumers(consumers: usize, out: &mut Writer) {
     out.len(consumers);
 }
 
-/// Writes a consumer with the ids that it has still to acknowledge, in ascending order.
-pub fn save_consumer(name: &[u8], seen_ms: i64, ids: impl ExactSizeIterator<Item = Id>, out: &mut Writer) {
+/// Writes a consumer with the ids that it has still to acknowledge, of which there are `len`, in ascending order.
+pub fn save_consumer(name: &[u8], seen_ms: i64, len: usize, ids: impl Iterator<Item = Id>, out: &mut Writer) {
     out.bytes(name);
     out.moment(seen_ms);
-    out.len(ids.len());
+    out.len(len);
     ids.for_each(|id| save_id(id, out));
 }
 
@@ -238,8 +238,9 @@ mod tests {
     struct Told(String);
 
     impl Taker for Told {
-        fn node(&mut self) {
-            self.0 += "node; ";
+        fn node(&mut self, names: Names<'_>) -> Result<()> {
+            self.0 += &format!("node of {}; ", names.count());
+            Ok(())
         }
 
         fn entry(&mut self, id: Id, fields: Fields<'_>) -> Result<()> {
@@ -293,14 +294,14 @@ mod tests {
         save_group(b"readers", BASE, -1, 1, &mut out);
         save_pending(BASE, 1000, 2, &mut out);
         save_consumers(2, &mut out);
-        save_consumer(b"ann", 77, [BASE].into_iter(), &mut out);
-        save_consumer(b"bob", 78, [].into_iter(), &mut out);
+        save_consumer(b"ann", 77, 1, [BASE].into_iter(), &mut out);
+        save_consumer(b"bob", 78, 0, [].into_iter(), &mut out);
         out.into_bytes()
     }
 
     #[test]
     fn what_is_saved_is_loaded() {
-        let expected = "node; 5-1 f=1 g=x; 5-2 f=2 g=; 7-0 h=3; 3 to 9-0, Some(4) added; \
+        let expected = "node of 2; 5-1 f=1 g=x; 5-2 f=2 g=; 7-0 h=3; 3 to 9-0, Some(4) added; \
                         group readers to 5-1 Some(-1); consumer ann 77 None; owes 5-1 1000 2; consumer bob 78 None; ";
         assert_eq!(told(SAVED, &saved()).unwrap(), expected);
     }
@@ -329,7 +330,7 @@ mod tests {
             save_group(b"g", BASE, 0, pending.len(), &mut out);
             pending.iter().for_each(|id| save_pending(*id, 1, 1, &mut out));
             save_consumers(owners.len(), &mut out);
-            owners.iter().for_each(|ids| save_consumer(b"c", 1, ids.iter().copied(), &mut out));
+            owners.iter().for_each(|ids| save_consumer(b"c", 1, ids.len(), ids.iter().copied(), &mut out));
             told(SAVED, out.as_bytes()).is_ok()
         };
         let other = Id { ms: 6, seq: 0 };

@@ -43,6 +43,16 @@ impl<'a> Iterator for Fields<'a> {
 
 impl ExactSizeIterator for Fields<'_> {}
 
+impl Fields<'_> {
+    /// Whether the names are those of the node.
+    pub fn are_of_node(&self) -> bool {
+        self.names.is_some()
+    }
+}
+
+/// Names of fields.
+pub type Names<'a> = std::iter::Take<Items<'a>>;
+
 /// A walk over the items of a node that knows how many are left.
 struct Walk<'a> {
     items: Items<'a>,
@@ -83,6 +93,7 @@ pub(super) fn load(base: Id, bytes: &[u8], last: &mut Option<Id>, to: &mut dyn T
     if walk.integer()? != 0 {
         return Err(BROKEN);
     }
+    to.node(names.clone().take(fields))?;
     let (mut entries_left, mut deleted_left) = (entries, deleted);
     while walk.left > 0 {
         let before = walk.left;

@@ -1,0 +1,240 @@
+//! A stream as it is saved: its entries in nodes, what it remembers, its groups with what is pending.
+
+use mortise_sdk::args::Arguments;
+use triomphe::Arc;
+
+use super::chunk::Chunk;
+use super::group::{Consumer, Group, Name, Pending};
+use super::id::StreamId;
+use super::value::Stream;
+use crate::persistence::snapshot::stream::{
+    self, DUPLICATE_CONSUMER, DUPLICATE_GROUP, Facts, Fields, Id, Names, NodeBuilder, Taker,
+};
+use crate::persistence::snapshot::value::Loaded;
+use crate::persistence::snapshot::{Reader, Result, Writer};
+use crate::types::Object;
+use crate::types::ordered::Ordered;
+
+pub(crate) use stream::{KINDS, SAVED};
+
+impl From<StreamId> for Id {
+    fn from(id: StreamId) -> Id {
+        Id { ms: id.ms, seq: id.seq }
+    }
+}
+
+impl From<Id> for StreamId {
+    fn from(id: Id) -> StreamId {
+        StreamId { ms: id.ms, seq: id.seq }
+    }
+}
+
+/// Texts one after another, which is cheaper than a piece of memory for each.
+#[derive(Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+        self.ends.push(self.bytes.len());
+    }
+}
+
+impl Arguments for Texts {
+    fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn at(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
+    }
+}
+
+/// Writes a stream. When its consumers were last active is not said: Redis knows that from 7.2 on.
+pub(crate) fn save(stream: &Stream, out: &mut Writer) {
+    let (mut nodes, mut is_counted) = (0, false);
+    for (_, chunk) in stream.chunks.iter() {
+        is_counted &= !chunk.opens();
+        if !is_counted && chunk.len() > 0 {
+            (nodes, is_counted) = (nodes + 1, true);
+        }
+    }
+    stream::save_nodes(nodes, out);
+    let (mut open, mut texts) = (None, Texts::default());
+    for (first, chunk) in stream.chunks.iter() {
+        if chunk.opens() {
+            close_node(open.take(), out);
+        }
+        let (_, node) = open.get_or_insert_with(|| ((*first).into(), node_of(*first, chunk, &mut texts)));
+        for entry in chunk.entries() {
+            texts.clear();
+            for item in entry.pairs().flat_map(|(field, value)| [field, value]) {
+                item.with_bytes(|text| texts.push(text));
+            }
+            let fields = 0..entry.len();
+            node.push(entry.id().into(), fields.map(|field| (texts.at(field * 2), texts.at(field * 2 + 1))));
+        }
+    }
+    close_node(open, out);
+    let facts = Facts {
+        len: stream.len() as u64,
+        last: stream.last_id().into(),
+        first: Some(stream.first_id().into()),
+        deleted_max: Some(stream.max_deleted_id().into()),
+        added: Some(stream.entries_added()),
+    };
+    stream::save_facts(&facts, stream.groups.len(), out);
+    for (name, group) in stream.groups.iter() {
+        save_group(name, group, out);
+    }
+}
+
+/// A node as yet without entries, which have the fields of its first chunk.
+fn node_of(first: StreamId, chunk: &Chunk, names: &mut Texts) -> NodeBuilder {
+    names.clear();
+    chunk.fields().for_each(|name| name.with_bytes(|name| names.push(name)));
+    NodeBuilder::new(first.into(), (0..names.count()).map(|name| names.at(name)))
+}
+
+fn close_node(node: Option<(Id, NodeBuilder)>, out: &mut Writer) {
+    if let Some((base, node)) = node.filter(|(_, node)| !node.is_empty()) {
+        stream::save_node(base, &node.finish(), out);
+    }
+}
+
+fn save_group(name: &Name, group: &Group, out: &mut Writer) {
+    /// How Redis says that it does not know.
+    const UNKNOWN: i64 = -1;
+    let read = group.entries_read.map_or(UNKNOWN, |read| read as i64);
+    stream::save_group(name.bytes(), group.last_id.into(), read, group.pending.len(), out);
+    for (id, pending) in group.pending.iter() {
+        stream::save_pending((*id).into(), pending.delivered_ms, pending.deliveries, out);
+    }
+    stream::save_consumers(group.consumers.len(), out);
+    for (name, consumer) in group.consumers.iter() {
+        let ids = consumer.pending.iter().map(|(id, ())| (*id).into());
+        stream::save_consumer(name.bytes(), consumer.seen_ms, consumer.pending.len(), ids, out);
+    }
+}
+
+/// Reads a stream.
+pub(crate) fn load(of: u8, from: &mut Reader<'_>) -> Result<Loaded> {
+    let mut building = Building::default();
+    stream::load(of, from, &mut building)?;
+    building.close_group();
+    Ok(Loaded::Object(Box::new(Object::Stream(Box::new(building.stream)))))
+}
+
+/// A stream that is being read.
+#[derive(Default)]
+struct Building {
+    stream: Stream,
+    /// What fields the entries of this node have unless they bring their own.
+    names: Texts,
+    /// The first entry of this node, once there is one.
+    first: Option<StreamId>,
+    texts: Texts,
+    group: Option<(Name, Group)>,
+    consumer: Option<Name>,
+}
+
+impl Building {
+    fn close_group(&mut self) {
+        if let Some((name, group)) = self.group.take() {
+            self.stream.groups.insert(name, Arc::new(group));
+        }
+        self.consumer = None;
+    }
+}
+
+impl Taker for Building {
+    fn node(&mut self, names: Names<'_>) -> Result<()> {
+        self.first = None;
+        self.names.clear();
+        names.for_each(|name| name.with(|name| self.names.push(name)));
+        Ok(())
+    }
+
+    fn entry(&mut self, id: Id, fields: Fields<'_>) -> Result<()> {
+        let (id, same) = (id.into(), fields.are_of_node());
+        self.texts.clear();
+        for (name, value) in fields {
+            // Names of the node are in front of its chunks, and are not asked for.
+            if same {
+                self.texts.push(b"");
+            } else {
+                name.with(|name| self.texts.push(name));
+            }
+            value.with(|value| self.texts.push(value));
+        }
+        let (texts, first) = (&self.texts, *self.first.get_or_insert(id));
+        let len = texts.bytes.len() + texts.count();
+        if first != id
+            && let Some((_, last)) = self.stream.chunks.last()
+            // Fields that are long are not to be written once for every few entries: what is read would swell.
+            && (last.has_room(len) || !last.outweighs_its_fields())
+        {
+            self.stream
+                .chunks
+                .change_last(|chunk| Arc::make_mut(chunk).append_as(id, texts, same, first, same));
+            return Ok(());
+        }
+        self.stream.seal_last();
+        let names = (0..self.names.count()).map(|name| self.names.at(name));
+        let mut chunk = Chunk::with_fields(id, names, self.names.bytes.len() + len);
+        if first == id {
+            chunk = chunk.opening();
+        }
+        chunk.append_as(id, texts, same, first, same);
+        self.stream.chunks.insert(id, Arc::new(chunk));
+        Ok(())
+    }
+
+    fn facts(&mut self, facts: &Facts) -> Result<()> {
+        let added = facts.added.unwrap_or(facts.len);
+        self.stream.set_last_id(facts.last.into(), Some(added), facts.deleted_max.map(StreamId::from));
+        self.stream.find_first();
+        Ok(())
+    }
+
+    fn group(&mut self, name: &[u8], last: Id, read: Option<i64>) -> Result<()> {
+        self.close_group();
+        if self.stream.group(name).is_some() {
+            return Err(DUPLICATE_GROUP);
+        }
+        let read = match read {
+            Some(read) => u64::try_from(read).ok(),
+            None => self.stream.entries_up_to(last.into()),
+        };
+        self.group = Some((Name::new(name), Group::new(last.into(), read)));
+        Ok(())
+    }
+
+    fn consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: Option<i64>) -> Result<()> {
+        let Some((_, group)) = &mut self.group else { return Ok(()) };
+        let name = Name::new(name);
+        if group.consumers.contains(name.bytes()) {
+            return Err(DUPLICATE_CONSUMER);
+        }
+        let consumer = Consumer { seen_ms, active_ms, pending: Ordered::default() };
+        group.consumers.insert(name.clone(), Arc::new(consumer));
+        self.consumer = Some(name);
+        Ok(())
+    }
+
+    fn pending(&mut self, id: Id, delivered_ms: i64, deliveries: u64) -> Result<()> {
+        if let (Some((_, group)), Some(consumer)) = (&mut self.group, &self.consumer) {
+            group.give(id.into(), Pending { consumer: consumer.clone(), delivered_ms, deliveries });
+        }
+        Ok(())
+    }
+}
