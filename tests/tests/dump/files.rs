@@ -13,7 +13,7 @@ use mortise_core::persistence::snapshot::Reader;
 use mortise_core::server::clock::SystemClock;
 use mortise_tests::{Client, Reply};
 
-use super::values::{Command, MAKERS, Maker, words};
+use super::values::{Command, MAKERS, words};
 use super::{call, redis, run};
 
 fn engine() -> Engine {
@@ -23,30 +23,13 @@ fn engine() -> Engine {
     engine
 }
 
-/// Which types there are.
-fn makers() -> Vec<&'static Maker> {
-    let mut engine = engine();
-    let mut session = engine.local_session();
-    let mut has = |command: &str| {
-        let (given, reply) = engine.request(
-            session.take().expect("no call waits"),
-            &[b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", command.to_ascii_lowercase().as_bytes()],
-        );
-        session = given;
-        reply.starts_with(b"*1")
-    };
-    let makers: Vec<_> = MAKERS.iter().filter(|maker| has(maker.needs)).collect();
-    assert!(makers.len() >= 3, "{} types", makers.len());
-    makers
-}
-
 /// Values of all types in two databases, some with a deadline, as the commands that make them.
 fn commands(seed: u64) -> Vec<Command> {
     let mut random = Random::new(seed);
     let mut commands = Vec::new();
     for db in [&b"0"[..], b"9"] {
         commands.push(words(&[b"SELECT", db]));
-        for maker in makers() {
+        for maker in MAKERS {
             for n in 0..6 {
                 let key = format!("{}:{n}", maker.name);
                 commands.extend((maker.make)(&mut random, &key));

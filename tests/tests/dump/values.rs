@@ -5,20 +5,19 @@ use mortise_core::engine::random::Random;
 /// A command with its arguments.
 pub(crate) type Command = Vec<Vec<u8>>;
 
-/// A type: its name, the command without which a server does not have it, and how a value is made.
+/// A type: its name, and how a value is made.
 pub(crate) struct Maker {
     pub(crate) name: &'static str,
-    pub(crate) needs: &'static str,
     pub(crate) make: fn(&mut Random, &str) -> Vec<Command>,
 }
 
 pub(crate) const MAKERS: &[Maker] = &[
-    Maker { name: "string", needs: "SET", make: string },
-    Maker { name: "hash", needs: "HSET", make: hash },
-    Maker { name: "zset", needs: "ZADD", make: zset },
-    Maker { name: "list", needs: "RPUSH", make: list },
-    Maker { name: "set", needs: "SADD", make: set },
-    Maker { name: "stream", needs: "XADD", make: stream },
+    Maker { name: "string", make: string },
+    Maker { name: "hash", make: hash },
+    Maker { name: "zset", make: zset },
+    Maker { name: "list", make: list },
+    Maker { name: "set", make: set },
+    Maker { name: "stream", make: stream },
 ];
 
 /// A command of words.
