@@ -46,14 +46,18 @@ pub enum Kind {
     PackedHash = 3,
     /// A sorted set, packed.
     PackedZset = 4,
+    /// A hash with fields that have deadlines, packed.
+    PackedExpiringHash = 5,
     /// A string in chunks, boxed.
-    LongText = 5,
+    LongText = 6,
     /// A hash, boxed.
-    Hash = 6,
+    Hash = 7,
+    /// A hash with fields that have deadlines, boxed.
+    ExpiringHash = 8,
     /// A sorted set, boxed.
-    Zset = 7,
+    Zset = 9,
     /// A value whose type a module brought, boxed.
-    Foreign = 8,
+    Foreign = 10,
 }
 
 impl Kind {
@@ -65,6 +69,12 @@ impl Kind {
         self.is_boxed() || matches!(self, Kind::Integer)
     }
 
+    /// Whether parts of the value have deadlines of their own.
+    #[inline(always)]
+    pub const fn has_field_deadlines(self) -> bool {
+        matches!(self, Kind::PackedExpiringHash | Kind::ExpiringHash)
+    }
+
     const fn from_u8(byte: u8) -> Kind {
         match byte {
             0 => Kind::Integer,
@@ -72,9 +82,11 @@ impl Kind {
             2 => Kind::RawText,
             3 => Kind::PackedHash,
             4 => Kind::PackedZset,
-            5 => Kind::LongText,
-            6 => Kind::Hash,
-            7 => Kind::Zset,
+            5 => Kind::PackedExpiringHash,
+            6 => Kind::LongText,
+            7 => Kind::Hash,
+            8 => Kind::ExpiringHash,
+            9 => Kind::Zset,
             _ => Kind::Foreign,
         }
     }

@@ -16,6 +16,7 @@ pub mod zset;
 use crate::engine::event::EventClass;
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
+use hash::expiring::ExpiringHash;
 use hash::value::HashRef;
 use string::long::LongText;
 use string::value::StrRef;
@@ -28,6 +29,8 @@ pub enum Object {
     LongText(LongText),
     /// A hash.
     Hash(table::Table),
+    /// A hash with fields that have deadlines.
+    ExpiringHash(Box<ExpiringHash>),
     /// A sorted set.
     Zset(ZsetTable),
     /// A value of a module's type.
@@ -40,6 +43,7 @@ impl Object {
         match self {
             Object::LongText(_) => Kind::LongText,
             Object::Hash(_) => Kind::Hash,
+            Object::ExpiringHash(_) => Kind::ExpiringHash,
             Object::Zset(_) => Kind::Zset,
             Object::Foreign(_) => Kind::Foreign,
         }
@@ -50,6 +54,7 @@ impl Object {
         Some(match self {
             Object::LongText(text) => Object::LongText(text.clone()),
             Object::Hash(table) => Object::Hash(table.clone()),
+            Object::ExpiringHash(hash) => Object::ExpiringHash(hash.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
             Object::Foreign(foreign) => Object::Foreign(foreign.share()?),
         })
@@ -60,6 +65,7 @@ impl Object {
     pub fn table(&self) -> Option<&Table> {
         match self {
             Object::Hash(table) => Some(table),
+            Object::ExpiringHash(hash) => Some(hash.table()),
             Object::Zset(zset) => Some(zset.scores()),
             Object::LongText(_) | Object::Foreign(_) => None,
         }
@@ -71,6 +77,7 @@ impl Object {
             + match self {
                 Object::LongText(text) => text.memory(),
                 Object::Hash(table) => table.memory(),
+                Object::ExpiringHash(hash) => hash.memory(),
                 Object::Zset(zset) => zset.memory(),
                 Object::Foreign(foreign) => foreign.memory(),
             }
@@ -84,6 +91,7 @@ impl Object {
         match self {
             Object::LongText(text) => text.chunks().count(),
             Object::Hash(table) => table.len(),
+            Object::ExpiringHash(hash) => hash.table().len() + hash.expiring(),
             Object::Zset(zset) => zset.len(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }
@@ -99,6 +107,13 @@ pub trait Type: 'static {
 
     /// The value of an entry, if it is of this type.
     fn view(entry: &Entry) -> Option<Self::View<'_>>;
+    /// The same at a moment: what has expired of it by then is not seen. Types whose values expire as a whole have no
+    /// such parts.
+    #[inline(always)]
+    fn view_at(entry: &Entry, _now_ms: i64) -> Option<Self::View<'_>> {
+        Self::view(entry)
+    }
+
     /// An empty value.
     fn empty() -> NewValue<'static>;
     /// Whether nothing is left of it, so that the key goes.
@@ -119,9 +134,18 @@ pub enum AnyRef<'a> {
 }
 
 impl<'a> AnyRef<'a> {
-    /// The value of an entry.
+    /// The value of an entry, with what has expired of it and has not been removed yet.
     pub fn of(entry: &'a Entry) -> AnyRef<'a> {
+        AnyRef::at(entry, hash::value::NEVER)
+    }
+
+    /// The value of an entry at a moment.
+    pub fn at(entry: &'a Entry, now_ms: i64) -> AnyRef<'a> {
         match (entry.kind(), entry.payload()) {
+            (Kind::PackedExpiringHash, Payload::Bytes(bytes)) => {
+                AnyRef::Hash(HashRef::PackedExpiring(bytes, now_ms))
+            }
+            (_, Payload::Object(Object::ExpiringHash(hash))) => AnyRef::Hash(HashRef::Expiring(hash, now_ms)),
             (Kind::PackedHash, Payload::Bytes(bytes)) => AnyRef::Hash(HashRef::packed(bytes)),
             (Kind::PackedZset, Payload::Bytes(bytes)) => AnyRef::Zset(ZsetRef::packed(bytes)),
             (_, Payload::Bytes(bytes)) => AnyRef::Str(StrRef::Bytes(bytes)),
@@ -144,6 +168,12 @@ impl<'a> AnyRef<'a> {
     }
 }
 
+/// Before which moment no part of a value expires; `None` if none has a deadline of its own.
+#[inline(always)]
+pub fn field_due(entry: &Entry) -> Option<i64> {
+    if entry.kind().has_field_deadlines() { hash::value::due(entry) } else { None }
+}
+
 /// What OBJECT REFCOUNT says. Nothing is shared here; but small integers are shared objects in Redis, and clients may look for that.
 pub fn refcount(entry: &Entry) -> i64 {
     const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
@@ -162,8 +192,13 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::Text | Kind::RawText | Kind::LongText, _) => "raw",
         (Kind::Integer, _) => "int",
         (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
+        // With deadlines, a small hash is of a kind of its own in Redis, too.
+        (Kind::PackedExpiringHash, _) => "listpackex",
+        (Kind::ExpiringHash, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => {
+            "listpackex"
+        }
         (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
-        (Kind::Hash, _) => "hashtable",
+        (Kind::Hash | Kind::ExpiringHash, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::Foreign, _) => "raw",
     }

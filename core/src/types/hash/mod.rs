@@ -1,8 +1,15 @@
 //! Hashes: fields and their values.
 
 mod commands;
+mod deadlines;
+pub mod expiring;
+mod getting;
 mod numbers;
+mod packed;
+#[cfg(test)]
+mod tests;
 pub mod value;
+mod verbs;
 mod walk;
 
 use mortise_sdk::config;
@@ -14,7 +21,13 @@ use crate::features::Feature;
 /// Hashes.
 pub const FEATURE: Feature = Feature {
     name: "hash",
-    commands: &[commands::COMMANDS, numbers::COMMANDS, walk::COMMANDS],
+    commands: &[
+        commands::COMMANDS,
+        deadlines::COMMANDS,
+        getting::COMMANDS,
+        numbers::COMMANDS,
+        walk::COMMANDS,
+    ],
     config: HashConfig::directives(),
     ..Feature::EMPTY
 };

@@ -48,6 +48,14 @@ impl<'a> Expiry<'a> {
             .ok_or_else(|| Error::text(format!("ERR invalid expire time in '{}' command", call.command.name)))
     }
 
+    /// The same where 0 is allowed: at once.
+    pub fn deadline_or_now(&self, call: &Call<'_>) -> Result<i64> {
+        match args::parse_integer(self.time) {
+            Some(0) => Ok(if self.form.from_now { call.now_ms() } else { 0 }),
+            _ => self.deadline(call),
+        }
+    }
+
     fn deadline_from(&self, time: i64, now_ms: i64) -> Option<i64> {
         let ms = if self.form.in_seconds { time.checked_mul(1000)? } else { time };
         let base = if self.form.from_now { now_ms } else { 0 };
