@@ -49,6 +49,7 @@ const ARROWS: &[Arrow] = &[
             "tracing",
             "tracing-subscriber",
             "triomphe",
+            "xxhash-rust",
         ],
     },
     Arrow {

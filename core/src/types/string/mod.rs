@@ -2,7 +2,9 @@
 
 mod bits;
 mod commands;
+mod compare;
 pub mod expiry;
+mod increx;
 pub mod long;
 mod numbers;
 mod ranges;
@@ -15,7 +17,14 @@ use crate::features::Feature;
 /// Strings.
 pub const FEATURE: Feature = Feature {
     name: "string",
-    commands: &[commands::COMMANDS, ranges::COMMANDS, numbers::COMMANDS, bits::COMMANDS],
+    commands: &[
+        commands::COMMANDS,
+        compare::COMMANDS,
+        ranges::COMMANDS,
+        numbers::COMMANDS,
+        increx::COMMANDS,
+        bits::COMMANDS,
+    ],
     ..Feature::EMPTY
 };
 
