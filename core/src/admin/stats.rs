@@ -40,6 +40,7 @@ pub(super) const STATS: Section = Section {
         field("sync_partial_ok", "Partial resynchronisations granted.", never),
         field("sync_partial_err", "Partial resynchronisations denied.", never),
         field("expired_keys", "Keys that expired.", |e| e.stats.expired_keys.into()),
+        field("expired_fields", "Fields of hashes that expired.", |e| e.unit.expired_parts.into()),
         field(
             "expired_stale_perc",
             "Estimated percentage of keys that have expired and are still there.",

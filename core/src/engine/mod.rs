@@ -38,7 +38,7 @@ use self::access::AccessClock;
 use self::blocked::Blocked;
 use self::call::Key;
 use self::clients::Clients;
-use self::edit::Limits;
+use self::edit::{Edit, Limits};
 use self::event::{Clock, EventClass};
 use self::outbox::Outbox;
 use self::random::Random;
@@ -51,6 +51,7 @@ use self::unit::Unit;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
+use crate::types::hash::value::Hash;
 use crate::types::list::ChunkLimits;
 
 /// For whom a call runs.
@@ -359,6 +360,26 @@ impl Engine {
             // Said above; the command that met the key has not changed anything by that.
             self.unit.dirty = dirty;
         }
+    }
+
+    /// Removes up to `limit` parts of a value that have expired, which are counted and propagated; whether there may be
+    /// more of them.
+    pub(crate) fn expire_parts(&mut self, space: SpaceId, db: u32, key: Key<'_>, limit: usize) -> bool {
+        let Engine { keyspace, unit, limits, now_ms, .. } = self;
+        let (database, door) = keyspace.db(space, db);
+        let Some(entry) = database.edit(door, key.hash, key.bytes) else { return false };
+        if !entry.entry().kind().has_field_deadlines() {
+            return false;
+        }
+        let mut hash = Edit::<Hash>::new(entry, unit, *limits, (space, db), *now_ms, false);
+        let expired = hash.remove_expired(limit);
+        let leaves_some = crate::types::field_due(hash.entry()).is_some_and(|due| due <= *now_ms);
+        if !expired.is_empty() {
+            let fields: Vec<&[u8]> = expired.iter().map(|field| &**field).collect();
+            hash.tell_expired(&fields);
+            hash.ended();
+        }
+        leaves_some
     }
 
     /// Attaches a reader of the stream.

@@ -122,9 +122,32 @@ impl Engine {
             self.unit.dirty += 1;
             self.settle();
         }
-        if found.wrapped {
+        if !self.expire_some_parts(space, index) && found.wrapped {
             self.slices.to_expire.pop();
         }
         true
+    }
+
+    /// Removes a few parts of values that have expired; false if none is left.
+    fn expire_some_parts(&mut self, space: SpaceId, index: u32) -> bool {
+        const FOUND_MAX: usize = 4;
+        const SEGMENTS: usize = 4;
+        const PARTS: usize = 64;
+        let db = self.keyspace.db(space, index).0;
+        if db.dict().partly_expiring() == 0 {
+            return false;
+        }
+        let from = db.expire_parts_from;
+        let found = expire::walk_parts(db, self.now_ms, FOUND_MAX, SEGMENTS);
+        let mut leaves_some = false;
+        for key in &found.keys {
+            leaves_some |= self.expire_parts(space, index, Key::new(key), PARTS);
+            self.unit.dirty += 1;
+            self.settle();
+        }
+        if leaves_some {
+            self.keyspace.db(space, index).0.expire_parts_from = from;
+        }
+        leaves_some || !found.wrapped
     }
 }

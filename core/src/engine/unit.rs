@@ -94,6 +94,8 @@ pub struct Unit {
     pub dirty: u64,
     /// Classes that somebody hears of without having marked the key.
     pub mask: EventClass,
+    /// Parts of values that expired by themselves, ever: fields of hashes.
+    pub expired_parts: u64,
     /// Whether anybody reads the stream.
     pub streaming: bool,
     /// Who is to hear of what a script does.

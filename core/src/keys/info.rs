@@ -110,7 +110,10 @@ pub(super) const KEYSPACE: Section = Section {
         let dbs =
             e.keyspace.iter().filter(|(space, _, db)| *space == SpaceId::FIRST && !db.dict().is_empty());
         let line = |(_, index, db): (SpaceId, u32, &crate::keyspace::Db)| {
-            let value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
+            let mut value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
+            if db.dict().partly_expiring() > 0 {
+                value += &format!(",keys_with_volatile_items={}", db.dict().partly_expiring());
+            }
             (format!("db{index}"), value)
         };
         Shown::Lines(dbs.map(line).collect())

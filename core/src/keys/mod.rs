@@ -2,7 +2,7 @@
 
 mod dump;
 mod info;
-mod lifetime;
+pub(crate) mod lifetime;
 mod naming;
 mod object;
 mod random;

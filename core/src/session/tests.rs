@@ -269,7 +269,7 @@ fn a_line_of_client_list() {
         ),
         "{list}"
     );
-    assert!(list.contains(" events=r cmd=set user=default redir=-1 resp=2 lib-name= lib-ver=\n"), "{list}");
+    assert!(list.contains(" events=r cmd=set user=default redir=-1 resp=2 lib-name= lib-ver= watch=0 tot-net-in=0 tot-net-out=0 io-thread=0\n"), "{list}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use mortise_core::config::Config;
 use mortise_core::engine::Engine;
 use mortise_core::engine::session::Session;
 use mortise_core::features;
-use mortise_core::persistence::snapshot::stream::{self, Facts, Fields, Id, Taker};
+use mortise_core::persistence::snapshot::stream::{self, Facts, Fields, Id, Names, Taker};
 use mortise_core::persistence::snapshot::{Reader, Result, list, set};
 use mortise_core::server::clock::SystemClock;
 
@@ -82,6 +82,11 @@ struct Ascending {
 }
 
 impl Taker for Ascending {
+    fn node(&mut self, names: Names<'_>) -> Result<()> {
+        assert!(names.count() <= 1 << 30);
+        Ok(())
+    }
+
     fn entry(&mut self, id: Id, fields: Fields<'_>) -> Result<()> {
         assert!(self.last.is_none_or(|last| last < id));
         self.last = Some(id);

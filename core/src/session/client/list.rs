@@ -85,6 +85,9 @@ const CLIENT_LIST: Command = Spec {
         ("6.2.0", "Filter `ID`; shows `argv-mem`, `tot-mem`, `laddr` and `redir`."),
         ("7.0.0", "Shows `resp`, `multi-mem`, `rbs` and `rbp`."),
         ("7.0.3", "Shows `ssub`."),
+        ("7.2.0", "Shows `lib-name` and `lib-ver`."),
+        ("7.4.0", "Shows `watch`."),
+        ("8.0.0", "Shows `io-thread`, and as Valkey does `tot-net-in` and `tot-net-out`."),
     ],
     ages: &[added("TYPE", "5.0.0"), added("ID", "6.2.0")],
     ..CONNECTION
@@ -180,7 +183,8 @@ impl<'a> View<'a> {
             text,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
              qbuf={unread} qbuf-free={} argv-mem={args_len} multi-mem={} rbs=0 rbp=0 obl={first} oll={} omem={rest} \
-             tot-mem={total} events={} cmd={command} user={} redir=-1 resp={protocol} lib-name={} lib-ver={}",
+             tot-mem={total} events={} cmd={command} user={} redir=-1 resp={protocol} lib-name={} lib-ver={} watch={} \
+             tot-net-in={} tot-net-out={} io-thread={}",
             client.id,
             client.origin.address,
             client.origin.local_address,
@@ -200,6 +204,10 @@ impl<'a> View<'a> {
             String::from_utf8_lossy(&client.user),
             client.lib_name,
             client.lib_version,
+            client.watched.len(),
+            outbox.bytes_in.load(Relaxed),
+            outbox.bytes_out.load(Relaxed),
+            client.origin.io_thread,
         );
     }
 

@@ -1,0 +1,213 @@
+//! Sequences of random commands.
+
+use std::collections::BTreeMap;
+
+use super::grammar::{Argument, Command, Kind};
+use super::values::{GROUPS, key, lex_write, value};
+use super::{Chance, Request};
+
+/// Directives that say how large a value is kept small, with what they are by default.
+pub const SETTINGS: [(&str, &str); 5] = [
+    ("hash-max-listpack-entries", "512"),
+    ("zset-max-listpack-entries", "128"),
+    ("set-max-intset-entries", "512"),
+    ("list-max-listpack-size", "-2"),
+    ("stream-node-max-entries", "100"),
+];
+
+/// What is not said: it waits, has an answer that depends on chance or on the clock, or is about the server.
+const UNSAID: [&str; 16] = [
+    "MIGRATE",
+    "RESTORE",
+    "RESTORE-ASKING",
+    "DUMP",
+    "WAIT",
+    "SCAN",
+    "RANDOMKEY",
+    "PFDEBUG",
+    "PFSELFTEST",
+    "OBJECT FREQ",
+    "OBJECT IDLETIME",
+    "OBJECT REFCOUNT",
+    "XPENDING",
+    "XCLAIM",
+    "XAUTOCLAIM",
+    "XINFO CONSUMERS",
+];
+
+/// What depends on the clock, or has an answer in no order, and can be compared all the same.
+const SAID: [&str; 9] =
+    ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "OBJECT ENCODING", "XADD", "XTRIM", "XREAD", "XREADGROUP"];
+
+/// Whether a command compares the names of members, which is defined where their scores are equal.
+pub(super) fn is_by_name(name: &str) -> bool {
+    name.contains("LEX")
+}
+
+/// Makes sequences.
+#[derive(Debug)]
+pub struct Generator {
+    /// Each, and whether ours takes more words than the other.
+    commands: Vec<(Command, bool)>,
+    settings: Vec<(&'static str, &'static str)>,
+    chance: Chance,
+}
+
+impl Generator {
+    /// Of the commands that both servers have, and of settings that both know.
+    pub fn new(
+        ours: &BTreeMap<String, Command>,
+        theirs: &BTreeMap<String, Command>,
+        settings: Vec<(&'static str, &'static str)>,
+        seed: u64,
+    ) -> Generator {
+        let is_said = |command: &Command| {
+            let name = command.name();
+            let is_of_values =
+                command.group == "generic" || GROUPS.iter().any(|(group, _)| *group == command.group);
+            let by_chance =
+                command.tips.contains("nondeterministic_output") && !SAID.contains(&name.as_str());
+            is_of_values && !by_chance && !name.ends_with(" HELP") && !UNSAID.contains(&name.as_str())
+        };
+        let shared = theirs.iter().filter_map(|(name, command)| Some((command, ours.get(name)?)));
+        // Where ours takes more words than the other, it is not asked what it says of them.
+        let with_limit = |(command, ours): (&Command, &Command)| {
+            let takes_more = command.arity != ours.arity;
+            (command.clone(), takes_more)
+        };
+        let commands = shared.filter(|(command, _)| is_said(command)).map(with_limit).collect();
+        Generator { commands, settings, chance: Chance::new(seed) }
+    }
+
+    /// The commands that are said.
+    pub fn commands(&self) -> impl ExactSizeIterator<Item = &Command> {
+        self.commands.iter().map(|(command, _)| command)
+    }
+
+    /// A sequence of about so many commands, to be said to servers without data.
+    pub fn sequence(&mut self, len: usize) -> Vec<Request> {
+        let mut requests = self.settings();
+        // A few commands often, so that their values grow.
+        let favourites: Vec<usize> = (0..4).map(|_| self.chance.below(self.commands.len())).collect();
+        // And those that make values grow, or nearly all keys would be empty.
+        let is_growing = |(command, _): &(Command, bool)| {
+            command.flags.contains("denyoom")
+                && !command.name().contains("STORE")
+                && !command.name().contains("BITOP")
+        };
+        let growing: Vec<usize> =
+            (0..self.commands.len()).filter(|index| is_growing(&self.commands[*index])).collect();
+        let mut left_in_transaction = 0;
+        while requests.len() < len {
+            if left_in_transaction > 0 {
+                left_in_transaction -= 1;
+                if left_in_transaction == 0 {
+                    let end: &[u8] = if self.chance.percent(90) { b"EXEC" } else { b"DISCARD" };
+                    requests.push(vec![end.to_vec()]);
+                    continue;
+                }
+            } else if self.chance.below(60) == 0 {
+                if self.chance.percent(30) {
+                    let letter = self.chance.one_of(&GROUPS).1;
+                    requests.push(vec![b"WATCH".to_vec(), format!("{letter}:1").into_bytes()]);
+                }
+                requests.push(vec![b"MULTI".to_vec()]);
+                left_in_transaction = 1 + self.chance.below(12);
+                continue;
+            }
+            let index = match self.chance.below(100) {
+                0..20 => *self.chance.one_of(&favourites),
+                20..55 => *self.chance.one_of(&growing),
+                _ => self.chance.below(self.commands.len()),
+            };
+            if is_by_name(&self.commands[index].0.name()) && self.chance.percent(40) {
+                requests.push(lex_write(&mut self.chance));
+            }
+            let waits = self.commands[index].0.flags.contains("blocking");
+            // Where nobody waits, what would wait is answered.
+            if !waits || left_in_transaction > 0 {
+                requests.push(self.request(index));
+            }
+        }
+        if left_in_transaction > 0 {
+            requests.push(vec![b"EXEC".to_vec()]);
+        }
+        requests
+    }
+
+    /// From which sizes on values are kept otherwise: small ones half of the time, so that both sides are met.
+    fn settings(&mut self) -> Vec<Request> {
+        let small = self.chance.percent(50);
+        let request = |(name, default): &(&str, &str)| {
+            let value = if small { "4" } else { default };
+            ["CONFIG", "SET", name, value].iter().map(|word| word.as_bytes().to_vec()).collect()
+        };
+        self.settings.iter().map(request).collect()
+    }
+
+    fn request(&mut self, index: usize) -> Request {
+        let (command, takes_more) = &self.commands[index];
+        let mut request: Request = command.words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        for argument in &command.arguments {
+            put(command, argument, &mut request, &mut self.chance);
+        }
+        count_keys(&mut request);
+        match self.chance.below(300) {
+            0 => {
+                request.pop();
+            }
+            1 if !takes_more => request.push(key(command, &mut self.chance)),
+            _ => {}
+        }
+        request
+    }
+}
+
+/// Where a number of things has to be said, this stands until they are.
+const NUMBER: &[u8] = b"\x01number";
+
+fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &mut Chance) {
+    if argument.optional && chance.percent(65) {
+        return;
+    }
+    let token = argument.token.as_ref().map(|token| token.as_bytes().to_vec());
+    let repetitions = match argument.multiple {
+        true if chance.below(30) == 0 => 1 + chance.below(20),
+        true => 1 + chance.below(3),
+        false => 1,
+    };
+    for repetition in 0..repetitions {
+        if repetition == 0 || argument.multiple_token {
+            request.extend(token.clone());
+        }
+        match &argument.kind {
+            Kind::Token => {}
+            Kind::OneOf(parts) => {
+                // An id that the server makes up is no two servers' same.
+                let parts: Vec<&Argument> =
+                    parts.iter().filter(|part| part.token.as_deref() != Some("*")).collect();
+                if !parts.is_empty() {
+                    let chosen = parts[chance.below(parts.len())];
+                    put_part(command, chosen, request, chance);
+                }
+            }
+            Kind::Block(parts) => parts.iter().for_each(|part| put(command, part, request, chance)),
+            _ if ["numkeys", "numfields"].contains(&argument.name.as_str()) => request.push(NUMBER.to_vec()),
+            _ => request.push(value(command, argument, chance)),
+        }
+    }
+}
+
+/// A part that was chosen is not left out.
+fn put_part(command: &Command, part: &Argument, request: &mut Request, chance: &mut Chance) {
+    let chosen = Argument { optional: false, ..part.clone() };
+    put(command, &chosen, request, chance);
+}
+
+/// Puts in the number of keys that were said, which are known by their form.
+fn count_keys(request: &mut Request) {
+    let Some(at) = request.iter().position(|word| word == NUMBER) else { return };
+    let is_key = |word: &&Vec<u8>| word.len() == 3 && word[1] == b':' || word.starts_with(b"lex:");
+    let number = request[at + 1..].iter().take_while(is_key).count();
+    request[at] = number.to_string().into_bytes();
+}
