@@ -83,7 +83,7 @@ struct Ascending {
 
 impl Taker for Ascending {
     fn node(&mut self, names: Names<'_>) -> Result<()> {
-        assert!(names.count() <= 1 << 30);
+        names.for_each(|name| drop(name.to_vec()));
         Ok(())
     }
 
