@@ -49,8 +49,6 @@ const ALL: &[(&str, &str)] = &[
     ("stream slow", "xgroup|help xinfo|help"),
     ("read stream slow blocking", "xread"),
     ("write stream slow blocking", "xreadgroup"),
-    ("pubsub fast", "spublish"),
-    ("pubsub slow", "pubsub|shardchannels pubsub|shardnumsub ssubscribe sunsubscribe"),
     ("admin fast dangerous", "lastsave role"),
     (
         "admin slow dangerous",

@@ -7,6 +7,7 @@ use super::blocked::WaitId;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::pubsub::Kind;
 use crate::transactions::watch::Watched;
 
 /// Where a connection comes from.
@@ -62,6 +63,8 @@ pub struct Client {
     pub channels: HashSet<Box<[u8]>>,
     /// Patterns it listens to.
     pub patterns: HashSet<Box<[u8]>>,
+    /// Sharded channels it listens to.
+    pub shards: HashSet<Box<[u8]>>,
     /// The call that it waits in.
     pub waits: Option<WaitId>,
     /// Since when its backlog has been beyond the soft limit: Unix milliseconds.
@@ -94,6 +97,7 @@ impl Client {
             no_touch: false,
             channels: HashSet::new(),
             patterns: HashSet::new(),
+            shards: HashSet::new(),
             waits: None,
             over_soft_limit_ms: None,
             seen_bytes_out: 0,
@@ -106,8 +110,25 @@ impl Client {
         now_ms / 1000 - self.outbox.active_ms.load(std::sync::atomic::Ordering::Relaxed) as i64 / 1000
     }
 
-    /// Channels and patterns that it listens to.
+    /// Channels of all kinds and patterns that it listens to.
     pub fn subscriptions(&self) -> usize {
-        self.channels.len() + self.patterns.len()
+        self.channels.len() + self.patterns.len() + self.shards.len()
+    }
+
+    /// How many subscriptions a confirmation counts: sharded channels are counted on their own.
+    pub fn subscriptions_beside(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Channel | Kind::Pattern => self.channels.len() + self.patterns.len(),
+            Kind::Shard => self.shards.len(),
+        }
+    }
+
+    /// What it listens to of a kind.
+    pub fn names(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shards,
+        }
     }
 }

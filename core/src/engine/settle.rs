@@ -5,6 +5,7 @@ use super::unit::{Propagated, Told};
 use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
+use crate::pubsub::Kind;
 
 /// A unit as the stream carries it: what was done, in order, as one.
 pub struct StreamUnit {
@@ -40,7 +41,12 @@ impl Engine {
             let change = match told {
                 Told::Change(change) => change,
                 Told::Message(message) => {
-                    self.deliver_all(message.space, &message.channel, &message.message);
+                    let kind = message.kind;
+                    let (space, channel, message) = (message.space, &message.channel, &message.message);
+                    match kind {
+                        Kind::Shard => self.deliver_sharded(space, channel, message),
+                        Kind::Channel | Kind::Pattern => self.deliver_all(space, channel, message),
+                    };
                     continue;
                 }
                 Told::Spoilt(client) => {

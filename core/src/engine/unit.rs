@@ -10,6 +10,7 @@ use super::event::EventClass;
 use super::session::ClientId;
 use crate::keyspace::SpaceId;
 use crate::keyspace::memory::Leaving;
+use crate::pubsub::Kind;
 use crate::types::Object;
 
 /// A key changed.
@@ -47,6 +48,8 @@ impl Default for Targets {
 pub struct Message {
     /// In which space.
     pub space: SpaceId,
+    /// Whether the channel is sharded.
+    pub kind: Kind,
     /// The channel.
     pub channel: Box<[u8]>,
     /// What is said.
@@ -152,8 +155,8 @@ impl Unit {
     }
 
     /// A message that is sent when the unit settles.
-    pub fn send(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) {
-        let message = Message { space, channel: channel.into(), message: message.into() };
+    pub fn send(&mut self, space: SpaceId, kind: Kind, channel: &[u8], message: &[u8]) {
+        let message = Message { space, kind, channel: channel.into(), message: message.into() };
         self.told.push(Told::Message(Box::new(message)));
     }
 

@@ -168,7 +168,11 @@ impl<'a> View<'a> {
         let rest = backlog - first;
         let queue = client.queued_len as u64 + client.queued.unwrap_or(0) as u64 * size_of::<Queued>() as u64;
         let names: usize =
-            client.channels.iter().chain(&client.patterns).map(|name| name.len() + size_of_val(name)).sum();
+            [&client.channels, &client.patterns, &client.shards]
+            .into_iter()
+            .flatten()
+            .map(|name| name.len() + size_of_val(name))
+            .sum();
         let own = size_of::<Client>() + size_of::<Session>() + size_of::<Outbox>() + names;
         let total = input_size + backlog + args_len + queue + own as u64;
         let writes = outbox.unwritten.load(Relaxed) > 0;
@@ -178,7 +182,7 @@ impl<'a> View<'a> {
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
              qbuf={unread} qbuf-free={} argv-mem={args_len} multi-mem={} rbs=0 rbp=0 obl={first} oll={} omem={rest} \
              tot-mem={total} events={} cmd={command} user={} redir=-1 resp={protocol} lib-name={} lib-ver={}",
             client.id,
@@ -192,6 +196,7 @@ impl<'a> View<'a> {
             client.db,
             client.channels.len(),
             client.patterns.len(),
+            client.shards.len(),
             client.queued.map_or(-1, |queued| queued as i64),
             input_size - unread.min(input_size),
             client.queued_len,
