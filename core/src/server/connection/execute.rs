@@ -174,6 +174,9 @@ impl Connection {
                 let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
                 shared.acquire().map(|mut engine| {
                     engine.prefetch(batch, buffer);
+                    if self.outbox.is_full() {
+                        self.keep_replies(out);
+                    }
                     let all = (&*batch, 0..batch.len());
                     let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
                     follow(registry, &engine);
@@ -269,6 +272,7 @@ impl Connection {
             return Executed::Nothing;
         }
         if self.outbox.is_full() {
+            self.keep_replies(&mut scratch.out);
             self.fetch_before(&mut engine);
         }
         engine.prefetch(&scratch.batch, buffer);
