@@ -47,6 +47,7 @@ pub const FEATURES: &[Feature] = &[
     crate::types::zset::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,
+    crate::tracking::FEATURE,
     crate::scripting::FEATURE,
     crate::acl::FEATURE,
     crate::admin::FEATURE,

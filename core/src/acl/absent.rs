@@ -66,7 +66,7 @@ const ALL: &[(&str, &str)] = &[
          function memory|doctor memory|malloc-stats memory|purge memory|stats xgroup xinfo",
     ),
     ("fast connection", "asking readonly readwrite"),
-    ("slow connection", "client|caching client|getredir client|tracking client|trackinginfo wait"),
+    ("slow connection", "wait"),
     ("write slow scripting", "function|delete function|flush function|load function|restore"),
     (
         "slow scripting",

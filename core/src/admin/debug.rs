@@ -50,6 +50,10 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"object", 3) => object(call),
+        (b"pause-cron", 3) => {
+            call.engine.cron_paused = leading_integer(call.arg(2)) != 0;
+            call.ok()
+        }
         (b"populate", 3..=5) => populate(call),
         (b"protocol", 3) => protocol(call),
         (b"set-active-expire", 3) => {
@@ -72,6 +76,7 @@ fn help(call: &mut Call<'_>) -> Result {
         ("ERROR <text>", "Answer with this error."),
         ("LOG <text>", "Write a line to the log."),
         ("OBJECT <key>", "Show how a value is kept."),
+        ("PAUSE-CRON <0|1>", "Stop what is done from time to time, or go on with it."),
         (
             "POPULATE <count> [<prefix>] [<size>]",
             "Create strings under the keys \"key:0\", \"key:1\" … or with another prefix. They\nare not propagated.",

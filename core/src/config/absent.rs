@@ -243,7 +243,6 @@ pub const ALL: &[Absent] = &[
     ignored("stream-node-max-bytes"),
     ignored("stream-node-max-entries"),
     ignored("hll-sparse-max-bytes"),
-    ignored("tracking-table-max-keys"),
     ignored("lua-replicate-commands"),
     // The process and its host.
     ignored("io-threads-do-reads"),

@@ -91,7 +91,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
     ("stream-node-max-entries", 0, LONG_MAX),
-    ("tracking-table-max-keys", 0, LONG_MAX),
     ("watchdog-period", 0, INT_MAX),
 ];
 

@@ -402,6 +402,7 @@ parts! {
         hash: crate::types::hash::HashConfig,
         zset: crate::types::zset::ZsetConfig,
         notifications: crate::pubsub::NotificationsConfig,
+        tracking: crate::tracking::TrackingConfig,
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,
         debug: crate::admin::DebugConfig,

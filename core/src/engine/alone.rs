@@ -166,6 +166,7 @@ impl Engine {
         }
         if owes.reset {
             self.unsubscribe_all(session.id);
+            self.end_tracking(session.id);
         }
         if owes.unwatch {
             self.unwatch(session.id);

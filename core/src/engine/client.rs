@@ -8,6 +8,7 @@ use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
 use crate::pubsub::Kind;
+use crate::tracking::Tracker;
 use crate::transactions::watch::Watched;
 
 /// Where a connection comes from.
@@ -65,6 +66,8 @@ pub struct Client {
     pub patterns: HashSet<Box<[u8]>>,
     /// Sharded channels it listens to.
     pub shards: HashSet<Box<[u8]>>,
+    /// How it is told when keys change that it may have copies of.
+    pub tracking: Option<Box<Tracker>>,
     /// The call that it waits in.
     pub waits: Option<WaitId>,
     /// Since when its backlog has been beyond the soft limit: Unix milliseconds.
@@ -98,6 +101,7 @@ impl Client {
             channels: HashSet::new(),
             patterns: HashSet::new(),
             shards: HashSet::new(),
+            tracking: None,
             waits: None,
             over_soft_limit_ms: None,
             seen_bytes_out: 0,

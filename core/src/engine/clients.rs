@@ -147,6 +147,7 @@ impl Engine {
         }
         self.unwatch(id);
         self.unsubscribe_all(id);
+        self.end_tracking(id);
         self.clients.by_id.remove(&id);
     }
 
@@ -168,6 +169,25 @@ impl Engine {
         if backlog > self.output_limits_min {
             self.check_output_limit(id, backlog);
         }
+    }
+
+    /// Sends a frame to a client, out of turn; if its own command is running, behind the reply.
+    pub(crate) fn deliver_behind(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
+        if self.current == Some(id) && self.retried != Some(id) {
+            self.pushes_behind.extend_from_slice(frame);
+        } else {
+            self.deliver(id, outbox, frame);
+        }
+    }
+
+    /// The client whose command runs, or runs again after it has waited.
+    pub(crate) fn acting(&self) -> Option<ClientId> {
+        self.retried.or(self.current)
+    }
+
+    /// What was going to stand behind the reply comes before it: the command has not begun yet.
+    pub(crate) fn bring_forward(&mut self) {
+        self.pushes.append(&mut self.pushes_behind);
     }
 
     /// Closes a client whose backlog is beyond its hard limit, or has been beyond the soft one for too long.

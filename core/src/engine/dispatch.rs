@@ -305,7 +305,7 @@ impl Engine {
         if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
             suppress(session, replies, out, mark);
         }
-        if !self.pushes.is_empty() {
+        if !self.pushes.is_empty() || !self.pushes_behind.is_empty() {
             self.place_pushes(lookup, out, mark);
         }
         waits
@@ -320,6 +320,8 @@ impl Engine {
             _ => out.insert(mark, &self.pushes),
         }
         self.pushes.clear();
+        out.raw(&self.pushes_behind);
+        self.pushes_behind.clear();
     }
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
@@ -365,6 +367,9 @@ impl Engine {
         } else {
             self.out_of_memory = false;
         }
+        if self.tracking.is_over() {
+            self.forget_some_tracked();
+        }
         if !session.follow(&self.users) {
             session.closing = true;
             return None;
@@ -404,6 +409,9 @@ impl Engine {
         }
         self.stats.error(error);
         out.error(error);
+        if session.transaction.is_none() {
+            session.reads.excepted = false;
+        }
         None
     }
 
@@ -494,6 +502,9 @@ impl Engine {
         }
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
+        }
+        if session.reads.tracked {
+            self.note_reads(session, command, args, caller);
         }
         // From its own beginning: the commands that it has executed have had laps of their own.
         let ns = self.lap().saturating_sub(begin_ns);
@@ -587,6 +598,7 @@ impl Engine {
         self.current = None;
         self.retried = None;
         self.pushes.clear();
+        self.pushes_behind.clear();
         self.retried_pushes.clear();
         self.unit.invoked = 0;
         // What a script had chosen with `redis.set_repl` ends with it, also if it is unwound.

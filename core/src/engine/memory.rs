@@ -40,6 +40,7 @@ impl Engine {
                 break;
             }
             self.settle();
+            self.bring_forward();
             self.lap();
             used = self.memory.in_use(self.lap_ns);
         }

@@ -87,6 +87,8 @@ pub struct Engine {
     pub blocked: Blocked,
     /// Channels and who listens.
     pub pubsub: PubSubs,
+    /// Who may have copies of which keys.
+    pub tracking: crate::tracking::Tracking,
     /// Users and passwords.
     pub users: mortise_acl::Users,
     /// What was refused lately.
@@ -119,6 +121,8 @@ pub struct Engine {
     pub loading: bool,
     /// More memory is used than `maxmemory` allows, and nothing can be evicted.
     pub(crate) out_of_memory: bool,
+    /// DEBUG PAUSE-CRON: what is done from time to time is not done.
+    pub cron_paused: bool,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// What the rim adds to it: facts about the process that INFO shows.
@@ -140,6 +144,8 @@ pub struct Engine {
     current: Option<ClientId>,
     /// Messages to that client itself, which find their place beside the reply when the command is over.
     pushes: Vec<u8>,
+    /// The same for those that come behind the reply.
+    pushes_behind: Vec<u8>,
     /// A client whose waiting call is tried again meanwhile, and the messages to it.
     retried: Option<ClientId>,
     retried_pushes: Vec<u8>,
@@ -188,6 +194,7 @@ impl Engine {
             clients: Clients::default(),
             blocked: Blocked::default(),
             pubsub: PubSubs::default(),
+            tracking: Default::default(),
             users: mortise_acl::Users::default(),
             acl_log: Default::default(),
             config,
@@ -204,6 +211,7 @@ impl Engine {
             clock24: AccessClock::default(),
             loading: false,
             out_of_memory: false,
+            cron_paused: false,
             active_expire: true,
             process: Process::default(),
             usage: Default::default(),
@@ -216,6 +224,7 @@ impl Engine {
             stream_offset: 0,
             current: None,
             pushes: Vec::new(),
+            pushes_behind: Vec::new(),
             retried: None,
             retried_pushes: Vec::new(),
             crossing_logged_ms: 0,
@@ -248,14 +257,12 @@ impl Engine {
             zset_entries: config.zset.zset_max_listpack_entries,
             zset_value_len: config.zset.zset_max_listpack_value.0 as usize,
         };
-        let wanted = config.notifications.notify_keyspace_events;
-        let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);
-        self.unit.mask = if published { wanted } else { EventClass(0) };
         self.stats.tracks_latency = config.stats.latency_tracking;
         let slower_than = config.stats.slowlog_log_slower_than;
         self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
+        self.follow_tracking();
         self.follow_acl_settings();
     }
 

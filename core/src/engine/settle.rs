@@ -33,7 +33,7 @@ impl Engine {
         self.serve_waiting();
     }
 
-    /// The order: watch, (tracking,) notifications, waiting calls; then the stream; then what is to be freed.
+    /// The order: watch, tracking, notifications, waiting calls; then the stream; then what is to be freed.
     #[cold]
     pub(super) fn settle_unit(&mut self) {
         let tale = self.unit.take_told();
@@ -49,6 +49,14 @@ impl Engine {
                     };
                     continue;
                 }
+                Told::Read(read) => {
+                    self.remember_late(read.client, read.space, read.db, &read.key);
+                    continue;
+                }
+                Told::AllChanged(space) => {
+                    self.invalidate_all(*space);
+                    continue;
+                }
                 Told::Spoilt(client) => {
                     self.clients.get_mut(*client).into_iter().for_each(|client| client.spoilt = true);
                     continue;
@@ -57,6 +65,7 @@ impl Engine {
             let (space, db, key) = (change.space, change.db, tale.key(change));
             if change.mutates {
                 self.spoil_watchers(space, db, key);
+                self.invalidate(space, db, key, change.class);
             }
             if self.unit.mask.any(change.class) {
                 self.notify(space, db, key, change.event, change.class);

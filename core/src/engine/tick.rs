@@ -25,11 +25,18 @@ pub(super) struct Slices {
 impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
+        if self.cron_paused {
+            self.end_due();
+            return None;
+        }
         self.refresh_clock();
         self.begin_slices();
         self.end_due();
         self.look_at_clients(period_ms);
         self.keep_within_limit();
+        if self.tracking.is_over() {
+            self.forget_some_tracked();
+        }
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {

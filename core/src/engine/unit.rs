@@ -56,12 +56,28 @@ pub struct Message {
     pub message: Box<[u8]>,
 }
 
+/// A client has read a key that it tracks.
+pub struct Read {
+    /// Who.
+    pub client: ClientId,
+    /// In which space.
+    pub space: SpaceId,
+    /// In which database.
+    pub db: u32,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
 /// Something that the world will hear of.
 pub enum Told {
     /// A change of a key, whose name stands beside it.
     Change(Change),
     /// A message.
     Message(Box<Message>),
+    /// A key was read between the changes: only those that follow are news to the reader.
+    Read(Box<Read>),
+    /// All keys of a space may have changed.
+    AllChanged(SpaceId),
     /// A whole database changed, and with it a key that this client watches.
     Spoilt(ClientId),
 }
@@ -158,6 +174,16 @@ impl Unit {
     pub fn send(&mut self, space: SpaceId, kind: Kind, channel: &[u8], message: &[u8]) {
         let message = Message { space, kind, channel: channel.into(), message: message.into() };
         self.told.push(Told::Message(Box::new(message)));
+    }
+
+    /// A client has read a key that it tracks.
+    pub fn reads(&mut self, client: ClientId, space: SpaceId, db: u32, key: &[u8]) {
+        self.told.push(Told::Read(Box::new(Read { client, space, db, key: key.into() })));
+    }
+
+    /// All keys of a space may change.
+    pub fn changes_all(&mut self, space: SpaceId) {
+        self.told.push(Told::AllChanged(space));
     }
 
     /// A whole database changes, and with it a key that this client watches.

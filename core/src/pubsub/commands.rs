@@ -1,9 +1,9 @@
 //! PUBLISH, SUBSCRIBE, PSUBSCRIBE and their opposites, PUBSUB.
 
-use mortise_sdk::{Error, Result};
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{NOT_KEY, Spec, channel, channel_pattern, key};
 use mortise_sdk::glob;
+use mortise_sdk::{Error, Result};
 
 use crate::engine::call::Call;
 use crate::engine::session::Replies;

@@ -262,6 +262,7 @@ impl Shared {
         if self.is_later.load(Ordering::Acquire) {
             self.do_later(&mut engine);
         }
+        engine.broadcast();
         let left = Left::take(&mut engine);
         drop(engine);
         self.finish(left);
@@ -273,6 +274,7 @@ impl Shared {
         if self.is_later.load(Ordering::Relaxed) {
             self.do_later(&mut engine);
         }
+        engine.broadcast();
         if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
             return;
         }

@@ -184,6 +184,7 @@ pub(crate) fn reset(call: &mut Alone<'_>) -> Result {
     session.log_out(call.users);
     session.transaction = None;
     session.subscriptions = 0;
+    session.reads = Default::default();
     session.no_touch = false;
     if session.replies != Replies::Skip {
         session.replies = Replies::On;

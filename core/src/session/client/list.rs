@@ -16,6 +16,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::registry::Registry;
 use crate::engine::session::{ClientId, Queued, Session};
 use crate::features::Command;
+use crate::tracking::commands::redirect_of;
 
 const CONNECTION: Spec = Spec::group("connection");
 
@@ -167,8 +168,7 @@ impl<'a> View<'a> {
         let first = backlog.min(PIECE_LEN);
         let rest = backlog - first;
         let queue = client.queued_len as u64 + client.queued.unwrap_or(0) as u64 * size_of::<Queued>() as u64;
-        let names: usize =
-            [&client.channels, &client.patterns, &client.shards]
+        let names: usize = [&client.channels, &client.patterns, &client.shards]
             .into_iter()
             .flatten()
             .map(|name| name.len() + size_of_val(name))
@@ -184,7 +184,7 @@ impl<'a> View<'a> {
             text,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
              qbuf={unread} qbuf-free={} argv-mem={args_len} multi-mem={} rbs=0 rbp=0 obl={first} oll={} omem={rest} \
-             tot-mem={total} events={} cmd={command} user={} redir=-1 resp={protocol} lib-name={} lib-ver={}",
+             tot-mem={total} events={} cmd={command} user={} redir={} resp={protocol} lib-name={} lib-ver={}",
             client.id,
             client.origin.address,
             client.origin.local_address,
@@ -203,6 +203,7 @@ impl<'a> View<'a> {
             rest.div_ceil(PIECE_LEN),
             if writes { "rw" } else { "r" },
             String::from_utf8_lossy(&client.user),
+            redirect_of(client.tracking.as_deref()),
             client.lib_name,
             client.lib_version,
         );
@@ -224,6 +225,9 @@ fn flags(client: &Client) -> String {
         ('P', client.subscriptions() > 0),
         ('x', client.queued.is_some()),
         ('b', client.waits.is_some()),
+        ('t', client.tracking.is_some()),
+        ('R', client.tracking.as_ref().is_some_and(|tracker| tracker.is_broken)),
+        ('B', client.tracking.as_ref().is_some_and(|tracker| tracker.broadcast)),
         ('d', client.spoilt),
         ('A', client.outbox.is_closing()),
         ('U', client.origin.is_unix),

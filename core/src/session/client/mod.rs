@@ -213,6 +213,11 @@ const CLIENT_HELP: Command = Spec {
 
 fn client_help(call: &mut Call<'_>) -> Result {
     call.help(&[
+        (
+            "CACHING (YES|NO)",
+            "Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+        ),
+        ("GETREDIR", "Return the client ID we are redirecting to when tracking is enabled."),
         ("GETNAME", "Return the name of the current connection."),
         ("ID", "Return the ID of the current connection."),
         ("INFO", "Return information about the current client connection."),
@@ -241,6 +246,11 @@ fn client_help(call: &mut Call<'_>) -> Result {
              * LIB-NAME: the client lib name.\n\
              * LIB-VER: the client lib version.",
         ),
+        (
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]\n         [OPTIN] [OPTOUT] [NOLOOP]",
+            "Control server assisted client side caching.",
+        ),
+        ("TRACKINGINFO", "Report tracking status for the current connection."),
         ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
         ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
         ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
