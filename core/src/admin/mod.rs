@@ -8,8 +8,11 @@ pub(crate) mod digest;
 pub mod docs;
 mod flush;
 pub(crate) mod info;
-mod latency;
+pub(crate) mod latency;
+mod lolwut;
 mod memory;
+pub(crate) mod monitor;
+mod role;
 pub mod slowlog;
 mod stats;
 mod time;
@@ -29,8 +32,13 @@ pub const FEATURE: Feature = Feature {
         config::COMMANDS,
         flush::COMMANDS,
         info::COMMANDS,
-        latency::COMMANDS,
-        memory::COMMANDS,
+        latency::COMMANDS[0],
+        latency::COMMANDS[1],
+        lolwut::COMMANDS,
+        memory::COMMANDS[0],
+        memory::COMMANDS[1],
+        monitor::COMMANDS,
+        role::COMMANDS,
         slowlog::COMMANDS,
         time::COMMANDS,
     ],
@@ -62,6 +70,8 @@ config! {
         live slowlog_log_slower_than: i64 = 10000, in -1..=i64::MAX;
         /// How many commands the slow log keeps.
         live slowlog_max_len: usize = 128, in 0..=i64::MAX;
+        /// Milliseconds from which events are noted for LATENCY. Zero notes none.
+        live latency_monitor_threshold: u64 = 0, in 0..=i64::MAX;
         /// Keep a histogram of latency for each command.
         live latency_tracking: bool = true => latency_tracking;
         /// Which percentiles of latency INFO shows.

@@ -267,7 +267,6 @@ pub const ALL: &[Absent] = &[
     ignored("socket-mark-id"),
     ignored("locale-collate"),
     unless("watchdog-period", Ignored::For("0")),
-    unless("latency-monitor-threshold", Ignored::For("0")),
     ignored("dynamic-hz"),
 ];
 

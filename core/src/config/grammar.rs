@@ -72,7 +72,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("key-load-delay", INT_MIN, INT_MAX),
-    ("latency-monitor-threshold", 0, LONG_MAX),
     ("list-compress-depth", 0, INT_MAX),
     ("list-max-listpack-size", INT_MIN, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),

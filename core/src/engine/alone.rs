@@ -167,6 +167,7 @@ impl Engine {
         if owes.reset {
             self.unsubscribe_all(session.id);
             self.end_tracking(session.id);
+            self.end_monitor(session.id);
         }
         if owes.unwatch {
             self.unwatch(session.id);

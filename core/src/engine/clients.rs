@@ -148,6 +148,7 @@ impl Engine {
         self.unwatch(id);
         self.unsubscribe_all(id);
         self.end_tracking(id);
+        self.end_monitor(id);
         self.clients.by_id.remove(&id);
     }
 

@@ -503,6 +503,9 @@ impl Engine {
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
         }
+        if !self.monitors.is_empty() {
+            self.show(session, command, args, caller);
+        }
         if session.reads.tracked {
             self.note_reads(session, command, args, caller);
         }

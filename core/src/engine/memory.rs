@@ -9,6 +9,7 @@ use super::gates::is_exec;
 use super::registry::Command;
 use super::session::Session;
 use crate::keys::EvictionPolicy;
+use crate::admin::latency::events::Event;
 use crate::keyspace::{SpaceId, evict};
 
 /// How long one command evicts at most, as Redis does by default; the next goes on. It keeps a lowered limit from holding
@@ -44,7 +45,8 @@ impl Engine {
             self.lap();
             used = self.memory.in_use(self.lap_ns);
         }
-        self.lap();
+        let took_ns = self.lap() - start_ns;
+        self.note_latency(Event::EvictionCycle, took_ns);
     }
 
     /// Evicts the key that will be missed least; false if the policy admits none.

@@ -48,6 +48,7 @@ use self::session::ClientId;
 use self::settle::StreamReader;
 use self::stats::Stats;
 use self::unit::Unit;
+use crate::admin::latency::events::Event;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
@@ -87,6 +88,8 @@ pub struct Engine {
     pub blocked: Blocked,
     /// Channels and who listens.
     pub pubsub: PubSubs,
+    /// Who is shown what is executed.
+    pub monitors: Vec<crate::admin::monitor::Monitor>,
     /// Who may have copies of which keys.
     pub tracking: crate::tracking::Tracking,
     /// Users and passwords.
@@ -107,6 +110,8 @@ pub struct Engine {
     pub modules: crate::modules::Modules,
     /// Counters.
     pub stats: Stats,
+    /// What has taken too long.
+    pub latency: crate::admin::latency::events::Latency,
     /// Slow calls.
     pub slowlog: crate::admin::slowlog::Slowlog,
     /// What the current unit has done.
@@ -155,6 +160,8 @@ pub struct Engine {
     unpaused: bool,
     slices: tick::Slices,
     trial: Option<unit::Mark>,
+    /// From where on the slow log notes a call, and from where on anybody does.
+    slowlog_ns: u64,
     slow_ns: u64,
     lap_ns: u64,
     /// When `now_ms` is over, by the clock of laps.
@@ -194,6 +201,7 @@ impl Engine {
             clients: Clients::default(),
             blocked: Blocked::default(),
             pubsub: PubSubs::default(),
+            monitors: Vec::new(),
             tracking: Default::default(),
             users: mortise_acl::Users::default(),
             acl_log: Default::default(),
@@ -204,6 +212,7 @@ impl Engine {
             scripting: Default::default(),
             modules: Default::default(),
             stats: Stats::default(),
+            latency: Default::default(),
             slowlog: Default::default(),
             unit: Unit::default(),
             limits: Limits::default(),
@@ -231,6 +240,7 @@ impl Engine {
             unpaused: false,
             slices: Default::default(),
             trial: None,
+            slowlog_ns: u64::MAX,
             slow_ns: u64::MAX,
             lap_ns: 0,
             next_ms_ns: 0,
@@ -259,7 +269,10 @@ impl Engine {
         };
         self.stats.tracks_latency = config.stats.latency_tracking;
         let slower_than = config.stats.slowlog_log_slower_than;
-        self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        self.slowlog_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        let latency_ms = config.stats.latency_monitor_threshold;
+        let latency_ns = if latency_ms == 0 { u64::MAX } else { latency_ms.saturating_mul(1_000_000) };
+        self.slow_ns = self.slowlog_ns.min(latency_ns);
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
         self.follow_tracking();
@@ -375,7 +388,9 @@ impl Engine {
         args: args::Args<'_>,
         ns: u64,
     ) {
-        if command.flags.has(mortise_sdk::declare::flags::SKIP_SLOWLOG) {
+        let is_fast = command.flags.has(mortise_sdk::declare::flags::FAST);
+        self.note_latency(if is_fast { Event::FastCommand } else { Event::Command }, ns);
+        if ns < self.slowlog_ns || command.flags.has(mortise_sdk::declare::flags::SKIP_SLOWLOG) {
             return;
         }
         let client = self.clients.get(session.id);

@@ -42,6 +42,8 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// Databases and keys that WATCH has named.
     pub watched: HashSet<Watched>,
+    /// It is shown what is executed, and may touch no key meanwhile.
+    pub is_monitor: bool,
     /// What is remembered of the keys that it reads.
     pub reads: Reads,
     /// How many channels and patterns it listens to.
@@ -118,6 +120,7 @@ impl Session {
             authenticated: users.default_needs_no_password(),
             transaction: None,
             watched: HashSet::new(),
+            is_monitor: false,
             reads: Reads::default(),
             subscriptions: 0,
             replies: Replies::On,

@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::call::Key;
+use crate::admin::latency::events::Event;
 use crate::keyspace::{SpaceId, expire};
 
 /// Share of the time that slices may take, in percent, at `active-expire-effort` 1; each step adds two.
@@ -100,7 +101,9 @@ impl Engine {
             }
         }
         self.lap();
-        self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
+        let took_ns = self.lap_ns.saturating_sub(start);
+        self.stats.expire_cycles_ns += took_ns;
+        self.note_latency(Event::ExpireCycle, took_ns);
     }
 
     /// Goes on with what a cut that was ended early has left; false if there is nothing.

@@ -130,18 +130,20 @@ fn beyond(one: u64, other: u64) -> Shown {
 }
 
 /// Clients with what they have sent and what waits for them.
-fn clients(engine: &Engine) -> u64 {
+pub(crate) fn clients(engine: &Engine) -> u64 {
     let buffers = |client: &Client| {
         client.outbox.unread.load(std::sync::atomic::Ordering::Relaxed) + client.outbox.backlog()
     };
     engine.clients.iter().map(|client| size_of::<Client>() as u64 + buffers(client)).sum()
 }
 
-fn overhead(engine: &Engine) -> u64 {
+/// What is allocated for other things than data.
+pub(crate) fn overhead(engine: &Engine) -> u64 {
     let tables: u64 = engine.keyspace.iter().map(|(_, _, db)| db.dict().memory() as u64).sum();
     engine.memory.startup + tables + clients(engine)
 }
 
-fn dataset(engine: &Engine) -> u64 {
+/// What is allocated for data.
+pub(crate) fn dataset(engine: &Engine) -> u64 {
     engine.memory.allocated.saturating_sub(overhead(engine))
 }

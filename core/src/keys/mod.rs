@@ -1,6 +1,6 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
-mod info;
+pub(crate) mod info;
 mod lifetime;
 mod naming;
 mod object;

@@ -185,6 +185,7 @@ pub(crate) fn reset(call: &mut Alone<'_>) -> Result {
     session.transaction = None;
     session.subscriptions = 0;
     session.reads = Default::default();
+    session.is_monitor = false;
     session.no_touch = false;
     if session.replies != Replies::Skip {
         session.replies = Replies::On;

@@ -192,7 +192,7 @@ impl<'a> View<'a> {
             client.name,
             now_ms / 1000 - client.connected_ms / 1000,
             client.idle_s(now_ms).max(0),
-            flags(client),
+            flags(self.engine, client),
             client.db,
             client.channels.len(),
             client.patterns.len(),
@@ -219,9 +219,14 @@ impl<'a> View<'a> {
     }
 }
 
+fn is_monitor(engine: &Engine, client: &Client) -> bool {
+    engine.monitors.iter().any(|monitor| monitor.id == client.id)
+}
+
 /// A letter for each thing that is out of the ordinary.
-fn flags(client: &Client) -> String {
+fn flags(engine: &Engine, client: &Client) -> String {
     let letters = [
+        ('O', is_monitor(engine, client)),
         ('P', client.subscriptions() > 0),
         ('x', client.queued.is_some()),
         ('b', client.waits.is_some()),
