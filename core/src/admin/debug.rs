@@ -56,6 +56,8 @@ fn debug(call: &mut Call<'_>) -> Result {
         }
         (b"populate", 3..=5) => populate(call),
         (b"protocol", 3) => protocol(call),
+        // Reply buffers are those of their thread, and are not resized.
+        (b"replybuffer", 4) => call.ok(),
         (b"set-active-expire", 3) => {
             call.engine.active_expire = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -86,6 +88,7 @@ fn help(call: &mut Call<'_>) -> Result {
             "Answer with a reply of a type: string, integer, double, bignum, null, array,\nset, map, attrib, push, \
              verbatim, true or false.",
         ),
+        ("REPLYBUFFER <option> <value>", "Nothing: reply buffers are not resized."),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
         ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call DEBUG, or keep them from it again."),
         ("SLEEP <seconds>", "Stop the server for a time; decimals are allowed."),

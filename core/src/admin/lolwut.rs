@@ -37,7 +37,8 @@ fn lolwut(call: &mut Call<'_>) -> Result {
     if call.argc() >= 3 && call.arg(1).eq_ignore_ascii_case(b"version") {
         call.integer(2)?;
     }
-    let text = format!("{DRAWING}\nRedis ver. {REDIS_VERSION}, as Mortise {} has it\n", env!("CARGO_PKG_VERSION"));
+    let text =
+        format!("{DRAWING}\nRedis ver. {REDIS_VERSION}, as Mortise {} has it\n", env!("CARGO_PKG_VERSION"));
     call.out().verbatim(&text);
     Ok(())
 }

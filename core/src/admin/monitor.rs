@@ -91,7 +91,8 @@ impl Engine {
             (_, false) => address.to_owned(),
         };
         let unix_us = self.unix_us();
-        let mut line = format!("+{}.{:06} [{} {source}]", unix_us / 1_000_000, unix_us % 1_000_000, session.db);
+        let mut line =
+            format!("+{}.{:06} [{} {source}]", unix_us / 1_000_000, unix_us % 1_000_000, session.db);
         for (index, arg) in args.iter().enumerate() {
             let shown = if hidden.contains(&index) { "\"(redacted)\"".to_owned() } else { quote(arg) };
             // Writing to a String does not fail.

@@ -52,7 +52,9 @@ pub(super) const STATS: Section = Section {
             (e.stats.expire_cycles_ns / 1_000_000).into()
         }),
         field("evicted_keys", "Keys that were evicted.", |e| e.stats.evicted_keys.into()),
-        field("evicted_clients", "Clients closed because clients took too much memory.", never),
+        field("evicted_clients", "Clients closed because clients took too much memory.", |e| {
+            e.stats.evicted_clients.into()
+        }),
         field("total_eviction_exceeded_time", "Milliseconds over maxmemory.", never),
         field("current_eviction_exceeded_time", "Milliseconds over maxmemory this time.", never),
         field("keyspace_hits", "Look-ups that found a key.", |e| e.stats.keyspace_hits.into()),

@@ -141,7 +141,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("appendonly", Ignored::If(&["no"])),
-    unless("maxmemory-clients", Ignored::IfZero),
     unless("cluster-enabled", Ignored::If(&["no"])),
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
     Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },

@@ -72,6 +72,10 @@ pub struct Client {
     pub waits: Option<WaitId>,
     /// Since when its backlog has been beyond the soft limit: Unix milliseconds.
     pub over_soft_limit_ms: Option<i64>,
+    /// Bytes of the names of what it listens to and watches.
+    pub names_len: usize,
+    /// Bytes that it took when it was last measured.
+    pub measured: u64,
     /// Bytes written to it when it was last looked at on the clock.
     pub seen_bytes_out: u64,
     /// The way to its connection.
@@ -104,6 +108,8 @@ impl Client {
             tracking: None,
             waits: None,
             over_soft_limit_ms: None,
+            names_len: 0,
+            measured: 0,
             seen_bytes_out: 0,
             outbox: session.outbox.clone(),
         }
@@ -127,8 +133,50 @@ impl Client {
         }
     }
 
+    /// It begins to listen.
+    pub fn listen(&mut self, kind: Kind, name: &[u8]) {
+        if self.names(kind).insert(name.into()) {
+            self.names_len += name.len();
+        }
+    }
+
+    /// It listens no longer.
+    pub fn unlisten(&mut self, kind: Kind, name: &[u8]) {
+        if self.names(kind).remove(name) {
+            self.names_len -= name.len();
+        }
+    }
+
+    /// It listens to nothing of a kind any more; says to what it has.
+    pub fn unlisten_all(&mut self, kind: Kind) -> HashSet<Box<[u8]>> {
+        let names = std::mem::take(self.names(kind));
+        self.names_len -= names.iter().map(|name| name.len()).sum::<usize>();
+        names
+    }
+
+    /// It begins to watch a key.
+    pub fn watch(&mut self, watched: Watched) {
+        self.names_len += watched.key.len();
+        self.watched.push(watched);
+    }
+
+    /// It watches nothing any more; says what it has.
+    pub fn unwatch(&mut self) -> Vec<Watched> {
+        let watched = std::mem::take(&mut self.watched);
+        self.names_len -= watched.iter().map(|watched| watched.key.len()).sum::<usize>();
+        watched
+    }
+
     /// What it listens to of a kind.
-    pub fn names(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
+    pub fn heard(&self, kind: Kind) -> &HashSet<Box<[u8]>> {
+        match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::Shard => &self.shards,
+        }
+    }
+
+    fn names(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
         match kind {
             Kind::Channel => &mut self.channels,
             Kind::Pattern => &mut self.patterns,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::client::{Client, Origin};
+use super::client_memory::ClientMemory;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 
@@ -70,6 +71,8 @@ pub struct Clients {
     pub ids: Arc<ClientIds>,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// What they take.
+    pub memory: ClientMemory,
     /// When some of them were last looked at on the clock, and which is the next.
     looked_at_ms: i64,
     next_look: ClientId,
@@ -149,6 +152,7 @@ impl Engine {
         self.unsubscribe_all(id);
         self.end_tracking(id);
         self.end_monitor(id);
+        self.forget_client_memory(id);
         self.clients.by_id.remove(&id);
     }
 
@@ -170,6 +174,7 @@ impl Engine {
         if backlog > self.output_limits_min {
             self.check_output_limit(id, backlog);
         }
+        self.measure_client(id);
     }
 
     /// Sends a frame to a client, out of turn; if its own command is running, behind the reply.

@@ -243,6 +243,11 @@ impl Engine {
                 break;
             }
         }
+        if self.limit_clients(session.id) {
+            // It is gone for everybody else already.
+            session.closing = true;
+            stop = Stop::Closes;
+        }
         self.current = None;
         if self.unpaused {
             self.resume_paused();

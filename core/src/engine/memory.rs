@@ -8,8 +8,8 @@ use super::event;
 use super::gates::is_exec;
 use super::registry::Command;
 use super::session::Session;
-use crate::keys::EvictionPolicy;
 use crate::admin::latency::events::Event;
+use crate::keys::EvictionPolicy;
 use crate::keyspace::{SpaceId, evict};
 
 /// How long one command evicts at most, as Redis does by default; the next goes on. It keeps a lowered limit from holding

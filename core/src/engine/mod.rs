@@ -8,6 +8,7 @@ pub mod blocked;
 pub mod busy;
 pub mod call;
 pub mod client;
+pub mod client_memory;
 pub mod clients;
 mod crossing;
 pub mod deferred;
@@ -276,6 +277,7 @@ impl Engine {
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
         self.follow_tracking();
+        self.follow_client_limit();
         self.follow_acl_settings();
     }
 

@@ -34,6 +34,7 @@ impl Engine {
         self.begin_slices();
         self.end_due();
         self.look_at_clients(period_ms);
+        self.look_at_client_memory();
         self.keep_within_limit();
         if self.tracking.is_over() {
             self.forget_some_tracked();

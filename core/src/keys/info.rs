@@ -4,7 +4,6 @@ use mortise_sdk::declare::info::Shown;
 
 use crate::admin::info::{field, human, never};
 use crate::engine::Engine;
-use crate::engine::client::Client;
 use crate::features::Section;
 use crate::keyspace::SpaceId;
 
@@ -131,10 +130,7 @@ fn beyond(one: u64, other: u64) -> Shown {
 
 /// Clients with what they have sent and what waits for them.
 pub(crate) fn clients(engine: &Engine) -> u64 {
-    let buffers = |client: &Client| {
-        client.outbox.unread.load(std::sync::atomic::Ordering::Relaxed) + client.outbox.backlog()
-    };
-    engine.clients.iter().map(|client| size_of::<Client>() as u64 + buffers(client)).sum()
+    engine.clients.iter().map(|client| engine.client_memory(client)).sum()
 }
 
 /// What is allocated for other things than data.

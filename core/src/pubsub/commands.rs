@@ -61,7 +61,7 @@ fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
     for index in 1..call.argc() {
         let name = call.arg(index);
         let Some(client) = call.engine.clients.get_mut(id) else { break };
-        client.names(kind).insert(name.into());
+        client.listen(kind, name);
         call.engine.pubsub.of(call.session.space).of(kind).add(name, id, outbox.clone());
         let word = match kind {
             Kind::Channel => "subscribe",
@@ -84,14 +84,14 @@ fn unsubscribe_from(call: &mut Call<'_>, kind: Kind) -> Result {
     let mut leaving: Vec<Box<[u8]>> = call.args().iter().skip(1).map(Into::into).collect();
     if leaving.is_empty() {
         let Some(client) = call.engine.clients.get_mut(id) else { return Ok(()) };
-        leaving = client.names(kind).iter().cloned().collect();
+        leaving = client.heard(kind).iter().cloned().collect();
         if leaving.is_empty() {
             confirm(call, kind, word, None);
         }
     }
     for name in leaving {
         if let Some(client) = call.engine.clients.get_mut(id) {
-            client.names(kind).remove(&name);
+            client.unlisten(kind, &name);
         }
         call.engine.pubsub.of(call.session.space).of(kind).remove(&name, id);
         confirm(call, kind, word, Some(&name));

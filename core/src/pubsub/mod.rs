@@ -169,7 +169,7 @@ impl Engine {
         let Some(client) = self.clients.get_mut(id) else { return };
         let pubsub = self.pubsub.of(client.space);
         for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
-            for name in std::mem::take(client.names(kind)) {
+            for name in client.unlisten_all(kind) {
                 pubsub.of(kind).remove(&name, id);
             }
         }

@@ -320,6 +320,7 @@ impl Engine {
                 }
             }
         }
+        self.evict_clients();
     }
 
     /// Sends a notice to a client that tracks, or to whom it wants told instead.

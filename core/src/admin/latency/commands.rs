@@ -120,12 +120,9 @@ fn latency_graph(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
-const LATENCY_DOCTOR: Command = Spec {
-    usage: "LATENCY DOCTOR",
-    about: "Says what has taken too long, and what may help.",
-    ..EVENTS
-}
-.runs(latency_doctor);
+const LATENCY_DOCTOR: Command =
+    Spec { usage: "LATENCY DOCTOR", about: "Says what has taken too long, and what may help.", ..EVENTS }
+        .runs(latency_doctor);
 
 fn latency_doctor(call: &mut Call<'_>) -> Result {
     let report = report::report(call.engine);

@@ -74,7 +74,8 @@ fn advices(engine: &Engine) -> Vec<String> {
     }
     if has(Event::ExpireCycle) {
         advices.push(
-            "Many keys expire at the same time: spread their times to live, or lower active-expire-effort.".to_owned(),
+            "Many keys expire at the same time: spread their times to live, or lower active-expire-effort."
+                .to_owned(),
         );
     }
     if has(Event::EvictionCycle) {

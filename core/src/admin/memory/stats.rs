@@ -23,12 +23,8 @@ const DESCRIBES: Spec = Spec {
     ..SERVER
 };
 
-const MEMORY_STATS: Command = Spec {
-    usage: "MEMORY STATS",
-    about: "Says what memory is used for.",
-    ..DESCRIBES
-}
-.runs(memory_stats);
+const MEMORY_STATS: Command =
+    Spec { usage: "MEMORY STATS", about: "Says what memory is used for.", ..DESCRIBES }.runs(memory_stats);
 
 /// A figure of MEMORY STATS.
 enum Figure {
@@ -96,7 +92,7 @@ fn figures(engine: &Engine, space: SpaceId) -> Vec<(String, Figure)> {
     let rest = [
         ("overhead.total", Bytes(overhead)),
         ("keys.count", Bytes(keys)),
-        ("keys.bytes-per-key", Bytes(if keys == 0 { 0 } else { net / keys })),
+        ("keys.bytes-per-key", Bytes(net.checked_div(keys).unwrap_or(0))),
         ("dataset.bytes", Bytes(dataset)),
         ("dataset.percentage", percent(dataset, net)),
         ("peak.percentage", percent(memory.allocated, memory.peak)),
@@ -116,12 +112,9 @@ fn figures(engine: &Engine, space: SpaceId) -> Vec<(String, Figure)> {
     figures
 }
 
-const MEMORY_DOCTOR: Command = Spec {
-    usage: "MEMORY DOCTOR",
-    about: "Looks for what is wrong with the use of memory.",
-    ..DESCRIBES
-}
-.runs(memory_doctor);
+const MEMORY_DOCTOR: Command =
+    Spec { usage: "MEMORY DOCTOR", about: "Looks for what is wrong with the use of memory.", ..DESCRIBES }
+        .runs(memory_doctor);
 
 fn memory_doctor(call: &mut Call<'_>) -> Result {
     call.engine.sample();
@@ -176,12 +169,9 @@ fn report(engine: &Engine) -> String {
     found.iter().map(|text| format!("- {text}\n")).collect()
 }
 
-const MEMORY_MALLOC_STATS: Command = Spec {
-    usage: "MEMORY MALLOC-STATS",
-    about: "Returns what the allocator says of itself.",
-    ..DESCRIBES
-}
-.runs(memory_malloc_stats);
+const MEMORY_MALLOC_STATS: Command =
+    Spec { usage: "MEMORY MALLOC-STATS", about: "Returns what the allocator says of itself.", ..DESCRIBES }
+        .runs(memory_malloc_stats);
 
 fn memory_malloc_stats(call: &mut Call<'_>) -> Result {
     let report = memory::report();

@@ -12,9 +12,8 @@ use crate::engine::Engine;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::engine::client::Client;
-use crate::engine::outbox::Outbox;
 use crate::engine::registry::Registry;
-use crate::engine::session::{ClientId, Queued, Session};
+use crate::engine::session::ClientId;
 use crate::features::Command;
 use crate::tracking::commands::redirect_of;
 
@@ -167,14 +166,9 @@ impl<'a> View<'a> {
         let backlog = outbox.backlog() + if client.id == self.caller { self.written } else { 0 };
         let first = backlog.min(PIECE_LEN);
         let rest = backlog - first;
-        let queue = client.queued_len as u64 + client.queued.unwrap_or(0) as u64 * size_of::<Queued>() as u64;
-        let names: usize = [&client.channels, &client.patterns, &client.shards]
-            .into_iter()
-            .flatten()
-            .map(|name| name.len() + size_of_val(name))
-            .sum();
-        let own = size_of::<Client>() + size_of::<Session>() + size_of::<Outbox>() + names;
-        let total = input_size + backlog + args_len + queue + own as u64;
+        // What the caller asks and is going to get is nowhere else yet.
+        let own = if client.id == self.caller { args_len + self.written } else { 0 };
+        let total = self.engine.client_memory(client) + own;
         let writes = outbox.unwritten.load(Relaxed) > 0;
         let command = outbox.last_command.load(Relaxed) as usize;
         let command = command.checked_sub(1).and_then(|index| self.commands.get(index)).unwrap_or(&"NULL");
