@@ -2,6 +2,7 @@
 
 mod absent;
 mod command;
+pub mod commandlog;
 mod config;
 mod debug;
 pub(crate) mod digest;
@@ -29,6 +30,7 @@ pub const FEATURE: Feature = Feature {
     name: "admin",
     commands: &[
         command::COMMANDS,
+        commandlog::COMMANDS,
         config::COMMANDS,
         flush::COMMANDS,
         info::COMMANDS,
@@ -67,9 +69,17 @@ config! {
     /// The slow log and latency statistics.
     pub struct StatsConfig {
         /// Microseconds from which a command is noted in the slow log. Zero notes all, a negative number none.
-        live slowlog_log_slower_than: i64 = 10000, in -1..=i64::MAX;
+        live slowlog_log_slower_than | commandlog_execution_slower_than: i64 = 10000, in -1..=i64::MAX;
         /// How many commands the slow log keeps.
-        live slowlog_max_len: usize = 128, in 0..=i64::MAX;
+        live slowlog_max_len | commandlog_slow_execution_max_len: usize = 128, in 0..=i64::MAX;
+        /// Bytes of a request from which its command is noted by COMMANDLOG. A negative number notes none.
+        live commandlog_request_larger_than: i64 = 1048576, in -1..=i64::MAX;
+        /// How many commands with large requests are kept.
+        live commandlog_large_request_max_len: usize = 128, in 0..=i64::MAX;
+        /// Bytes of a reply from which its command is noted by COMMANDLOG. A negative number notes none.
+        live commandlog_reply_larger_than: i64 = 1048576, in -1..=i64::MAX;
+        /// How many commands with large replies are kept.
+        live commandlog_large_reply_max_len: usize = 128, in 0..=i64::MAX;
         /// Milliseconds from which events are noted for LATENCY. Zero notes none.
         live latency_monitor_threshold: u64 = 0, in 0..=i64::MAX;
         /// Keep a histogram of latency for each command.

@@ -58,6 +58,8 @@ pub struct Client {
     pub spoilt: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
+    /// CLIENT CAPA redirect: it goes where an error sends it.
+    pub follows_redirects: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
     /// Channels it listens to.
@@ -101,6 +103,7 @@ impl Client {
             watched: Vec::new(),
             spoilt: false,
             no_evict: false,
+            follows_redirects: false,
             no_touch: false,
             channels: HashSet::new(),
             patterns: HashSet::new(),

@@ -522,8 +522,9 @@ impl Engine {
             return Some(wait);
         }
         self.stats.executed(command.index, ns, failed || result.is_err());
-        if ns >= self.slow_ns {
-            self.note_slow(session, command, args, ns);
+        let reply_len = out.mark() - mark;
+        if ns >= self.slow_ns || self.large.may_note(args, reply_len) {
+            self.note_call(session, command, args, (ns, reply_len));
         }
         None
     }

@@ -49,7 +49,6 @@ use self::session::ClientId;
 use self::settle::StreamReader;
 use self::stats::Stats;
 use self::unit::Unit;
-use crate::admin::latency::events::Event;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
@@ -113,6 +112,8 @@ pub struct Engine {
     pub stats: Stats,
     /// What has taken too long.
     pub latency: crate::admin::latency::events::Latency,
+    /// Calls with large requests or replies.
+    pub large: crate::admin::commandlog::LargeCalls,
     /// Slow calls.
     pub slowlog: crate::admin::slowlog::Slowlog,
     /// What the current unit has done.
@@ -162,7 +163,7 @@ pub struct Engine {
     slices: tick::Slices,
     trial: Option<unit::Mark>,
     /// From where on the slow log notes a call, and from where on anybody does.
-    slowlog_ns: u64,
+    pub(crate) slowlog_ns: u64,
     slow_ns: u64,
     lap_ns: u64,
     /// When `now_ms` is over, by the clock of laps.
@@ -214,6 +215,7 @@ impl Engine {
             modules: Default::default(),
             stats: Stats::default(),
             latency: Default::default(),
+            large: Default::default(),
             slowlog: Default::default(),
             unit: Unit::default(),
             limits: Limits::default(),
@@ -275,6 +277,7 @@ impl Engine {
         let latency_ns = if latency_ms == 0 { u64::MAX } else { latency_ms.saturating_mul(1_000_000) };
         self.slow_ns = self.slowlog_ns.min(latency_ns);
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
+        self.large.follow(config);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
         self.follow_tracking();
         self.follow_client_limit();
@@ -380,24 +383,5 @@ impl Engine {
         self.registry = Arc::new(registry);
         self.scripting.forget_commands();
         self.follow_registry();
-    }
-
-    #[cold]
-    fn note_slow(
-        &mut self,
-        session: &session::Session,
-        command: &registry::Command,
-        args: args::Args<'_>,
-        ns: u64,
-    ) {
-        let is_fast = command.flags.has(mortise_sdk::declare::flags::FAST);
-        self.note_latency(if is_fast { Event::FastCommand } else { Event::Command }, ns);
-        if ns < self.slowlog_ns || command.flags.has(mortise_sdk::declare::flags::SKIP_SLOWLOG) {
-            return;
-        }
-        let client = self.clients.get(session.id);
-        let who = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
-        let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
-        self.slowlog.add(session.space, self.now_ms / 1000, ns / 1000, args, &hidden, who);
     }
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, added};
 use mortise_sdk::resp::encode::Version;
-use mortise_sdk::{Error, Result, error};
+use mortise_sdk::{Error, Result};
 
+use super::filter::{Filter, Numbers};
 use crate::engine::Engine;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
@@ -92,28 +93,12 @@ const CLIENT_LIST: Command = Spec {
 .runs(client_list);
 
 fn client_list(call: &mut Call<'_>) -> Result {
-    let mut options = call.options(2);
+    const NUMBERS: Numbers = Numbers { refused: "ERR Invalid client ID", positive: false };
+    let filter = Filter::parse(call, 2, NUMBERS)?;
     let mut text = String::new();
-    if call.argc() == 4 && options.takes("TYPE") {
-        let wanted = ClientType::parse(options.required()?)?;
-        let view = View::new(call);
-        let clients = call.engine.clients.iter().filter(|client| ClientType::of(client) == wanted);
-        clients.for_each(|client| view.line(client, &mut text));
-    } else if call.argc() > 3 && options.takes("ID") {
-        let view = View::new(call);
-        for index in 3..call.argc() {
-            let id = call.integer(index).map_err(|_| Error::new("ERR Invalid client ID"))?;
-            let client = ClientId::try_from(id).ok().and_then(|id| call.engine.clients.get(id));
-            if let Some(client) = client {
-                view.line(client, &mut text);
-            }
-        }
-    } else if call.argc() == 2 {
-        let view = View::new(call);
-        call.engine.clients.iter().for_each(|client| view.line(client, &mut text));
-    } else {
-        return Err(error::SYNTAX);
-    }
+    let view = View::new(call);
+    let clients = call.engine.clients.iter().filter(|client| filter.applies(call.engine, client));
+    clients.for_each(|client| view.line(client, &mut text));
     call.out().verbatim(&text);
     Ok(())
 }
@@ -217,8 +202,11 @@ fn is_monitor(engine: &Engine, client: &Client) -> bool {
     engine.monitors.iter().any(|monitor| monitor.id == client.id)
 }
 
+/// All letters that there are; N stands for none.
+pub(super) const FLAGS: &str = "OPxbtRBdAUeTN";
+
 /// A letter for each thing that is out of the ordinary.
-fn flags(engine: &Engine, client: &Client) -> String {
+pub(super) fn flags(engine: &Engine, client: &Client) -> String {
     let letters = [
         ('O', is_monitor(engine, client)),
         ('P', client.subscriptions() > 0),

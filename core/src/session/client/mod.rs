@@ -1,5 +1,6 @@
 //! CLIENT: what a connection says of itself. What it may ask of others, and do to them, stands in the files beside.
 
+mod filter;
 pub(super) mod kill;
 pub(super) mod list;
 pub(super) mod pause;
@@ -23,6 +24,7 @@ pub(super) const COMMANDS: &[Command] = &[
     CLIENT_GETNAME,
     CLIENT_SETINFO,
     CLIENT_REPLY,
+    CLIENT_CAPA,
     CLIENT_NO_EVICT,
     CLIENT_NO_TOUCH,
     CLIENT_HELP,
@@ -155,6 +157,24 @@ fn client_reply(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+const CLIENT_CAPA: Command = Spec {
+    usage: "CLIENT CAPA capability...",
+    about: "Says what the client at the other end is able to do: redirect.",
+    since: "8.0.0",
+    flags: &[NOSCRIPT, LOADING, STALE],
+    ..CONNECTION
+}
+.runs(client_capa);
+
+/// What is not known is none of this server's business.
+fn client_capa(call: &mut Call<'_>) -> Result {
+    let redirects = call.args().iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"redirect"));
+    if let Some(client) = own(call) {
+        client.follows_redirects |= redirects;
+    }
+    call.ok()
+}
+
 /// ON or OFF.
 fn switch(call: &Call<'_>) -> Result<bool> {
     let mut options = call.options(2);
@@ -252,6 +272,7 @@ fn client_help(call: &mut Call<'_>) -> Result {
         ),
         ("TRACKINGINFO", "Report tracking status for the current connection."),
         ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
+        ("CAPA <option> [<option> ...]", "The client claims its capability options: redirect."),
         ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
         ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
     ])
