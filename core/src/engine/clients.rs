@@ -196,6 +196,13 @@ impl Engine {
         self.pushes.append(&mut self.pushes_behind);
     }
 
+    /// Whether a client's replies are more than it may leave unread, those counted that are not sent yet.
+    #[cold]
+    pub(super) fn is_flooded(&mut self, session: &Session, unsent: u64) -> bool {
+        self.check_output_limit(session.id, session.outbox.backlog() + unsent);
+        session.outbox.is_closing()
+    }
+
     /// Closes a client whose backlog is beyond its hard limit, or has been beyond the soft one for too long.
     pub(crate) fn check_output_limit(&mut self, id: ClientId, backlog: u64) {
         let Some(client) = self.clients.by_id.get_mut(&id) else { return };

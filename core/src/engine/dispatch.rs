@@ -238,6 +238,13 @@ impl Engine {
                 stop = Stop::Closes;
                 break;
             }
+            let unsent = (out.mark() - start) as u64;
+            if unsent > self.output_limits_min && self.is_flooded(session, unsent) {
+                // Nobody would read it: not even its beginning is sent.
+                out.rollback(start);
+                stop = Stop::Closes;
+                break;
+            }
             if !Arc::ptr_eq(registry, &self.registry) {
                 stop = Stop::Stale;
                 break;
