@@ -4,10 +4,10 @@ use mortise_acl::log::{Context, Reason};
 use mortise_acl::{Asked, Refusal, User};
 use mortise_sdk::Error;
 
-use crate::engine::Engine;
 use crate::engine::args::Args;
 use crate::engine::registry::Command;
 use crate::engine::session::Session;
+use crate::engine::{Caller, Engine};
 
 /// Whether a user may make a call.
 #[inline(always)]
@@ -99,32 +99,23 @@ impl Engine {
         error(refusal, command)
     }
 
-    /// A script's call was refused: it is noted, and the error says why.
+    /// A call within a call was refused, whoever made it: it is noted as such, and the error is what that one is told.
     #[cold]
-    pub(crate) fn forbid_script(
+    pub(crate) fn forbid_within(
         &mut self,
         session: &Session,
         refusal: Refusal,
         command: &Command,
         args: Args<'_>,
+        caller: Caller,
     ) -> Error {
+        let (context, error) = match caller {
+            Caller::Script => (Context::Lua, to_script(refusal)),
+            _ => (Context::Module, error(refusal, command)),
+        };
         let refused = Refused::call(session, refusal, command, args);
-        self.note_refused(session.id, Refused { context: Context::Lua, ..refused }, args);
-        to_script(refusal)
-    }
-
-    /// What a module invokes is not allowed to the user whose call the module serves: it is noted, and the error says why.
-    #[cold]
-    pub(crate) fn forbid_module(
-        &mut self,
-        session: &Session,
-        refusal: Refusal,
-        command: &Command,
-        args: Args<'_>,
-    ) -> Error {
-        let refused = Refused::call(session, refusal, command, args);
-        self.note_refused(session.id, Refused { context: Context::Module, ..refused }, args);
-        error(refusal, command)
+        self.note_refused(session.id, Refused { context, ..refused }, args);
+        error
     }
 
     /// Whether a queued call may be made when EXEC comes to it.

@@ -536,7 +536,7 @@ fn invocable(call: &mut Call<'_>, words: Args<'_>) -> Result<CommandRef> {
         && let Err(refusal) = acl::check(&call.session.user, &command, words)
     {
         let Call { engine, session, .. } = call;
-        return Err(engine.forbid_module(session, refusal, &command, words));
+        return Err(engine.forbid_within(session, refusal, &command, words, Caller::Module));
     }
     if call.engine.unit.invoked >= INVOKED_MAX {
         return Err(Error::new("ERR commands of modules invoke each other too deeply"));

@@ -1,5 +1,7 @@
 //! What a running script asks of the server: its commands take the road of every other.
 
+use std::sync::Arc;
+
 use mortise_scripting::{Flags, Host, Replication, Verdict};
 use mortise_sdk::declare::flags::{
     CONTAINER, DENYOOM, MAY_REPLICATE, NEEDS_DEBUG, NOSCRIPT, READONLY, WRITE,
@@ -63,8 +65,13 @@ impl<'r, 'c> Running<'r, 'c> {
         let version = call.session.version;
         call.out().set_version(version);
         call.engine.unit.targets = targets;
+        let is_current = Arc::ptr_eq(call.registry, &call.engine.registry);
         let scripting = &mut call.engine.scripting;
-        (scripting.words, scripting.spans, scripting.recent) = (words, spans, recent);
+        (scripting.words, scripting.spans) = (words, spans);
+        // One of its commands may have changed what commands there are.
+        if is_current {
+            scripting.recent = recent;
+        }
     }
 
     /// Puts the words where a command's arguments are read from. Together they may be as long as a client's request.
@@ -150,7 +157,7 @@ impl<'r, 'c> Running<'r, 'c> {
         let args = Args::new(&self.words, &self.spans);
         if let Err(refusal) = acl::check(&self.call.session.user, command, args) {
             let Call { engine, session, .. } = &mut *self.call;
-            return Err(engine.forbid_script(session, refusal, command, args));
+            return Err(engine.forbid_within(session, refusal, command, args, Caller::Script));
         }
         self.admit(command)?;
         if command.flags.has(WRITE) && !self.has_written {
