@@ -87,7 +87,7 @@ impl Memory {
             return;
         }
         let read = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.map_or(0, |bytes| bytes as u64);
-        self.allocated = read(stats::allocated::read());
+        self.allocated = read(stats::allocated::read()).saturating_sub(kept_by_threads());
         self.active = read(stats::active::read());
         self.resident = read(stats::resident::read());
         self.peak = self.peak.max(self.allocated);
@@ -110,6 +110,16 @@ impl Memory {
         }
         self.allocated.saturating_sub(self.leaving.bytes())
     }
+}
+
+/// Bytes that threads keep for their next allocations. The allocator counts them as allocated, but they are nobody's, and
+/// come and go by tens of kilobytes.
+#[allow(unsafe_code)]
+fn kept_by_threads() -> u64 {
+    /// All arenas together, in the allocator's numbering.
+    const KEPT: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
+    // SAFETY: the name ends with a NUL, and the allocator keeps a `size_t` under it, which a `usize` is.
+    unsafe { raw::read::<usize>(KEPT) }.map_or(0, |bytes| bytes as u64)
 }
 
 /// What the allocator says of itself, in its own words.
