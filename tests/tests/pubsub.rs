@@ -47,3 +47,45 @@ fn no_message_comes_after_the_channel_was_left() {
         assert_eq!(late, 0, "of 1000 times");
     });
 }
+
+/// What a message tells has happened when it was sent: whatever the receiver has done before that is answered before.
+#[test]
+fn no_message_comes_before_a_reply_that_is_older() {
+    const PIPELINE: usize = 500;
+    let server = Target::from_env().start(&["io-threads 4"]).expect("the server starts");
+    let Some(server) = server else { return };
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let over = AtomicBool::new(false);
+    let publish = || {
+        let mut client = connect();
+        while !over.load(Ordering::Relaxed) {
+            let Reply::Bulk(count) = client.call(&["GET", "n"]).unwrap() else { panic!("no count") };
+            client.call(&[&b"PUBLISH"[..], b"news", &count]).unwrap();
+        }
+    };
+    let mut client = connect();
+    client.call(&["HELLO", "3"]).unwrap();
+    client.call(&["SUBSCRIBE", "news"]).unwrap();
+    client.call(&["SET", "n", "0"]).unwrap();
+    thread::scope(|scope| {
+        (0..3).for_each(|_| drop(scope.spawn(publish)));
+        let batch = request(&["INCR", "n"]).repeat(PIPELINE);
+        let (mut counted, mut early) = (0, 0);
+        for round in 1..=200 {
+            client.send_raw(&batch).unwrap();
+            while counted < (round * PIPELINE) as i64 {
+                match client.receive().unwrap() {
+                    Reply::Integer(count) => counted = count,
+                    Reply::Push(parts) => {
+                        let Some(Reply::Bulk(text)) = parts.last() else { panic!("no message") };
+                        let told: i64 = String::from_utf8_lossy(text).parse().unwrap();
+                        early += usize::from(told > counted);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(early, 0, "messages came too early");
+    });
+}

@@ -209,6 +209,12 @@ impl Outbox {
         self.input_size.load(Ordering::Relaxed).max(self.unread.load(Ordering::Relaxed))
     }
 
+    /// Bytes that the connection holds of what it has read, and of the room for what comes next.
+    pub fn held(&self) -> u64 {
+        let room = self.input_size.load(Ordering::Relaxed).min(INPUT_SIZE_MIN);
+        self.unread.load(Ordering::Relaxed).max(room)
+    }
+
     /// Gives back what the read buffer has too much: all that is unused when the connection is idle, and otherwise what
     /// a large request has left behind.
     pub fn shrink_input(&self, idle: bool) {

@@ -14,6 +14,7 @@ use super::clients::ClientIds;
 use super::outbox::Outbox;
 use super::registry::CommandRef;
 use crate::keyspace::SpaceId;
+use crate::tracking::Reads;
 use crate::transactions::watch::Watched;
 
 /// A client's number, never used twice.
@@ -41,6 +42,10 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// Databases and keys that WATCH has named.
     pub watched: HashSet<Watched>,
+    /// It is shown what is executed, and may touch no key meanwhile.
+    pub is_monitor: bool,
+    /// What is remembered of the keys that it reads.
+    pub reads: Reads,
     /// How many channels and patterns it listens to.
     pub subscriptions: usize,
     /// Whether replies are wanted.
@@ -115,6 +120,8 @@ impl Session {
             authenticated: users.default_needs_no_password(),
             transaction: None,
             watched: HashSet::new(),
+            is_monitor: false,
+            reads: Reads::default(),
             subscriptions: 0,
             replies: Replies::On,
             no_touch: false,

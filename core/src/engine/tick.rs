@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::call::Key;
+use crate::admin::latency::events::Event;
 use crate::keyspace::{SpaceId, expire};
 
 /// Share of the time that slices may take, in percent, at `active-expire-effort` 1; each step adds two.
@@ -25,11 +26,19 @@ pub(super) struct Slices {
 impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
+        if self.cron_paused {
+            self.end_due();
+            return None;
+        }
         self.refresh_clock();
         self.begin_slices();
         self.end_due();
         self.look_at_clients(period_ms);
+        self.look_at_client_memory();
         self.keep_within_limit();
+        if self.tracking.is_over() {
+            self.forget_some_tracked();
+        }
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
@@ -93,7 +102,9 @@ impl Engine {
             }
         }
         self.lap();
-        self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
+        let took_ns = self.lap_ns.saturating_sub(start);
+        self.stats.expire_cycles_ns += took_ns;
+        self.note_latency(Event::ExpireCycle, took_ns);
     }
 
     /// Goes on with what a cut that was ended early has left; false if there is nothing.

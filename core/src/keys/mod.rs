@@ -1,7 +1,7 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
 mod dump;
-mod info;
+pub(crate) mod info;
 pub(crate) mod lifetime;
 mod naming;
 mod object;

@@ -231,11 +231,11 @@ impl Db {
     }
 
     /// Puts an entry (or its absence) back as undo kept it, and hands over what stood there.
-    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) -> Option<Entry> {
+    pub(super) fn restore(&mut self, door: &Door, key: &[u8], before: Option<Entry>) -> Option<Entry> {
         let hash = hash(key);
         let replaced = self.contents.dict.remove(hash, key);
         if let Some(mut entry) = before {
-            entry.set_listened(self.interest.of(key).is_some());
+            entry.set_listened(door.marks_newborns || self.interest.of(key).is_some());
             self.contents.dict.insert(hash, entry);
         }
         replaced
@@ -256,7 +256,8 @@ impl Db {
 #[inline]
 fn newborn(door: &mut Door, home: Home, interest: &Interest, mut entry: Entry) -> Entry {
     door.newborn(home, &mut entry);
-    entry.set_listened(!interest.is_empty() && interest.of(entry.key()).is_some());
+    let listened = door.marks_newborns || !interest.is_empty() && interest.of(entry.key()).is_some();
+    entry.set_listened(listened);
     entry
 }
 

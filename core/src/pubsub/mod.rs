@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::session::ClientId;
 use crate::features::Feature;
 use crate::keyspace::SpaceId;
-use channels::Channels;
+use channels::{Channels, Listeners};
 
 /// Publish and subscribe.
 pub const FEATURE: Feature = Feature {
@@ -36,6 +36,17 @@ config! {
     }
 }
 
+/// What can be listened to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Channels, to which PUBLISH sends.
+    Channel,
+    /// Patterns of their names.
+    Pattern,
+    /// Sharded channels, to which SPUBLISH sends. They are names of their own, and no pattern matches them.
+    Shard,
+}
+
 /// Channels and patterns of a space, with their listeners.
 #[derive(Default)]
 pub struct PubSub {
@@ -43,6 +54,19 @@ pub struct PubSub {
     pub channels: Channels,
     /// Patterns.
     pub patterns: Channels,
+    /// Sharded channels by name.
+    pub shards: Channels,
+}
+
+impl PubSub {
+    /// Those of a kind.
+    pub fn of(&mut self, kind: Kind) -> &mut Channels {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shards,
+        }
+    }
 }
 
 /// The channels of all spaces: a message stays in the space in which it was published.
@@ -84,11 +108,30 @@ impl<'a> Frame<'a> {
 }
 
 impl Engine {
+    /// Sends a message to everyone in a space who listens to a sharded channel; says how many they are. It leaves when
+    /// other messages would.
+    pub fn publish_sharded(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
+        if self.unit.has_to_tell() || self.keyspace.may_abort() {
+            self.unit.send(space, Kind::Shard, channel, message);
+            return self.pubsub.of(space).shards.get(channel).map_or(0, Listeners::len);
+        }
+        self.deliver_sharded(space, channel, message)
+    }
+
+    /// Hands a message to everyone in a space who listens to a sharded channel.
+    pub(crate) fn deliver_sharded(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
+        let shards = std::mem::take(&mut self.pubsub.of(space).shards);
+        let parts: [&[u8]; 3] = [b"smessage", channel, message];
+        let receivers = shards.get(channel).map_or(0, |listeners| self.deliver_to(listeners, &parts));
+        self.pubsub.of(space).shards = shards;
+        receivers
+    }
+
     /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many they
     /// are. It leaves at once, unless the unit has changes to tell before, or may still be aborted.
     pub fn publish(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
         if self.unit.has_to_tell() || self.keyspace.may_abort() {
-            self.unit.send(space, channel, message);
+            self.unit.send(space, Kind::Channel, channel, message);
             let pubsub = self.pubsub.of(space);
             let by_name = pubsub.channels.get(channel).map_or(0, |listeners| listeners.len());
             let by_pattern: usize =
@@ -103,34 +146,32 @@ impl Engine {
         let pubsub = std::mem::take(self.pubsub.of(space));
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {
-            let parts: [&[u8]; 3] = [b"message", channel, message];
-            let mut frame = Frame::new(&parts);
-            for listener in listeners.iter() {
-                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
-                receivers += 1;
-            }
+            receivers += self.deliver_to(listeners, &[b"message", channel, message]);
         }
         for (pattern, listeners) in pubsub.patterns.matching(channel) {
-            let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
-            let mut frame = Frame::new(&parts);
-            for listener in listeners.iter() {
-                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
-                receivers += 1;
-            }
+            receivers += self.deliver_to(listeners, &[b"pmessage", pattern, channel, message]);
         }
         *self.pubsub.of(space) = pubsub;
         receivers
+    }
+
+    /// Hands a message of such parts to all listeners; says how many they are.
+    fn deliver_to(&mut self, listeners: &Listeners, parts: &[&[u8]]) -> usize {
+        let mut frame = Frame::new(parts);
+        for listener in listeners.iter() {
+            self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
+        }
+        listeners.len()
     }
 
     /// A client listens to nothing any more.
     pub(crate) fn unsubscribe_all(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let pubsub = self.pubsub.of(client.space);
-        for channel in std::mem::take(&mut client.channels) {
-            pubsub.channels.remove(&channel, id);
-        }
-        for pattern in std::mem::take(&mut client.patterns) {
-            pubsub.patterns.remove(&pattern, id);
+        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+            for name in client.unlisten_all(kind) {
+                pubsub.of(kind).remove(&name, id);
+            }
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::server::turn::{SAID_LEN_MAX, Said, Turn};
 /// A buffer that was once large is given back when it is empty.
 const KEEP_LEN_MAX: usize = 64 * 1024;
 
+/// A part of a request that is longer is measured with the client's memory while it grows.
+const MEASURED_LEN_MIN: usize = 32 * 1024;
+
 /// How far a batch was executed.
 enum Executed {
     /// Every request.
@@ -125,7 +128,19 @@ impl Connection {
                 self.execute_input(scratch);
             }
         }
-        self.outbox.unread.store(self.input.len() as u64, Relaxed);
+        self.outbox.unread.store(self.input.len().saturating_sub(self.partial.head_len()) as u64, Relaxed);
+        if self.input.len() > MEASURED_LEN_MIN && self.shared.limits_clients.load(Relaxed) {
+            self.measure();
+        }
+    }
+
+    /// It holds much of a request that is not complete: that counts before it is.
+    #[cold]
+    fn measure(&self) {
+        let id = self.id;
+        self.shared.with_engine(move |engine| {
+            engine.limit_clients(id);
+        });
     }
 
     /// Executes what is complete of what was read before.
@@ -174,6 +189,9 @@ impl Connection {
                 let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
                 shared.acquire().map(|mut engine| {
                     engine.prefetch(batch, buffer);
+                    if self.outbox.is_full() {
+                        self.keep_replies(out);
+                    }
                     let all = (&*batch, 0..batch.len());
                     let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
                     follow(registry, &engine);
@@ -269,6 +287,7 @@ impl Connection {
             return Executed::Nothing;
         }
         if self.outbox.is_full() {
+            self.keep_replies(&mut scratch.out);
             self.fetch_before(&mut engine);
         }
         engine.prefetch(&scratch.batch, buffer);

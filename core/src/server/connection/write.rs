@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::Connection;
 use crate::engine::Engine;
 use crate::engine::outbox::Piece;
+use crate::resp::output::Output;
 use crate::resp::request::Partial;
 use crate::server::io_thread::Scratch;
 
@@ -107,6 +108,15 @@ impl Connection {
             self.session = Some(session);
             self.execute_input(scratch);
             self.outbox.unread.store(self.input.len() as u64, Relaxed);
+        }
+    }
+
+    /// Puts replies where messages will follow them: what the client has been answered by then is older than what others
+    /// have sent since.
+    #[cold]
+    pub(super) fn keep_replies(&mut self, out: &mut Output) {
+        if !out.is_empty() {
+            self.keep(Piece::Own(out.take()));
         }
     }
 
