@@ -229,7 +229,7 @@ pub const ALL: &[Absent] = &[
     ignored("active-defrag-max-scan-fields"),
     ignored("jemalloc-bg-thread"),
     ignored("activerehashing"),
-    // Types that are yet to come.
+    // What older versions had.
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
     ignored("lua-replicate-commands"),
