@@ -16,7 +16,6 @@ use crate::engine::registry::Registry;
 const ALL: &[(&str, &str)] = &[
     ("keyspace write slow dangerous", "migrate restore-asking"),
     ("read fast", "lolwut"),
-    ("write set sortedset list slow dangerous", "sort"),
     ("pubsub fast", "spublish"),
     ("pubsub slow", "pubsub|shardchannels pubsub|shardnumsub ssubscribe sunsubscribe"),
     ("admin fast dangerous", "lastsave role"),
