@@ -13,8 +13,8 @@ use crate::acl;
 use crate::engine::Caller;
 use crate::engine::call::{Call, Key};
 use crate::features::Command;
-use crate::types::list::{End, Item};
 use crate::types::list::value::List;
+use crate::types::list::{End, Item};
 use crate::types::{AnyRef, Type};
 
 /// This file's commands.
