@@ -15,7 +15,6 @@ use crate::engine::registry::Registry;
 /// Categories, and the commands that are in just these.
 const ALL: &[(&str, &str)] = &[
     ("keyspace write slow dangerous", "migrate restore-asking"),
-    ("write set sortedset list slow dangerous", "sort"),
     ("admin fast dangerous", "lastsave"),
     (
         "admin slow dangerous",

@@ -106,6 +106,13 @@ impl Call<'_> {
         }
     }
 
+    /// The value of a key of any type, or none; and where to reply.
+    pub fn look_any<'a>(&'a mut self, key: Key<'_>) -> (Option<AnyRef<'a>>, &'a mut Output) {
+        let now_ms = self.seen_ms();
+        let (entry, out) = self.look(key);
+        (entry.map(|entry| AnyRef::at(entry, now_ms)), out)
+    }
+
     /// The entry of a key without noting an access or counting a hit.
     pub fn peek<'a>(&'a mut self, key: Key<'_>) -> Option<&'a Entry> {
         if self.expire_if_due(key) {

@@ -175,7 +175,7 @@ fn write_name(out: &mut Output, key: Key<'_>) {
 }
 
 const XREAD: Command = Spec {
-    usage: "XREAD [COUNT count:int] [BLOCK milliseconds:int] streams=STREAMS <key... id...>",
+    usage: "XREAD [COUNT count:int] [BLOCK milliseconds:int] STREAMS streams=<key... id...>",
     about: "Returns entries of streams behind given ids, or waits for some.",
     since: "5.0.0",
     cost: "O(log(N) + M), N being the entries and M those returned, for each stream",
@@ -231,8 +231,8 @@ fn xread(call: &mut Call<'_>) -> Result {
 }
 
 const XREADGROUP: Command = Spec {
-    usage: "XREADGROUP group_consumer=GROUP <group consumer> [COUNT count:int] [BLOCK milliseconds:int] [NOACK] \
-            streams=STREAMS <key... id...>",
+    usage: "XREADGROUP <GROUP group_consumer=<group consumer>> [COUNT count:int] [BLOCK milliseconds:int] [NOACK] \
+            STREAMS streams=<key... id...>",
     about: "Returns entries that a consumer group has not seen, or that are pending to a consumer; or waits for some.",
     since: "5.0.0",
     cost: "O(M*log(N)), N being the entries and M those returned, for each stream",
