@@ -212,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn a_large_request_counts_as_a_whole_from_its_beginning() {
+        let mut bench = limited(1 << 20);
+        let (client, other) = (bench.connect(), bench.connect());
+        bench.outbox(client).unread.store(16 << 10, Relaxed);
+        bench.outbox(client).announced.store(2 << 20, Relaxed);
+        bench.advance(1000);
+        assert!(bench.is_closed(client) && !bench.is_closed(other));
+    }
+
+    #[test]
     fn who_takes_too_much_goes_with_its_own_request() {
         let mut bench = limited(200_000);
         let (client, other) = (bench.connect(), bench.connect());

@@ -213,7 +213,7 @@ impl Engine {
             let over = if matches!(stop, Stop::Stale) { 0 } else { range.len() };
             return (over, stop);
         }
-        let start = out.mark();
+        let start = out.mark() - session.unsent;
         let (mut executed, mut stop) = (0, Stop::Done);
         for request in &batch.requests[range] {
             if let Some(suspend) = suspend {

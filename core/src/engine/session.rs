@@ -58,6 +58,8 @@ pub struct Session {
     pub closing: bool,
     /// Requests that were read and were not executed when the session was lent; they come before all others.
     pub rest: Vec<u8>,
+    /// Bytes in front of the replies of the batch that is executed: replies to requests before it that are not sent yet.
+    pub unsent: usize,
     /// What the engine is still to be told.
     pub owes: Owes,
     /// The way to the connection.
@@ -123,6 +125,7 @@ impl Session {
             is_monitor: false,
             reads: Reads::default(),
             subscriptions: 0,
+            unsent: 0,
             replies: Replies::On,
             no_touch: false,
             is_local: true,

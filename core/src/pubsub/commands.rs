@@ -37,7 +37,7 @@ const PUBLISH: Command = Spec {
     usage: "PUBLISH channel message",
     about: "Sends a message to a channel; returns how many received it.",
     since: "2.0.0",
-    cost: "O(N+M), N being the channel's subscribers and M all patterns",
+    cost: "O(N+M), N being the subscribers and M the patterns that begin as the channel does",
     flags: &[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE],
     channels: channel("channel"),
     ..PUBSUB_GROUP
@@ -62,7 +62,7 @@ fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
         let name = call.arg(index);
         let Some(client) = call.engine.clients.get_mut(id) else { break };
         client.listen(kind, name);
-        call.engine.pubsub.of(call.session.space).of(kind).add(name, id, outbox.clone());
+        call.engine.pubsub.of(call.session.space).add(kind, name, id, outbox.clone());
         let word = match kind {
             Kind::Channel => "subscribe",
             Kind::Pattern => "psubscribe",
@@ -93,7 +93,7 @@ fn unsubscribe_from(call: &mut Call<'_>, kind: Kind) -> Result {
         if let Some(client) = call.engine.clients.get_mut(id) {
             client.unlisten(kind, &name);
         }
-        call.engine.pubsub.of(call.session.space).of(kind).remove(&name, id);
+        call.engine.pubsub.of(call.session.space).remove(kind, &name, id);
         confirm(call, kind, word, Some(&name));
     }
     Ok(())
@@ -204,7 +204,7 @@ fn pubsub_channels(call: &mut Call<'_>) -> Result {
 fn list(call: &mut Call<'_>, kind: Kind) -> Result {
     call.at_most(3)?;
     let pattern = call.args().get(2);
-    let channels: &Channels = call.engine.pubsub.of(call.session.space).of(kind);
+    let channels: &Channels = call.engine.pubsub.of(call.session.space).named(kind);
     let wanted = |name: &&[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
     let found: Vec<Vec<u8>> =
         channels.iter().map(|(name, _)| name).filter(wanted).map(<[u8]>::to_vec).collect();
@@ -247,7 +247,7 @@ fn count(call: &mut Call<'_>, kind: Kind) -> Result {
     let names = call.args().iter().skip(2);
     call.out().array(names.len() * 2);
     for name in names {
-        let channels: &Channels = call.engine.pubsub.of(call.session.space).of(kind);
+        let channels: &Channels = call.engine.pubsub.of(call.session.space).named(kind);
         let listeners = channels.get(name).map_or(0, |found| found.len());
         call.out().bulk(name);
         call.out().count(listeners);

@@ -4,8 +4,10 @@
 
 pub mod channels;
 mod commands;
+pub mod patterns;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mortise_sdk::config;
@@ -13,10 +15,12 @@ use mortise_sdk::resp::encode::{self, Version};
 
 use crate::config::values::EventClasses;
 use crate::engine::Engine;
+use crate::engine::outbox::Outbox;
 use crate::engine::session::ClientId;
 use crate::features::Feature;
 use crate::keyspace::SpaceId;
 use channels::{Channels, Listeners};
+use patterns::Patterns;
 
 /// Publish and subscribe.
 pub const FEATURE: Feature = Feature {
@@ -53,18 +57,35 @@ pub struct PubSub {
     /// Channels by name.
     pub channels: Channels,
     /// Patterns.
-    pub patterns: Channels,
+    pub patterns: Patterns,
     /// Sharded channels by name.
     pub shards: Channels,
 }
 
 impl PubSub {
-    /// Those of a kind.
-    pub fn of(&mut self, kind: Kind) -> &mut Channels {
+    /// Channels by name: the sharded ones, or the others.
+    pub fn named(&self, kind: Kind) -> &Channels {
         match kind {
-            Kind::Channel => &mut self.channels,
-            Kind::Pattern => &mut self.patterns,
-            Kind::Shard => &mut self.shards,
+            Kind::Channel | Kind::Pattern => &self.channels,
+            Kind::Shard => &self.shards,
+        }
+    }
+
+    /// A client begins to listen.
+    pub fn add(&mut self, kind: Kind, name: &[u8], id: ClientId, outbox: Arc<Outbox>) {
+        match kind {
+            Kind::Channel => self.channels.add(name, id, outbox),
+            Kind::Pattern => self.patterns.add(name, id, outbox),
+            Kind::Shard => self.shards.add(name, id, outbox),
+        }
+    }
+
+    /// A client no longer listens.
+    pub fn remove(&mut self, kind: Kind, name: &[u8], id: ClientId) {
+        match kind {
+            Kind::Channel => self.channels.remove(name, id),
+            Kind::Pattern => self.patterns.remove(name, id),
+            Kind::Shard => self.shards.remove(name, id),
         }
     }
 }
@@ -170,7 +191,7 @@ impl Engine {
         let pubsub = self.pubsub.of(client.space);
         for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
             for name in client.unlisten_all(kind) {
-                pubsub.of(kind).remove(&name, id);
+                pubsub.remove(kind, &name, id);
             }
         }
     }

@@ -44,6 +44,11 @@ impl Partial {
         self.needed
     }
 
+    /// How many bytes a request will have that has a large argument, as far as it has said; nothing for other requests.
+    pub fn announced(&self) -> usize {
+        if self.needed - self.body >= LARGE_LEN_MIN { self.needed } else { 0 }
+    }
+
     /// How many of the bytes that are there do not count as waiting to be read: those before the first argument that is
     /// large.
     pub fn head_len(&self) -> usize {
@@ -392,5 +397,6 @@ mod tests {
         let head = b"*1\r\n$1000000\r\nabc".to_vec();
         parse(&head, 0, &mut partial, &mut Vec::new(), LIMITS);
         assert_eq!(partial.needed(), head.len() - 3 + 1_000_000 + 2);
+        assert_eq!(partial.announced(), partial.needed());
     }
 }

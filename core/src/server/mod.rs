@@ -8,6 +8,7 @@ pub mod io_thread;
 pub mod listener;
 pub mod logging;
 pub mod process;
+pub mod put_off;
 pub mod rim;
 pub mod run;
 pub mod signals;

@@ -85,7 +85,7 @@ impl Connection {
         replies: &mut Output,
     ) {
         let requests = said.requests.clone();
-        let end = self.execute_batch(engine, registry, (batch, requests), input, replies);
+        let end = self.execute_batch(engine, registry, (batch, requests), input, (replies, 0));
         said.executed = match end {
             _ if self.closing => said.bytes.end,
             Executed::All => said.parsed,
@@ -129,7 +129,9 @@ impl Connection {
             }
         }
         self.outbox.unread.store(self.input.len().saturating_sub(self.partial.head_len()) as u64, Relaxed);
-        if self.input.len() > MEASURED_LEN_MIN && self.shared.limits_clients.load(Relaxed) {
+        let announced = if self.input.is_empty() { 0 } else { self.partial.announced() };
+        self.outbox.announced.store(announced as u64, Relaxed);
+        if self.input.len().max(announced) > MEASURED_LEN_MIN && self.shared.limits_clients.load(Relaxed) {
             self.measure();
         }
     }
@@ -193,7 +195,8 @@ impl Connection {
                         self.keep_replies(out);
                     }
                     let all = (&*batch, 0..batch.len());
-                    let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
+                    let unsent = out.mark();
+                    let executed = self.execute_batch(&mut engine, registry, all, buffer, (out, unsent));
                     follow(registry, &engine);
                     shared.release(engine);
                     executed
@@ -233,7 +236,7 @@ impl Connection {
         if self.closing { buffer.len() } else { used }
     }
 
-    /// Executes requests of a batch under the engine's lock.
+    /// Executes requests of a batch under the engine's lock. So many bytes in front of its replies are this client's, too.
     #[inline(always)]
     fn execute_batch(
         &mut self,
@@ -241,12 +244,13 @@ impl Connection {
         registry: &Arc<Registry>,
         (batch, requests): (&Batch, Range<usize>),
         buffer: &[u8],
-        out: &mut Output,
+        (out, unsent): (&mut Output, usize),
     ) -> Executed {
         if self.outbox.is_full() {
             self.fetch_before(engine);
         }
         let Some(session) = &mut self.session else { return Executed::Nothing };
+        session.unsent = unsent;
         let (executed, stop) = engine.run(session, registry, (batch, requests.clone()), buffer, out, None);
         match stop {
             Stop::Done | Stop::Stale => {}
@@ -291,7 +295,8 @@ impl Connection {
             self.fetch_before(&mut engine);
         }
         engine.prefetch(&scratch.batch, buffer);
-        let Some(session) = self.session.take() else { return Executed::Nothing };
+        let Some(mut session) = self.session.take() else { return Executed::Nothing };
+        session.unsent = scratch.out.mark();
         let mut copy = std::mem::take(&mut scratch.copy);
         copy.extend_from_slice(buffer);
         let lent = Lent {
