@@ -52,6 +52,7 @@ use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
 use crate::types::list::ChunkLimits;
+use crate::types::stream::idempotence::Memory;
 
 /// For whom a call runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -261,6 +262,10 @@ impl Engine {
             },
             stream_node_bytes: config.stream.stream_node_max_bytes.0 as usize,
             stream_node_entries: config.stream.stream_node_max_entries,
+            stream_memory: Memory {
+                duration_s: config.stream.stream_idmp_duration,
+                len: config.stream.stream_idmp_maxsize,
+            },
         };
         let wanted = config.notifications.notify_keyspace_events;
         let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);
