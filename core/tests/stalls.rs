@@ -357,3 +357,46 @@ fn expiry_of_a_million_fields() {
     println!("all gone after {:.1?} of work", begun.elapsed());
     assert!(busy < BOUND);
 }
+
+/// A group of which a consumer with a million pending entries is removed, with others or without.
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn a_million_pending_entries() {
+    let mut bench = Bench::new();
+    let mut steps = |name: &str, count: u64, words: &dyn Fn(u64) -> String| {
+        let mut done = 0;
+        let took = longest(&format!("pending: {name}"), || {
+            let line = words(done);
+            bench.ask(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+            done += 1;
+            done == count
+        });
+        bench.do_jobs();
+        assert!(took < BOUND, "{name}: {took:?}");
+    };
+    steps("XADD", MANY, &|n| format!("XADD s {} f v", n + 1));
+    steps("XGROUP CREATE", 1, &|_| "XGROUP CREATE s g 0".to_owned());
+    steps("XREADGROUP of two in turn", MANY / 10, &|n| {
+        format!("XREADGROUP GROUP g {} COUNT 10 STREAMS s >", ["ann", "bob"][n as usize % 2])
+    });
+    steps("COPY", 8, &|n| format!("COPY s copy:{n}"));
+    steps("XNACK here and there", MANY / 10, &|n| {
+        format!("XNACK s g FAIL IDS 1 {}", 1 + n.wrapping_mul(7_919) % MANY)
+    });
+    steps("XREADGROUP CLAIM", 1_000, &|_| "XREADGROUP GROUP g cat COUNT 50 CLAIM 0 STREAMS s >".to_owned());
+    steps("XREADGROUP CLAIM of nothing", 1_000, &|_| {
+        "XREADGROUP GROUP g cat COUNT 50 CLAIM 100000000 MAXCOUNT 50 STREAMS s >".to_owned()
+    });
+    steps("XGROUP DELCONSUMER of one of two", 8, &|n| format!("XGROUP DELCONSUMER copy:{n} g ann"));
+    steps("XPENDING of the other behind it", 8, &|n| format!("XPENDING copy:{n} g - + 10"));
+    steps("XPENDING and XINFO behind it", 12, &|n| match n % 4 {
+        0 => format!("XPENDING copy:{} g", n % 3),
+        1 => format!("XINFO STREAM copy:{} FULL", n % 3),
+        2 => format!("XAUTOCLAIM copy:{} g bob 0 0", n % 3),
+        _ => format!("XREADGROUP GROUP g bob COUNT 10 CLAIM 0 STREAMS copy:{} >", n % 3),
+    });
+    steps("XACK behind it", MANY / 10, &|n| format!("XACK copy:0 g {}", 1 + n.wrapping_mul(7_919) % MANY));
+    steps("XGROUP DELCONSUMER of the last", 8, &|n| format!("XGROUP DELCONSUMER copy:{n} g bob"));
+    steps("XGROUP DESTROY", 4, &|n| format!("XGROUP DESTROY copy:{n} g"));
+    steps("DEL", 8, &|n| format!("DEL copy:{n}"));
+}

@@ -8,6 +8,7 @@ use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::{EntryEdit, SpaceId};
 use crate::types::Type;
 use crate::types::list::ChunkLimits;
+use crate::types::stream::idempotence::Memory;
 
 /// Up to which size collections stay packed.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,8 @@ pub struct Limits {
     pub stream_node_bytes: usize,
     /// Entries of a stream's node.
     pub stream_node_entries: usize,
+    /// How long and how much a stream remembers of entries that are added only once.
+    pub stream_memory: Memory,
 }
 
 impl Default for Limits {
@@ -47,6 +50,7 @@ impl Default for Limits {
             list: ChunkLimits::default(),
             stream_node_bytes: 4096,
             stream_node_entries: 100,
+            stream_memory: Memory::default(),
         }
     }
 }

@@ -54,6 +54,7 @@ use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
 use crate::types::hash::value::Hash;
 use crate::types::list::ChunkLimits;
+use crate::types::stream::idempotence::Memory;
 
 /// For whom a call runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -284,6 +285,10 @@ impl Engine {
             },
             stream_node_bytes: config.stream.stream_node_max_bytes.0 as usize,
             stream_node_entries: config.stream.stream_node_max_entries,
+            stream_memory: Memory {
+                duration_s: config.stream.stream_idmp_duration,
+                len: config.stream.stream_idmp_maxsize,
+            },
         };
         self.stats.tracks_latency = config.stats.latency_tracking;
         let slower_than = config.stats.slowlog_log_slower_than;

@@ -6,6 +6,8 @@ use mortise_sdk::{Error, Result, args, error};
 
 use super::STREAM;
 use super::id::{NewId, StreamId};
+use super::idempotence::{Sent, name_of};
+use super::once;
 use super::references::References;
 use super::value::{Stream, Trim, TrimTo};
 use crate::engine::Caller;
@@ -18,21 +20,23 @@ use crate::features::Command;
 pub(super) const COMMANDS: &[Command] = &[XADD, XTRIM, XDEL, XLEN, XSETID];
 
 /// The trimming options of XADD and XTRIM, and what else XADD has in front of its fields.
-struct Options {
+struct Options<'a> {
     trim: Option<Trim>,
     /// Where MAXLEN or MINID stands.
     trim_at: usize,
     no_mkstream: bool,
+    /// Whose entry XADD is to add only once.
+    sent: Option<Sent<'a>>,
     /// XADD's id, and where it stands.
     id: Option<(usize, NewId)>,
 }
 
-impl Options {
-    fn parse(call: &Call<'_>, adds: bool) -> Result<Options> {
+impl<'a> Options<'a> {
+    fn parse(call: &Call<'a>, adds: bool) -> Result<Options<'a>> {
         const NOT_APPROXIMATE: Error =
             Error::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
         let args = call.args();
-        let mut parsed = Options { trim: None, trim_at: 0, no_mkstream: false, id: None };
+        let mut parsed = Options { trim: None, trim_at: 0, no_mkstream: false, sent: None, id: None };
         let (mut to, mut approximate, mut limit, mut references) = (None, false, None, None);
         let mut at = 2;
         while let Some(word) = args.get(at) {
@@ -62,6 +66,16 @@ impl Options {
                 if references.replace(word).is_some() {
                     return Err(error::SYNTAX);
                 }
+            } else if adds && (is("IDMP") && follow > 1 || is("IDMPAUTO") && follow > 0) {
+                let name = is("IDMP").then(|| args.at(at + 2));
+                let sent = Sent { producer: args.at(at + 1), name };
+                if parsed.sent.replace(sent).is_some() {
+                    return Err(error::SYNTAX);
+                }
+                if sent.producer.is_empty() || name.is_some_and(<[u8]>::is_empty) {
+                    return Err(once::EMPTY);
+                }
+                at += 1 + usize::from(name.is_some());
             } else if adds && is("NOMKSTREAM") {
                 parsed.no_mkstream = true;
             } else if adds {
@@ -138,24 +152,29 @@ fn not_negative(text: &[u8], negative: &'static str) -> Result<u64> {
 
 const XADD: Command = Spec {
     usage: "XADD key [NOMKSTREAM] [condition=<KEEPREF | DELREF | ACKED>] \
+            [idmp=<IDMPAUTO producer-id | IDMP <producer-id idempotent-id>>] \
             [trim=<strategy=<MAXLEN | MINID> [operator=<equal== | approximately=~>] threshold [LIMIT count:int]>] \
             id_or_auto=<auto_id=* | id> field_value=<field value>...",
     about: "Adds an entry to a stream, which is created if need be; returns its id.",
     since: "5.0.0",
     cost: "O(1); O(N) with trimming, N being the entries removed",
     flags: &[WRITE, DENYOOM, FAST],
-    keys: &[key("key", &[RW, UPDATE]).notes("UPDATE instead of INSERT because of the optional trimming feature")],
+    keys: &[
+        key("key", &[RW, UPDATE]).notes("UPDATE instead of INSERT because of the optional trimming feature")
+    ],
     tips: &["nondeterministic_output"],
     history: &[
         ("6.2.0", "`NOMKSTREAM`, `MINID` and `LIMIT`."),
         ("7.0.0", "The id may be `<ms>-*`."),
         ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
+        ("8.6.0", "`IDMP` and `IDMPAUTO`."),
     ],
     ages: &[
         added("NOMKSTREAM", "6.2.0"),
         added("MINID", "6.2.0"),
         added("LIMIT", "6.2.0"),
         added("condition", "8.2.0"),
+        added("idmp", "8.6.0"),
     ],
     ..STREAM
 }
@@ -175,12 +194,30 @@ fn xadd(call: &mut Call<'_>) -> Result {
     if asked == NewId::Exactly(StreamId::MIN) {
         return Err(Error::new("ERR The ID specified in XADD must be greater than 0-0"));
     }
+    if options.sent.is_some() && asked != NewId::Next {
+        return Err(Error::new("ERR IDMP and IDMPAUTO can be used only with auto-generated IDs"));
+    }
     let (key, now_ms) = (call.key(1), call.now_ms());
     if options.no_mkstream && !call.exists(key) {
         call.out().null();
         return Ok(());
     }
     let mut edit = call.create::<Stream>(key)?;
+    let own_name = options.sent.filter(|sent| sent.name.is_none()).map(|_| name_of(&pairs));
+    let sent = options.sent.map(|Sent { producer, name }| {
+        // One of both there is.
+        (producer, name.or(own_name.as_ref().map(|name| &name[..])).unwrap_or_default())
+    });
+    let otherwise = edit.limits().stream_memory;
+    let known = edit.view().idempotence().zip(sent);
+    if let Some(id) = known.and_then(|(known, (of, name))| known.find(of, name, otherwise, now_ms)) {
+        edit.note_duplicate();
+        edit.changed_aside(None, false);
+        drop(edit);
+        call.propagates_nothing();
+        call.out().bulk(id.text().as_bytes());
+        return Ok(());
+    }
     if edit.view().last_id() == StreamId::MAX {
         return Err(Error::new(
             "ERR The stream has exhausted the last possible ID, unable to add more items",
@@ -191,6 +228,9 @@ fn xadd(call: &mut Call<'_>) -> Result {
         return Err(Error::new("ERR Elements are too large to be stored"));
     }
     edit.append(id, &pairs);
+    if let Some((producer, name)) = sent {
+        edit.remember(producer, name, id, now_ms);
+    }
     edit.also_changed("xadd", event::STREAM);
     let mut exactly = Vec::new();
     if let Some(trim) = options.trim {
@@ -208,6 +248,9 @@ fn xadd(call: &mut Call<'_>) -> Result {
         words.push(text.as_bytes());
         words.extend(pairs.iter());
         call.propagates(&words);
+        if let Some((producer, name)) = sent {
+            call.propagates(&[b"XIDMPRECORD", key.bytes, producer, name, text.as_bytes()]);
+        }
     }
     Ok(())
 }

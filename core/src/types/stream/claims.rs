@@ -90,8 +90,7 @@ fn xack(call: &mut Call<'_>) -> Result {
     {
         // All are read before the first is acknowledged.
         let ids: Vec<StreamId> = ids.iter().map(|id| StreamId::parse(id, 0)).collect::<Result<_>>()?;
-        let is_pending =
-            |id: &StreamId| edit.view().group(name).is_some_and(|group| group.pending.contains(id));
+        let is_pending = |id: &StreamId| edit.view().group(name).is_some_and(|group| group.contains(id));
         if ids.iter().any(is_pending) {
             let acknowledged =
                 edit.change_group(name, |group| ids.into_iter().filter(|id| group.acknowledge(*id)).count());
@@ -135,19 +134,18 @@ enum Claim {
 impl Claiming<'_, '_> {
     fn claim(&mut self, id: StreamId) -> Claim {
         let stream = self.edit.view();
-        let pending = stream.group(self.group).and_then(|group| group.pending.get(&id)).cloned();
+        let pending = stream.group(self.group).and_then(|group| group.get(&id)).cloned();
         let Some(entry) = stream.get(id) else {
             let Some(pending) = pending else { return Claim::NotToBe };
             self.edit.change_group(self.group, |group| group.acknowledge(id));
             self.changed = true;
-            self.claimed.push((id, pending.consumer, pending.delivered_ms, pending.deliveries));
+            // To whom it is claimed where this is replayed does not matter: the entry is not there.
+            let to = pending.consumer.clone().unwrap_or_else(|| Name::new(self.consumer));
+            self.claimed.push((id, to, pending.shown_ms(), pending.deliveries));
             return Claim::Gone;
         };
         let deliveries = match &pending {
-            Some(pending)
-                if self.min_idle_ms > 0
-                    && self.now_ms.saturating_sub(pending.delivered_ms) < self.min_idle_ms =>
-            {
+            Some(pending) if self.min_idle_ms > 0 && !pending.is_idle_for(self.min_idle_ms, self.now_ms) => {
                 return Claim::NotToBe;
             }
             Some(pending) => pending.deliveries,
@@ -172,10 +170,10 @@ impl Claiming<'_, '_> {
         };
         self.changed = true;
         let delivered_ms = self.delivered_ms;
-        let pending = Pending { consumer: name.clone(), delivered_ms, deliveries };
+        let pending = Pending { consumer: Some(name.clone()), delivered_ms, deliveries };
         let now_ms = self.now_ms;
         self.edit.change_group(self.group, |group| {
-            group.note_active(&pending.consumer, now_ms);
+            group.note_active(&name, now_ms);
             group.give(id, pending);
         });
         self.claimed.push((id, name, delivered_ms, deliveries));
@@ -368,8 +366,8 @@ fn xautoclaim(call: &mut Call<'_>) -> Result {
     let group = edit.view().group(name);
     let pending: Vec<StreamId> = group
         .into_iter()
-        .flat_map(|group| group.pending.up_from(&start))
-        .map(|(id, _)| *id)
+        .flat_map(|group| group.up_from(&start))
+        .map(|(id, _)| id)
         .take(most.saturating_add(1))
         .collect();
     out.array(3);

@@ -8,7 +8,7 @@ use super::STREAM;
 use super::id::StreamId;
 use super::references::{Deleted, References};
 use super::value::Stream;
-use crate::engine::call::Call;
+use crate::engine::call::{self, Call};
 use crate::features::Command;
 use crate::resp::output::Output;
 
@@ -32,21 +32,25 @@ impl Options {
                 }
                 options.next();
             } else if let Some(count) = options.takes_value("IDS").filter(|_| ids.is_none()) {
-                let count = args::parse_integer(count)
-                    .and_then(|count| usize::try_from(count).ok())
-                    .filter(|count| *count > 0)
-                    .ok_or(Error::new("ERR Number of IDs must be a positive integer"))?;
-                if count > options.left() {
-                    return Err(Error::new("ERR The `numids` parameter must match the number of arguments"));
-                }
-                let texts = options.by_ref().take(count);
-                ids = Some(texts.map(|id| StreamId::parse(id, 0)).collect::<Result<_>>()?);
+                ids = Some(parse_ids(count, &mut options)?);
             } else {
                 return Err(error::SYNTAX);
             }
         }
         Ok(Options { references: references.unwrap_or_default(), ids: ids.ok_or(error::SYNTAX)? })
     }
+}
+
+/// Reads so many ids as are said to follow.
+pub(super) fn parse_ids(count: &[u8], options: &mut call::Options<'_>) -> Result<Vec<StreamId>> {
+    let count = args::parse_integer(count)
+        .and_then(|count| usize::try_from(count).ok())
+        .filter(|count| *count > 0)
+        .ok_or(Error::new("ERR Number of IDs must be a positive integer"))?;
+    if count > options.left() {
+        return Err(Error::new("ERR The `numids` parameter must match the number of arguments"));
+    }
+    options.by_ref().take(count).map(|id| StreamId::parse(id, 0)).collect()
 }
 
 fn write_all(out: &mut Output, ends: &[Option<Deleted>]) {
@@ -107,7 +111,7 @@ fn xackdel(call: &mut Call<'_>) -> Result {
     if let Some(mut edit) = call.edit::<Stream>(call.key(1))? {
         let mut deleted = false;
         for (id, end) in ids.into_iter().zip(&mut ends) {
-            let is_pending = edit.view().group(name).is_some_and(|group| group.pending.contains(&id));
+            let is_pending = edit.view().group(name).is_some_and(|group| group.contains(&id));
             if !is_pending {
                 continue;
             }

@@ -5,6 +5,7 @@ use triomphe::Arc;
 
 use super::group::{Group, Name};
 use super::id::StreamId;
+use super::idempotence::Memory;
 use super::references::{Deleted, References};
 use super::value::{Stream, Trim};
 use crate::engine::edit::Edit;
@@ -36,6 +37,28 @@ impl Edit<'_, Stream> {
         self.stream().set_last_id(id, added, max_deleted);
     }
 
+    /// Sets how long and how much the stream remembers of entries that are added only once; what it remembers is forgotten.
+    pub(super) fn set_memory(&mut self, memory: Memory) {
+        let before = self.stream().set_memory(memory);
+        if let Some(before) =
+            before.filter(|before| before.tracked().entries > Object::FREE_EFFORT_INLINE_MAX)
+        {
+            let bytes = before.bytes();
+            self.discard_parts(before, bytes);
+        }
+    }
+
+    /// Remembers an entry that was added under a name.
+    pub(super) fn remember(&mut self, producer: &[u8], name: &[u8], id: StreamId, now_ms: i64) {
+        let otherwise = self.limits().stream_memory;
+        self.stream().idempotence_mut().remember(producer, name, id, otherwise, now_ms);
+    }
+
+    /// Counts an entry that came again.
+    pub(super) fn note_duplicate(&mut self) {
+        self.stream().idempotence_mut().duplicates += 1;
+    }
+
     /// Adds a group of which there is none.
     pub(super) fn add_group(&mut self, name: &[u8], group: Group) {
         self.stream().groups.insert(Name::new(name), Arc::new(group));
@@ -52,12 +75,30 @@ impl Edit<'_, Stream> {
             return false;
         }
         if let Some(group) = self.stream().groups.remove(name)
-            && group.pending.len() + group.consumers.len() > Object::FREE_EFFORT_INLINE_MAX
+            && group.free_effort() > Object::FREE_EFFORT_INLINE_MAX
         {
             let bytes = group.memory();
             self.discard_parts(group, bytes);
         }
         true
+    }
+
+    /// Makes an entry pending to nobody, with how often it counts as delivered. It need not have been pending.
+    pub(super) fn release(&mut self, group: &[u8], id: StreamId, deliveries: u64) {
+        self.change_group(group, |group| group.release(id, deliveries));
+    }
+
+    /// Removes a consumer of a group; says how much was pending to it. Nothing if there is none.
+    pub(super) fn remove_consumer(&mut self, group: &[u8], consumer: &[u8]) -> usize {
+        /// What is pending takes about so much where it stands twice.
+        const EACH: usize = 80;
+        let removed = self.change_group(group, |group| group.remove_consumer(consumer)).flatten();
+        let Some(removed) = removed else { return 0 };
+        let pending = removed.pending;
+        if removed.is_much {
+            self.discard_parts(removed, pending * EACH);
+        }
+        pending
     }
 
     /// Hears of a consumer of a group, who comes into being if there is none of that name. `None` if there is no group;

@@ -198,7 +198,7 @@ const XGROUP_DELCONSUMER: Command = Spec {
     usage: "XGROUP DELCONSUMER key groupname consumername",
     about: "Removes a consumer of a group; returns how many entries were pending to it.",
     since: "5.0.0",
-    cost: "O(M*log(N)), N being the entries pending in the group and M those of the consumer",
+    cost: "O(log(N)), N being the entries pending in the group, which forgets those of the consumer little by little",
     flags: &[WRITE],
     keys: &[key("key", &[RW, DELETE])],
     ..STREAM
@@ -211,7 +211,7 @@ fn xgroup_delconsumer(call: &mut Call<'_>) -> Result {
     let there = edit.view().group(name).is_some_and(|group| group.consumers.contains(consumer));
     let mut pending = 0;
     if there {
-        pending = edit.change_group(name, |group| group.remove_consumer(consumer)).flatten().unwrap_or(0);
+        pending = edit.remove_consumer(name, consumer);
         edit.changed_aside(Some("xgroup-delconsumer"), false);
     }
     drop(edit);

@@ -39,6 +39,8 @@ const XINFO_STREAM: Command = Spec {
             "`max-deleted-entry-id`, `entries-added`, `recorded-first-entry-id`, `entries-read` and `lag`.",
         ),
         ("7.2.0", "`active-time` of consumers."),
+        ("8.6.0", "What is remembered of entries that are added only once, if there ever were such."),
+        ("8.8.0", "`nacked-count` of groups, if there is something to count."),
     ],
     ..STREAM
 }
@@ -48,6 +50,7 @@ const XINFO_STREAM: Command = Spec {
 const SHOWN: usize = 10;
 
 fn xinfo_stream(call: &mut Call<'_>) -> Result {
+    let otherwise = call.limits().stream_memory;
     let (stream, _) = call.read::<Stream>(call.key(2))?;
     stream.ok_or(error::NO_SUCH_KEY)?;
     let is = |at: usize, word: &str| call.arg(at).eq_ignore_ascii_case(word.as_bytes());
@@ -66,7 +69,9 @@ fn xinfo_stream(call: &mut Call<'_>) -> Result {
     };
     let (stream, out) = call.read::<Stream>(call.key(2))?;
     let stream = stream.ok_or(error::NO_SUCH_KEY)?;
-    out.map(if shown.is_some() { 9 } else { 10 });
+    let known = stream.idempotence();
+    let more = if known.is_some() { 6 } else { 0 };
+    out.map(if shown.is_some() { 9 } else { 10 } + more);
     let weight = stream.weight();
     write_count(out, "length", stream.len());
     write_count(out, "radix-tree-keys", weight.nodes);
@@ -82,6 +87,15 @@ fn xinfo_stream(call: &mut Call<'_>) -> Result {
     out.integer(stream.entries_added() as i64);
     out.bulk(b"recorded-first-entry-id");
     write_id(out, stream.first_id());
+    if let Some(known) = known {
+        let (memory, tracked) = (known.memory_or(otherwise), known.tracked());
+        write_count(out, "idmp-duration", memory.duration_s as usize);
+        write_count(out, "idmp-maxsize", memory.len as usize);
+        write_count(out, "pids-tracked", tracked.producers);
+        write_count(out, "iids-tracked", tracked.entries);
+        write_count(out, "iids-added", known.added as usize);
+        write_count(out, "iids-duplicates", known.duplicates as usize);
+    }
     match shown {
         None => {
             write_count(out, "groups", stream.groups().len());
@@ -122,27 +136,31 @@ fn write_if_known(out: &mut Output, name: &str, count: Option<i64>) {
 
 /// A group with what is pending, of which not more than `shown` entries are shown anywhere.
 fn write_group(out: &mut Output, stream: &Stream, name: &[u8], group: &Group, shown: usize) {
-    out.map(7);
+    let released = group.released_len();
+    out.map(if released > 0 { 8 } else { 7 });
     out.bulk(b"name");
     out.bulk(name);
     out.bulk(b"last-delivered-id");
     write_id(out, group.last_id);
     write_if_known(out, "entries-read", group.entries_read.map(|read| read as i64));
     write_if_known(out, "lag", stream.lag(group));
-    write_count(out, "pel-count", group.pending.len());
+    write_count(out, "pel-count", group.len());
     out.bulk(b"pending");
-    out.array(group.pending.len().min(shown));
-    for (id, pending) in group.pending.iter().take(shown) {
+    out.array(group.len().min(shown));
+    for (id, pending) in group.iter().take(shown) {
         out.array(4);
-        write_id(out, *id);
-        out.bulk(pending.consumer.bytes());
-        out.integer(pending.delivered_ms);
+        write_id(out, id);
+        out.bulk(pending.consumer_name());
+        out.integer(pending.shown_ms());
         out.integer(pending.deliveries as i64);
     }
     out.bulk(b"consumers");
     out.array(group.consumers.len());
     for (name, consumer) in group.consumers.iter() {
         write_consumer(out, group, name.bytes(), consumer, shown);
+    }
+    if released > 0 {
+        write_count(out, "nacked-count", released);
     }
 }
 
@@ -157,11 +175,11 @@ fn write_consumer(out: &mut Output, group: &Group, name: &[u8], consumer: &Consu
     write_count(out, "pel-count", consumer.pending.len());
     out.bulk(b"pending");
     out.array(consumer.pending.len().min(shown));
-    for (id, ()) in consumer.pending.iter().take(shown) {
-        let pending = group.pending.get(id);
+    for id in consumer.pending.iter().take(shown) {
+        let pending = group.get(&id);
         out.array(3);
-        write_id(out, *id);
-        out.integer(pending.map_or(0, |pending| pending.delivered_ms));
+        write_id(out, id);
+        out.integer(pending.map_or(0, |pending| pending.shown_ms()));
         out.integer(pending.map_or(0, |pending| pending.deliveries as i64));
     }
 }
@@ -187,7 +205,7 @@ fn xinfo_groups(call: &mut Call<'_>) -> Result {
         out.bulk(b"name");
         out.bulk(name.bytes());
         write_count(out, "consumers", group.consumers.len());
-        write_count(out, "pending", group.pending.len());
+        write_count(out, "pending", group.len());
         out.bulk(b"last-delivered-id");
         write_id(out, group.last_id);
         write_if_known(out, "entries-read", group.entries_read.map(|read| read as i64));

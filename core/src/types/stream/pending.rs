@@ -82,15 +82,15 @@ fn xpending(call: &mut Call<'_>) -> Result {
 
 fn summary(out: &mut Output, group: &Group) {
     out.array(4);
-    out.count(group.pending.len());
-    let (Some((first, _)), Some((last, _))) = (group.pending.first(), group.pending.last()) else {
+    out.count(group.len());
+    let Some((first, last)) = group.ends() else {
         out.null();
         out.null();
         out.null_array();
         return;
     };
-    write_id(out, *first);
-    write_id(out, *last);
+    write_id(out, first);
+    write_id(out, last);
     let busy = || group.consumers.iter().filter(|(_, consumer)| !consumer.pending.is_empty());
     out.array(busy().count());
     for (name, consumer) in busy() {
@@ -102,10 +102,9 @@ fn summary(out: &mut Output, group: &Group) {
 
 fn each(out: &mut Output, group: &Group, filter: &Filter<'_>, now_ms: i64) {
     let mark = out.mark();
-    let idle = |pending: &Pending| now_ms.saturating_sub(pending.delivered_ms);
     let mut len = 0;
     let mut show = |id: StreamId, pending: &Pending| {
-        if filter.min_idle_ms != 0 && idle(pending) < filter.min_idle_ms {
+        if filter.min_idle_ms != 0 && !pending.is_idle_for(filter.min_idle_ms, now_ms) {
             return true;
         }
         if len == filter.count {
@@ -114,24 +113,24 @@ fn each(out: &mut Output, group: &Group, filter: &Filter<'_>, now_ms: i64) {
         len += 1;
         out.array(4);
         write_id(out, id);
-        out.bulk(pending.consumer.bytes());
-        out.integer(idle(pending).max(0));
+        out.bulk(pending.consumer_name());
+        out.integer(pending.idle_ms(now_ms));
         out.integer(pending.deliveries as i64);
         len < filter.count
     };
     if filter.count > 0 {
         match filter.consumer {
             None => {
-                let range = group.pending.up_from(&filter.from).take_while(|(id, _)| **id <= filter.to);
-                range.map_while(|(id, pending)| show(*id, pending).then_some(())).for_each(drop);
+                let range = group.up_from(&filter.from).take_while(|(id, _)| *id <= filter.to);
+                range.map_while(|(id, pending)| show(id, pending).then_some(())).for_each(drop);
             }
             Some(consumer) => {
                 let own = group.consumers.get(consumer);
-                let range = own.into_iter().flat_map(|own| own.pending.up_from(&filter.from));
+                let range = own.into_iter().flat_map(|own| own.pending.up_from(filter.from));
                 range
-                    .take_while(|(id, _)| **id <= filter.to)
-                    .filter_map(|(id, ())| Some((id, group.pending.get(id)?)))
-                    .map_while(|(id, pending)| show(*id, pending).then_some(()))
+                    .take_while(|id| *id <= filter.to)
+                    .filter_map(|id| Some((id, group.get(&id)?)))
+                    .map_while(|(id, pending)| show(id, pending).then_some(()))
                     .for_each(drop);
             }
         }

@@ -23,13 +23,20 @@ pub(super) fn write_id(out: &mut Output, id: StreamId) {
 /// Answers with an entry: its id, and its fields and values in turn.
 #[inline]
 pub(super) fn write_entry(out: &mut Output, entry: Entry<'_>) {
-    out.array(2);
+    write_entry_with(out, entry, &[]);
+}
+
+/// Answers with an entry, and with numbers behind it.
+#[inline]
+pub(super) fn write_entry_with(out: &mut Output, entry: Entry<'_>, numbers: &[i64]) {
+    out.array(2 + numbers.len());
     write_id(out, entry.id());
     out.array(entry.len() * 2);
     for (field, value) in entry.pairs() {
         field.write(out);
         value.write(out);
     }
+    numbers.iter().for_each(|number| out.integer(*number));
 }
 
 /// Answers with entries, whose number shows at the end, or is known if there may be many.

@@ -6,6 +6,7 @@ use triomphe::Arc;
 use super::chunk::Chunk;
 use super::group::{Consumer, Group, Name, Pending};
 use super::id::StreamId;
+use super::owed::Owed;
 use super::value::Stream;
 use crate::persistence::snapshot::stream::{
     self, DUPLICATE_CONSUMER, DUPLICATE_GROUP, Facts, Fields, Id, Names, NodeBuilder, Taker,
@@ -13,7 +14,6 @@ use crate::persistence::snapshot::stream::{
 use crate::persistence::snapshot::value::Loaded;
 use crate::persistence::snapshot::{Reader, Result, Writer};
 use crate::types::Object;
-use crate::types::ordered::Ordered;
 
 pub(crate) use stream::{KINDS, SAVED};
 
@@ -59,7 +59,8 @@ impl Arguments for Texts {
     }
 }
 
-/// Writes a stream. When its consumers were last active is not said: Redis knows that from 7.2 on.
+/// Writes a stream. When its consumers were last active is not said: Redis knows that from 7.2 on. Nor is it what the stream
+/// remembers of entries that are added only once (from 8.6 on): after a restart one that comes again is added again.
 pub(crate) fn save(stream: &Stream, out: &mut Writer) {
     let (mut nodes, mut is_counted) = (0, false);
     for (_, chunk) in stream.chunks.iter() {
@@ -111,17 +112,33 @@ fn close_node(node: Option<(Id, NodeBuilder)>, out: &mut Writer) {
     }
 }
 
+/// What was released is pending to nobody, for which Redis's format has no place: it is shown as pending to a consumer
+/// without a name since 1970. There Redis finds it when it claims what is idle, and we tell it from what a consumer of
+/// that name has by the time.
+const NOBODY: &[u8] = b"";
+
 fn save_group(name: &Name, group: &Group, out: &mut Writer) {
     /// How Redis says that it does not know.
     const UNKNOWN: i64 = -1;
     let read = group.entries_read.map_or(UNKNOWN, |read| read as i64);
-    stream::save_group(name.bytes(), group.last_id.into(), read, group.pending.len(), out);
-    for (id, pending) in group.pending.iter() {
-        stream::save_pending((*id).into(), pending.delivered_ms, pending.deliveries, out);
+    stream::save_group(name.bytes(), group.last_id.into(), read, group.len(), out);
+    for (id, pending) in group.iter() {
+        stream::save_pending(id.into(), pending.shown_ms(), pending.deliveries, out);
     }
-    stream::save_consumers(group.consumers.len(), out);
+    let nameless = group.consumers.get(NOBODY);
+    let released = group.released_len();
+    stream::save_consumers(group.consumers.len() + usize::from(released > 0 && nameless.is_none()), out);
+    if released > 0 {
+        let owed = nameless.map(|consumer| &consumer.pending);
+        let ids = group.released().chain(owed.into_iter().flat_map(Owed::iter)).map(Id::from);
+        let len = released + owed.map_or(0, Owed::len);
+        stream::save_consumer(NOBODY, nameless.map_or(0, |consumer| consumer.seen_ms), len, ids, out);
+    }
     for (name, consumer) in group.consumers.iter() {
-        let ids = consumer.pending.iter().map(|(id, ())| (*id).into());
+        if released > 0 && name.bytes() == NOBODY {
+            continue;
+        }
+        let ids = consumer.pending.iter().map(Id::from);
         stream::save_consumer(name.bytes(), consumer.seen_ms, consumer.pending.len(), ids, out);
     }
 }
@@ -149,7 +166,11 @@ struct Building {
 
 impl Building {
     fn close_group(&mut self) {
-        if let Some((name, group)) = self.group.take() {
+        if let Some((name, mut group)) = self.group.take() {
+            let stands_for_nobody = |of: &Arc<Consumer>| of.seen_ms == 0 && of.pending.is_empty();
+            if group.released_len() > 0 && group.consumers.get(NOBODY).is_some_and(stands_for_nobody) {
+                group.remove_consumer(NOBODY);
+            }
             self.stream.groups.insert(name, Arc::new(group));
         }
         self.consumer = None;
@@ -225,7 +246,7 @@ impl Taker for Building {
         if group.consumers.contains(name.bytes()) {
             return Err(DUPLICATE_CONSUMER);
         }
-        let consumer = Consumer { seen_ms, active_ms, pending: Ordered::default() };
+        let consumer = Consumer { seen_ms, active_ms, pending: Owed::default() };
         group.consumers.insert(name.clone(), Arc::new(consumer));
         self.consumer = Some(name);
         Ok(())
@@ -233,7 +254,13 @@ impl Taker for Building {
 
     fn pending(&mut self, id: Id, delivered_ms: i64, deliveries: u64) -> Result<()> {
         if let (Some((_, group)), Some(consumer)) = (&mut self.group, &self.consumer) {
-            group.give(id.into(), Pending { consumer: consumer.clone(), delivered_ms, deliveries });
+            match consumer.bytes() == NOBODY && delivered_ms == 0 {
+                true => group.release(id.into(), deliveries),
+                false => {
+                    let consumer = Some(consumer.clone());
+                    group.give(id.into(), Pending { consumer, delivered_ms, deliveries });
+                }
+            }
         }
         Ok(())
     }

@@ -1,15 +1,14 @@
-//! Reading what comes behind an id, or what a consumer group has not seen: XREAD, XREADGROUP.
+//! Reading what comes behind an id: XREAD. What it is told is what XREADGROUP is told, too.
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::keys::{Begin, Find};
-use mortise_sdk::declare::{ACCESS, RO, Spec, key};
+use mortise_sdk::declare::{ACCESS, RO, Spec, added, key};
 use mortise_sdk::{Error, Result, args, error};
 
 use super::STREAM;
-use super::claims::{Claimed, edit_with_group, say_consumer};
-use super::group::Pending;
+use super::chunk::Entry;
 use super::id::StreamId;
-use super::ranges::{write_entries, write_entry, write_id};
+use super::ranges::{write_entries, write_entry};
 use super::value::Stream;
 use crate::engine::Caller;
 use crate::engine::args::OwnedArgs;
@@ -19,11 +18,11 @@ use crate::features::Command;
 use crate::resp::output::Output;
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[XREAD, XREADGROUP];
+pub(super) const COMMANDS: &[Command] = &[XREAD];
 
 /// What is read of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum From {
+pub(super) enum From {
     /// Entries behind this one; of a group, those that are pending to the consumer.
     Behind(StreamId),
     /// What the group has not seen yet.
@@ -32,29 +31,36 @@ enum From {
 
 /// Who reads for a group.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    group: &'a [u8],
-    consumer: &'a [u8],
-    /// What is delivered counts as acknowledged.
-    no_ack: bool,
+pub(super) struct Reader<'a> {
+    pub(super) group: &'a [u8],
+    pub(super) consumer: &'a [u8],
+    /// What is new and delivered counts as acknowledged.
+    pub(super) no_ack: bool,
+    /// What has been pending for so many milliseconds is delivered as well.
+    pub(super) claim_ms: Option<i64>,
 }
 
 /// The options of both commands.
-struct Options<'a> {
+pub(super) struct Options<'a> {
     /// 0: no limit.
     count: usize,
+    /// How many entries, and how many bytes, the reply may have in all.
+    count_max: Option<usize>,
+    size_max: Option<usize>,
     /// How long to wait, in milliseconds.
     block_ms: Option<i64>,
-    reader: Option<Reader<'a>>,
+    pub(super) reader: Option<Reader<'a>>,
     /// The first stream.
-    first: usize,
-    streams: usize,
+    pub(super) first: usize,
+    pub(super) streams: usize,
 }
 
 impl<'a> Options<'a> {
-    fn parse(call: &Call<'a>, for_group: bool) -> Result<Options<'a>> {
+    pub(super) fn parse(call: &Call<'a>, for_group: bool) -> Result<Options<'a>> {
         let args = call.args();
+        const NOT_LESS: Error = Error::new("ERR MAXCOUNT must be greater than or equal to COUNT");
         let (mut count, mut block_ms, mut group, mut no_ack) = (0, None, None, false);
+        let (mut count_max, mut size_max, mut claim_ms) = (None, None, None);
         let mut at = 1;
         while let Some(word) = args.get(at) {
             let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -66,6 +72,23 @@ impl<'a> Options<'a> {
                 at += 1;
                 let n = args::parse_integer(args.at(at)).ok_or(error::NOT_INTEGER)?;
                 count = usize::try_from(n).unwrap_or(0);
+            } else if is("MAXCOUNT") && follow > 0 {
+                at += 1;
+                count_max = Some(positive(args.at(at), "ERR MAXCOUNT must be a positive integer")?);
+            } else if is("MAXSIZE") && follow > 0 {
+                at += 1;
+                size_max = Some(positive(args.at(at), "ERR MAXSIZE must be a positive integer")?);
+            } else if is("CLAIM") && follow > 0 {
+                if !for_group {
+                    return Err(Error::new(
+                        "ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.",
+                    ));
+                }
+                at += 1;
+                const NO_TIME: Error = Error::new("ERR min-idle-time is not an integer or out of range");
+                const NEGATIVE: Error = Error::new("ERR min-idle-time must be a positive integer");
+                let ms = args::parse_integer(args.at(at)).ok_or(NO_TIME)?;
+                claim_ms = Some(if ms >= 0 { ms } else { return Err(NEGATIVE) });
             } else if is("STREAMS") && follow > 0 {
                 if follow % 2 == 1 {
                     // XREADGROUP says the same of itself.
@@ -74,11 +97,15 @@ impl<'a> Options<'a> {
                     ));
                 }
                 let reader = match group {
-                    Some((group, consumer)) => Some(Reader { group, consumer, no_ack }),
+                    Some((group, consumer)) => Some(Reader { group, consumer, no_ack, claim_ms }),
                     None if for_group => return Err(Error::new("ERR Missing GROUP option for XREADGROUP")),
                     None => None,
                 };
-                return Ok(Options { count, block_ms, reader, first: at + 1, streams: follow / 2 });
+                if count_max.is_some_and(|max| max < count) {
+                    return Err(NOT_LESS);
+                }
+                let (first, streams) = (at + 1, follow / 2);
+                return Ok(Options { count, count_max, size_max, block_ms, reader, first, streams });
             } else if is("GROUP") && follow >= 2 {
                 if !for_group {
                     return Err(Error::new(
@@ -102,12 +129,12 @@ impl<'a> Options<'a> {
         Err(error::SYNTAX)
     }
 
-    fn key(&self, call: &Call<'a>, index: usize) -> Key<'a> {
+    pub(super) fn key(&self, call: &Call<'a>, index: usize) -> Key<'a> {
         call.key(self.first + index)
     }
 
     /// How many entries are read of a stream.
-    fn count(&self, call: &Call<'_>) -> usize {
+    pub(super) fn count(&self, call: &Call<'_>) -> usize {
         /// Who waited is not to be served a huge stream by surprise.
         const AFTER_WAITING: usize = 1000;
         match self.count {
@@ -117,8 +144,18 @@ impl<'a> Options<'a> {
         }
     }
 
+    /// What the reply may have in all, which begins now.
+    pub(super) fn budget(&self, call: &mut Call<'_>) -> Budget {
+        Budget {
+            start: call.out().mark(),
+            entries: self.count_max.unwrap_or(usize::MAX),
+            bytes: self.size_max.unwrap_or(usize::MAX),
+            has_some: false,
+        }
+    }
+
     /// Waits for the streams to change. What is said as `$` is the last entry of now, whenever the call is tried again.
-    fn wait(&self, call: &mut Call<'a>, from: &[From]) -> Result {
+    pub(super) fn wait(&self, call: &mut Call<'a>, from: &[From]) -> Result {
         let Some(block_ms) = self.block_ms else {
             call.out().null_array();
             return Ok(());
@@ -143,6 +180,70 @@ impl<'a> Options<'a> {
     }
 }
 
+/// What a reply may still have, over all its streams.
+pub(super) struct Budget {
+    /// Where the reply begins.
+    start: usize,
+    entries: usize,
+    bytes: usize,
+    /// Whether an entry is in it: one always is, however large.
+    has_some: bool,
+}
+
+impl Budget {
+    /// Whether nothing more is to come.
+    pub(super) fn is_spent(&self) -> bool {
+        self.entries == 0
+    }
+
+    /// Whether there is a limit at all.
+    pub(super) fn is_limited(&self) -> bool {
+        self.entries < usize::MAX || self.bytes < usize::MAX
+    }
+
+    /// Writes an entry unless that would be too much, in which case nothing more is to come.
+    pub(super) fn writes(&mut self, out: &mut Output, write: impl FnOnce(&mut Output)) -> bool {
+        if self.is_spent() {
+            return false;
+        }
+        let mark = out.mark();
+        write(out);
+        if self.has_some && out.mark() - self.start > self.bytes {
+            out.rollback(mark);
+            self.entries = 0;
+            return false;
+        }
+        self.has_some = true;
+        if self.entries < usize::MAX {
+            self.entries -= 1;
+        }
+        true
+    }
+}
+
+/// Answers with entries of a stream as far as the budget goes; says how many these are. They have no header yet.
+pub(super) fn write_within<'a>(
+    out: &mut Output,
+    entries: impl Iterator<Item = Entry<'a>>,
+    budget: &mut Budget,
+    mut seen: impl FnMut(Entry<'a>),
+) -> usize {
+    let mut len = 0;
+    for entry in entries {
+        if !budget.writes(out, |out| write_entry(out, entry)) {
+            break;
+        }
+        seen(entry);
+        len += 1;
+    }
+    len
+}
+
+fn positive(text: &[u8], otherwise: &'static str) -> Result<usize> {
+    let n = args::parse_integer(text).and_then(|n| usize::try_from(n).ok());
+    n.filter(|n| *n > 0).ok_or(Error::new(otherwise))
+}
+
 /// A timeout in milliseconds.
 fn timeout_ms(text: &[u8], now_ms: i64) -> Result<i64> {
     let ms = args::parse_integer(text).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
@@ -156,7 +257,7 @@ fn timeout_ms(text: &[u8], now_ms: i64) -> Result<i64> {
 }
 
 /// Puts the headers of the streams that had something in front of them, or says that there are none.
-fn write_header(out: &mut Output, mark: usize, served: usize) {
+pub(super) fn write_header(out: &mut Output, mark: usize, served: usize) {
     let mut header = Output::new(out.version());
     if out.is_resp3() {
         header.map(served);
@@ -167,7 +268,7 @@ fn write_header(out: &mut Output, mark: usize, served: usize) {
 }
 
 /// A stream's name, in front of its entries.
-fn write_name(out: &mut Output, key: Key<'_>) {
+pub(super) fn write_name(out: &mut Output, key: Key<'_>) {
     if !out.is_resp3() {
         out.array(2);
     }
@@ -175,13 +276,16 @@ fn write_name(out: &mut Output, key: Key<'_>) {
 }
 
 const XREAD: Command = Spec {
-    usage: "XREAD [COUNT count:int] [BLOCK milliseconds:int] STREAMS streams=<key... id...>",
+    usage: "XREAD [COUNT count:int] [MAXCOUNT maxcount:int] [MAXSIZE maxsize:int] [BLOCK milliseconds:int] \
+            STREAMS streams=<key... id...>",
     about: "Returns entries of streams behind given ids, or waits for some.",
     since: "5.0.0",
     cost: "O(log(N) + M), N being the entries and M those returned, for each stream",
     flags: &[READONLY, BLOCKING],
     keys: &[key("key", &[RO, ACCESS])
         .at(Begin::Keyword("STREAMS", 1), Find::Range { last: -1, step: 1, limit: 2 })],
+    history: &[("8.10.0", "`MAXCOUNT` and `MAXSIZE`.")],
+    ages: &[added("MAXCOUNT", "8.10.0"), added("MAXSIZE", "8.10.0")],
     ..STREAM
 }
 .runs(xread);
@@ -210,14 +314,26 @@ fn xread(call: &mut Call<'_>) -> Result {
         }));
     }
     let count = options.count(call);
+    let mut budget = options.budget(call);
     let (mark, mut served) = (call.out().mark(), 0);
     for (index, from) in from.iter().enumerate() {
         let key = options.key(call, index);
         let (Ok((Some(stream), out)), From::Behind(id)) = (call.read::<Stream>(key), *from) else { continue };
         let Some(next) = id.next().filter(|_| stream.has_after(id)) else { continue };
-        served += 1;
+        let start = out.mark();
         write_name(out, key);
-        write_entries(out, stream, (next, StreamId::MAX), count, false, |_| {});
+        if budget.is_limited() {
+            let (head, range) = (out.mark(), stream.range(next, StreamId::MAX, false));
+            let len = write_within(out, range.take(count), &mut budget, |_| {});
+            if len == 0 {
+                out.rollback(start);
+                break;
+            }
+            out.array_before(head, len);
+        } else {
+            write_entries(out, stream, (next, StreamId::MAX), count, false, |_| {});
+        }
+        served += 1;
         if retried {
             // Who waited is served from one stream.
             break;
@@ -228,209 +344,4 @@ fn xread(call: &mut Call<'_>) -> Result {
         return Ok(());
     }
     options.wait(call, &from)
-}
-
-const XREADGROUP: Command = Spec {
-    usage: "XREADGROUP <GROUP group_consumer=<group consumer>> [COUNT count:int] [BLOCK milliseconds:int] [NOACK] \
-            STREAMS streams=<key... id...>",
-    about: "Returns entries that a consumer group has not seen, or that are pending to a consumer; or waits for some.",
-    since: "5.0.0",
-    cost: "O(M*log(N)), N being the entries and M those returned, for each stream",
-    flags: &[WRITE, BLOCKING],
-    keys: &[key("key", &[RO, ACCESS])
-        .at(Begin::Keyword("STREAMS", 4), Find::Range { last: -1, step: 1, limit: 2 })],
-    ..STREAM
-}
-.runs(xreadgroup);
-
-fn xreadgroup(call: &mut Call<'_>) -> Result {
-    let options = Options::parse(call, true)?;
-    let Some(reader) = options.reader else { return Err(error::SYNTAX) };
-    let from = (0..options.streams)
-        .map(|index| group_reads_from(call, &options, reader, index))
-        .collect::<Result<Vec<_>>>()?;
-    call.propagates_nothing();
-    let count = options.count(call);
-    let (mark, mut served) = (call.out().mark(), 0);
-    for (index, from) in from.iter().enumerate() {
-        let key = options.key(call, index);
-        let is_served = match from {
-            From::New => deliver_new(call, key, reader, count)?,
-            From::Behind(id) => deliver_again(call, key, reader, *id, count)?,
-        };
-        served += usize::from(is_served);
-        if is_served && call.caller() == Caller::Retry {
-            break;
-        }
-    }
-    if served > 0 {
-        write_header(call.out(), mark, served);
-        return Ok(());
-    }
-    options.wait(call, &from)?;
-    call.retry_when_gone();
-    Ok(())
-}
-
-/// What is asked for of a stream, which must have the group.
-fn group_reads_from(
-    call: &mut Call<'_>,
-    options: &Options<'_>,
-    reader: Reader<'_>,
-    index: usize,
-) -> Result<From> {
-    let key = options.key(call, index);
-    let said = call.arg(options.first + options.streams + index);
-    let retried = call.caller() == Caller::Retry;
-    let stream = match call.read::<Stream>(key) {
-        Ok((Some(stream), _)) => Some(stream),
-        Ok((None, _)) | Err(_) if retried => {
-            return Err(Error::new("UNBLOCKED the stream key no longer exists"));
-        }
-        Ok((None, _)) => None,
-        Err(error) => return Err(error),
-    };
-    if stream.and_then(|stream| stream.group(reader.group)).is_none() {
-        return Err(match retried {
-            true => Error::new("NOGROUP the consumer group this client was blocked on no longer exists"),
-            false => Error::quoting(
-                "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option",
-                &[key.bytes, reader.group],
-            ),
-        });
-    }
-    match said {
-        b"$" => Err(Error::new(
-            "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
-             specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
-        )),
-        b">" => Ok(From::New),
-        said => Ok(match StreamId::parse(said, 0)? {
-            StreamId::MAX => From::New,
-            id => From::Behind(id),
-        }),
-    }
-}
-
-/// Delivers what the group has not seen; false if there is nothing.
-fn deliver_new(call: &mut Call<'_>, key: Key<'_>, reader: Reader<'_>, count: usize) -> Result<bool> {
-    let now_ms = call.now_ms();
-    let Reader { group: name, consumer, no_ack } = reader;
-    let (mut edit, out) = edit_with_group(call, key, name)?;
-    let stream = edit.view();
-    let Some(group) = stream.group(name) else { return Ok(false) };
-    let Some(next) = group.last_id.next().filter(|_| stream.has_after(group.last_id)) else {
-        return Ok(false);
-    };
-    write_name(out, key);
-    let (mut ids, mut read) = (Vec::new(), group.entries_read);
-    write_entries(out, stream, (next, StreamId::MAX), count, false, |entry| {
-        read = stream.entries_read_past(entry.id(), read);
-        ids.push(entry.id());
-    });
-    let Some(last) = ids.last().copied() else { return Ok(false) };
-    let Some((consumer, is_new)) = edit.hear_of(name, consumer, now_ms) else { return Ok(false) };
-    edit.change_group(name, |group| {
-        (group.last_id, group.entries_read) = (last, read);
-        group.note_active(&consumer, now_ms);
-        if !no_ack {
-            for id in &ids {
-                let consumer = consumer.clone();
-                group.give(*id, Pending { consumer, delivered_ms: now_ms, deliveries: 1 });
-            }
-        }
-    });
-    edit.changed_aside(is_new.then_some("xgroup-createconsumer"), false);
-    drop(edit);
-    if !call.is_propagated() {
-        return Ok(true);
-    }
-    if no_ack {
-        if is_new {
-            say_consumer(call, key, name, consumer.bytes());
-        }
-    } else {
-        for id in ids {
-            Claimed { id, consumer: &consumer, delivered_ms: now_ms, deliveries: 1, last_id: id }
-                .say(call, key, name);
-        }
-    }
-    say_progress(call, key, name, last, read);
-    Ok(true)
-}
-
-/// Propagates how far a group has come.
-fn say_progress(call: &mut Call<'_>, key: Key<'_>, group: &[u8], last: StreamId, read: Option<u64>) {
-    let read = read.map_or("-1".to_owned(), |read| read.to_string());
-    call.propagates(&[
-        b"XGROUP",
-        b"SETID",
-        key.bytes,
-        group,
-        last.text().as_bytes(),
-        b"ENTRIESREAD",
-        read.as_bytes(),
-    ]);
-}
-
-/// Delivers again what is pending to the consumer behind an id. Also nothing is an answer.
-fn deliver_again(
-    call: &mut Call<'_>,
-    key: Key<'_>,
-    reader: Reader<'_>,
-    behind: StreamId,
-    count: usize,
-) -> Result<bool> {
-    let now_ms = call.now_ms();
-    let Reader { group: name, consumer, .. } = reader;
-    let (mut edit, out) = edit_with_group(call, key, name)?;
-    let Some((consumer, is_new)) = edit.hear_of(name, consumer, now_ms) else { return Ok(false) };
-    write_name(out, key);
-    let (stream, mark) = (edit.view(), out.mark());
-    let own = stream.group(name).and_then(|group| group.consumers.get(consumer.bytes()));
-    let own = own.into_iter().flat_map(|own| behind.next().map(|next| own.pending.up_from(&next)));
-    let (mut ids, mut len) = (Vec::new(), 0);
-    for (id, ()) in own.flatten().take(count) {
-        len += 1;
-        match stream.get(*id) {
-            Some(entry) => {
-                write_entry(out, entry);
-                ids.push(*id);
-            }
-            // It was deleted.
-            None => {
-                out.array(2);
-                write_id(out, *id);
-                out.null_array();
-            }
-        }
-    }
-    out.array_before(mark, len);
-    let again = edit.change_group(name, |group| {
-        let mut again = Vec::with_capacity(ids.len());
-        for id in ids {
-            let deliveries = group.pending.change(&id, |pending| {
-                pending.delivered_ms = now_ms;
-                pending.deliveries = pending.deliveries.saturating_add(1);
-                pending.deliveries
-            });
-            again.extend(deliveries.map(|deliveries| (id, deliveries)));
-        }
-        (again, group.last_id)
-    });
-    edit.changed_aside(is_new.then_some("xgroup-createconsumer"), false);
-    drop(edit);
-    if !call.is_propagated() {
-        return Ok(true);
-    }
-    if is_new {
-        say_consumer(call, key, name, consumer.bytes());
-    }
-    if let Some((again, last_id)) = again {
-        for (id, deliveries) in again {
-            Claimed { id, consumer: &consumer, delivered_ms: now_ms, deliveries, last_id }
-                .say(call, key, name);
-        }
-    }
-    Ok(true)
 }

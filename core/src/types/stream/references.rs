@@ -45,19 +45,19 @@ pub enum Deleted {
 impl Stream {
     /// Whether a group has an entry pending, or has not read it yet.
     pub fn is_referenced(&self, id: StreamId) -> bool {
-        self.groups.iter().any(|(_, group)| group.last_id < id || group.pending.contains(&id))
+        self.groups.iter().any(|(_, group)| group.last_id < id || group.contains(&id))
     }
 
     /// Whether an entry is pending in any group.
     pub(super) fn is_pending(&self, id: StreamId) -> bool {
-        self.groups.iter().any(|(_, group)| group.pending.contains(&id))
+        self.groups.iter().any(|(_, group)| group.contains(&id))
     }
 
     /// What is pending in any group of some ids: group by group.
     pub(super) fn pending_between(&self, from: StreamId, to: StreamId) -> Vec<(Name, Vec<StreamId>)> {
         let of_group = |group: &Group| {
-            let range = group.pending.up_from(&from).take_while(|(id, _)| **id <= to);
-            range.map(|(id, _)| *id).collect::<Vec<_>>()
+            let range = group.up_from(&from).take_while(|(id, _)| *id <= to);
+            range.map(|(id, _)| id).collect::<Vec<_>>()
         };
         let all = self.groups.iter().map(|(name, group)| (name.clone(), of_group(group)));
         all.filter(|(_, ids)| !ids.is_empty()).collect()

@@ -5,8 +5,9 @@ use triomphe::Arc;
 
 use super::bytes::{Bytes, SLAB_LEN_MAX};
 use super::chunk::{Chunk, Entry, Node, Weight};
-use super::group::{Group, Name, Pending};
+use super::group::{Group, Name};
 use super::id::{NewId, StreamId};
+use super::idempotence::{Idempotence, Memory};
 use super::references::References;
 use crate::engine::edit::Limits;
 use crate::engine::event::{self, EventClass};
@@ -27,6 +28,8 @@ pub struct Stream {
     /// Bytes of full chunks that do not share their place with others yet.
     loose: usize,
     pub(super) groups: Ordered<Name, Arc<Group>>,
+    /// If something was set of it, or an entry ever came with a name.
+    idempotence: Option<Box<Idempotence>>,
 }
 
 impl Type for Stream {
@@ -162,6 +165,23 @@ impl Stream {
         self.groups.get(name).map(|group| &**group)
     }
 
+    /// What it remembers of entries that are added only once, if there ever were such.
+    pub fn idempotence(&self) -> Option<&Idempotence> {
+        self.idempotence.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn idempotence_mut(&mut self) -> &mut Idempotence {
+        self.idempotence.get_or_insert_default()
+    }
+
+    /// Sets how long and how much it remembers. Returns what it remembered, which is forgotten.
+    pub(super) fn set_memory(&mut self, memory: Memory) -> Option<Box<Idempotence>> {
+        let before = self.idempotence.take();
+        *self.idempotence_mut() = Idempotence::new(memory, before.as_deref());
+        before
+    }
+
     /// What its chunks add up to.
     pub fn weight(&self) -> Weight {
         self.chunks.total()
@@ -176,6 +196,7 @@ impl Stream {
             + self.chunks.total().bytes
             + self.chunks.memory()
             + self.groups.memory()
+            + self.idempotence().map_or(0, Idempotence::bytes)
             + groups * self.groups.len() / self.groups.len().clamp(1, ASKED)
     }
 
@@ -196,9 +217,9 @@ impl Stream {
             for (name, consumer) in group.consumers.iter() {
                 let _ = writeln!(text, "{:?} {}", name.bytes(), consumer.pending.len());
             }
-            for (id, pending) in group.pending.iter() {
-                let Pending { consumer, delivered_ms, deliveries } = pending;
-                let _ = writeln!(text, "{id} {:?} {delivered_ms} {deliveries}", consumer.bytes());
+            for (id, pending) in group.iter() {
+                let (name, ms) = (pending.consumer_name(), pending.shown_ms());
+                let _ = writeln!(text, "{id} {name:?} {ms} {}", pending.deliveries);
             }
         }
         text
@@ -221,7 +242,8 @@ impl Stream {
     pub fn free_effort(&self) -> usize {
         /// A group may be large, which nobody looks at here.
         const OF_A_GROUP: usize = 64;
-        self.chunks.len() + self.groups.len() * OF_A_GROUP
+        let remembered = self.idempotence().map_or(0, |known| known.tracked().entries);
+        self.chunks.len() + self.groups.len() * OF_A_GROUP + remembered
     }
 
     /// Entries of ids between two, both included, upwards or downwards.
