@@ -30,6 +30,7 @@ const NO_TIMES: [&str; 6] = ["0", "-1", "-9223372036854775808", "922337203685477
 /// Without -0: the row `zero-sign` of differences.md.
 const DOUBLES: [&str; 11] = ["0", "1", "-1", "2.5", "-0.5", "3", "1e3", "inf", "-inf", "1e-7", "10"];
 const NO_DOUBLES: [&str; 4] = ["nan", "x", "", "1,5"];
+const NO_TIMEOUTS: [&str; 4] = ["-1", "nan", "x", ""];
 const WORDS: [&str; 20] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "1", "2", "3", "10", "-5", "1.5", "", "aa", "ab", "A", "abc",
     "007",
@@ -37,10 +38,15 @@ const WORDS: [&str; 20] = [
 const SCORE_BOUNDS: [&str; 12] =
     ["-inf", "+inf", "inf", "0", "1", "(1", "2.5", "(2.5", "-1", "(-inf", "x", "10"];
 const NAME_BOUNDS: [&str; 10] = ["-", "+", "[a", "(a", "[c", "(c", "[f", "(", "[", "x"];
-const PATTERNS: [&str; 8] = ["*", "a*", "?", "[a-c]*", "*b", "h:*->a", "s:*", "\\*"];
+pub(super) const PATTERNS: [&str; 10] =
+    ["*", "a*", "?", "[a-c]*", "*b", "h:*->a", "s:*", "\\*", "h:*->*", "nosort"];
+pub(super) const TYPES: [&str; 8] = ["string", "list", "hash", "set", "zset", "stream", "STREAM", "none"];
 const STREAM_IDS: [&str; 12] = ["0", "-", "+", "1-1", "1-2", "2-1", "3-0", "5-1", "7", "9-9", "(2-1", "0-0"];
 const OPERATIONS: [&str; 5] = ["AND", "OR", "XOR", "NOT", "NAND"];
 const FIELD_TYPES: [&str; 8] = ["u8", "i8", "u1", "i16", "u63", "i64", "u64", "i5"];
+
+/// How long something is to have been idle: ever, or longer than a sequence takes.
+const IDLE_TIMES: [&str; 4] = ["0", "0", "1000000", "5000000"];
 
 /// A key for a command: mostly one that holds what the command is for.
 pub(super) fn key(command: &Command, chance: &mut Chance) -> Vec<u8> {
@@ -64,7 +70,8 @@ pub(super) fn word(chance: &mut Chance) -> Vec<u8> {
     match chance.below(60) {
         0 => vec![b'x'; 70],
         1 => vec![b'y'; 200 + chance.below(3000)],
-        2 => vec![0, 255, b'\r', b'\n', chance.below(256) as u8],
+        // What Redis sorts as texts of C is the same behind a zero byte.
+        2 => vec![255, chance.below(256) as u8, b'\r', b'\n', 0],
         3..12 => chance.below(1000).to_string().into_bytes(),
         _ => chance.one_of(&WORDS).as_bytes().to_vec(),
     }
@@ -93,10 +100,10 @@ pub(super) fn value(command: &Command, argument: &Argument, chance: &mut Chance)
         Kind::UnixTime if name.contains("milli") => (4_000_000_000_000 + chance.below(1000)).to_string(),
         Kind::UnixTime => (4_000_000_000 + chance.below(1000)).to_string(),
         Kind::Integer => match name {
+            "milliseconds" if command.flags.contains("blocking") => (1 + chance.below(5)).to_string(),
             "seconds" | "milliseconds" if chance.below(WRONG) == 0 => (*chance.one_of(&NO_TIMES)).to_owned(),
             "seconds" => (1000 + chance.below(1000)).to_string(),
             "milliseconds" => (1_000_000 + chance.below(1000)).to_string(),
-            "cursor" => "0".to_owned(),
             // What is written that far away is allocated.
             "offset" => match chance.below(WRONG) {
                 0 => integer(chance),
@@ -104,13 +111,18 @@ pub(super) fn value(command: &Command, argument: &Argument, chance: &mut Chance)
                 _ => chance.below(60).to_string(),
             },
             "value" | "bit" if command.group == "bitmap" && chance.percent(95) => chance.below(2).to_string(),
+            "min-idle-time" | "ms" if chance.percent(95) => (*chance.one_of(&IDLE_TIMES)).to_owned(),
+            // Without the smallest: the row `lpos-rank-min` of differences.md.
+            "rank" => small(chance),
             "destination-db" | "db" => chance.below(3).to_string(),
             _ => integer(chance),
         },
         Kind::Double => match name {
             "longitude" => format!("{}.{}", chance.below(40) as i64 - 20, chance.below(1000)),
             "latitude" => format!("{}.{}", chance.below(40) as i64 - 20, chance.below(1000)),
-            "timeout" => "0".to_owned(),
+            // A call that is made outside a transaction, perhaps since a sequence is made short, does wait.
+            "timeout" if chance.below(WRONG) == 0 => (*chance.one_of(&NO_TIMEOUTS)).to_owned(),
+            "timeout" => "0.005".to_owned(),
             _ if chance.below(WRONG) == 0 => (*chance.one_of(&NO_DOUBLES)).to_owned(),
             _ => (*chance.one_of(&DOUBLES)).to_owned(),
         },
