@@ -24,7 +24,7 @@ pub const SETTINGS: [Setting; 10] = [
 ];
 
 /// What is not said: it waits, has an answer that depends on chance or on the clock, or is about the server.
-const UNSAID: [&str; 10] = [
+const UNSAID: [&str; 9] = [
     "MIGRATE",
     "RESTORE-ASKING",
     "WAIT",
@@ -34,11 +34,10 @@ const UNSAID: [&str; 10] = [
     "OBJECT FREQ",
     "OBJECT IDLETIME",
     "OBJECT REFCOUNT",
-    "XAUTOCLAIM",
 ];
 
 /// What depends on the clock, or has an answer in no order, and can be compared all the same.
-const SAID: [&str; 23] = [
+const SAID: [&str; 24] = [
     "TTL",
     "PTTL",
     "EXPIRETIME",
@@ -51,6 +50,7 @@ const SAID: [&str; 23] = [
     "XREADGROUP",
     "XPENDING",
     "XCLAIM",
+    "XAUTOCLAIM",
     "XINFO STREAM",
     "XINFO CONSUMERS",
     "SPOP",
@@ -79,6 +79,8 @@ pub struct Generator {
     commands: Vec<(Command, bool)>,
     settings: Vec<Setting>,
     payloads: Vec<Vec<u8>>,
+    /// The milliseconds of the id that an entry was given last.
+    last_id: usize,
     chance: Chance,
 }
 
@@ -106,7 +108,7 @@ impl Generator {
             (command.clone(), takes_more)
         };
         let commands = shared.filter(|(command, _)| is_said(command)).map(with_limit).collect();
-        Generator { commands, settings, payloads, chance: Chance::new(seed) }
+        Generator { commands, settings, payloads, last_id: 0, chance: Chance::new(seed) }
     }
 
     /// The commands that are said.
@@ -117,6 +119,7 @@ impl Generator {
     /// A sequence of about so many commands, to be said to servers without data.
     pub fn sequence(&mut self, len: usize) -> Vec<Request> {
         let mut requests = self.settings();
+        self.last_id = 1;
         // A few commands often, so that their values grow.
         let favourites: Vec<usize> = (0..4).map(|_| self.chance.below(self.commands.len())).collect();
         // And those that make values grow, or nearly all keys would be empty.
@@ -159,7 +162,8 @@ impl Generator {
             if is_by_name(&self.commands[index].0.name()) && self.chance.percent(40) {
                 requests.push(lex_write(&mut self.chance));
             }
-            let waits = self.commands[index].0.flags.contains("blocking");
+            let command = &self.commands[index].0;
+            let waits = command.flags.contains("blocking") && command.group != "stream";
             // Where nobody waits, what would wait is answered at once.
             if !waits || left_in_transaction > 0 || self.chance.below(10) == 0 {
                 requests.push(self.request(index));
@@ -219,6 +223,20 @@ impl Generator {
         true
     }
 
+    /// Ids of entries: those of new ones rise, the others have mostly been given.
+    fn put_ids(&mut self, command: &Command, request: &mut Request) {
+        for word in request.iter_mut().filter(|word| *word == ID) {
+            if command.name() == "XADD" {
+                self.last_id += self.chance.below(3);
+                let number = if self.chance.percent(20) { "*" } else { "1" };
+                *word = format!("{}-{number}", self.last_id).into_bytes();
+            } else {
+                let ago = self.chance.below(12);
+                *word = format!("{}-1", self.last_id.saturating_sub(ago)).into_bytes();
+            }
+        }
+    }
+
     fn request(&mut self, index: usize) -> Request {
         let (command, takes_more) = self.commands[index].clone();
         let mut request: Request = command.words.iter().map(|word| word.as_bytes().to_vec()).collect();
@@ -229,6 +247,7 @@ impl Generator {
             put(&command, argument, &mut request, &mut self.chance);
         }
         count_keys(&mut request);
+        self.put_ids(&command, &mut request);
         if command.name() == "SORT" {
             without_chance(&mut request);
         }
@@ -249,8 +268,13 @@ const ALL: &str = "100000";
 /// Where a number of things has to be said, this stands until they are.
 const NUMBER: &[u8] = b"\x01number";
 
+/// And this for the id of a stream's entry.
+pub(super) const ID: &[u8] = b"\x01id";
+
 fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &mut Chance) {
-    if argument.optional && chance.percent(65) {
+    // Few texts are numbers.
+    let left_out = if argument.name == "sorting" { 30 } else { 65 };
+    if argument.optional && chance.percent(left_out) {
         return;
     }
     let token = argument.token.as_ref().map(|token| token.as_bytes().to_vec());
