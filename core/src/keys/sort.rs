@@ -85,6 +85,8 @@ struct Query<'c> {
     by: Option<&'c [u8]>,
     /// The order of the value itself is kept.
     keeps_order: bool,
+    /// The value has an order, which is kept among texts that are the same.
+    is_list: bool,
     descending: bool,
     alpha: bool,
     offset: i64,
@@ -166,6 +168,7 @@ fn sort(call: &mut Call<'_>, may_store: bool) -> Result {
     let mut query = Query::parse(call, may_store)?;
     let in_script = call.caller() == Caller::Script;
     let entry = call.look_any(call.key(1)).0;
+    query.is_list = matches!(entry, Some(AnyRef::List(_)));
     // An order that nobody asked for must be the same for whoever repeats the call.
     if let Some(AnyRef::Set(_)) = entry
         && query.keeps_order
@@ -245,7 +248,9 @@ fn sorted(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Res
             true => one.text.cmp(&other.text),
             false => one.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal),
         };
-        let order = by_weight.then_with(|| one.element.cmp(&other.element));
+        let in_place = query.is_list && query.alpha && query.by.is_some();
+        let order =
+            if in_place { by_weight } else { by_weight.then_with(|| one.element.cmp(&other.element)) };
         if query.descending { order.reverse() } else { order }
     });
     Ok(items.drain(wanted).map(|item| item.element).collect())

@@ -3,41 +3,69 @@
 use std::collections::BTreeMap;
 
 use super::grammar::{Argument, Command, Kind};
-use super::values::{GROUPS, key, lex_write, value};
+use super::values::{GROUPS, PATTERNS, TYPES, key, lex_write, value};
 use super::{Chance, Request};
 
-/// Directives that say how large a value is kept small, with what they are by default.
-pub const SETTINGS: [(&str, &str); 5] = [
-    ("hash-max-listpack-entries", "512"),
-    ("zset-max-listpack-entries", "128"),
-    ("set-max-intset-entries", "512"),
-    ("list-max-listpack-size", "-2"),
-    ("stream-node-max-entries", "100"),
+/// A directive with its default, and what it is where values are to be few and small.
+pub type Setting = (&'static str, &'static str, &'static str);
+
+/// Directives that say how large a value is kept small.
+pub const SETTINGS: [Setting; 10] = [
+    ("hash-max-listpack-entries", "512", "4"),
+    ("hash-max-listpack-value", "64", "5"),
+    ("zset-max-listpack-entries", "128", "4"),
+    ("zset-max-listpack-value", "64", "5"),
+    ("set-max-intset-entries", "512", "4"),
+    ("list-max-listpack-size", "-2", "4"),
+    ("list-compress-depth", "0", "1"),
+    ("stream-node-max-entries", "100", "4"),
+    ("stream-node-max-bytes", "4096", "100"),
+    ("hll-sparse-max-bytes", "3000", "100"),
 ];
 
 /// What is not said: it waits, has an answer that depends on chance or on the clock, or is about the server.
-const UNSAID: [&str; 16] = [
+const UNSAID: [&str; 9] = [
     "MIGRATE",
-    "RESTORE",
     "RESTORE-ASKING",
-    "DUMP",
     "WAIT",
-    "SCAN",
     "RANDOMKEY",
     "PFDEBUG",
     "PFSELFTEST",
     "OBJECT FREQ",
     "OBJECT IDLETIME",
     "OBJECT REFCOUNT",
-    "XPENDING",
-    "XCLAIM",
-    "XAUTOCLAIM",
-    "XINFO CONSUMERS",
 ];
 
 /// What depends on the clock, or has an answer in no order, and can be compared all the same.
-const SAID: [&str; 9] =
-    ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "OBJECT ENCODING", "XADD", "XTRIM", "XREAD", "XREADGROUP"];
+const SAID: [&str; 24] = [
+    "TTL",
+    "PTTL",
+    "EXPIRETIME",
+    "PEXPIRETIME",
+    "OBJECT ENCODING",
+    "DUMP",
+    "XADD",
+    "XTRIM",
+    "XREAD",
+    "XREADGROUP",
+    "XPENDING",
+    "XCLAIM",
+    "XAUTOCLAIM",
+    "XINFO STREAM",
+    "XINFO CONSUMERS",
+    "SPOP",
+    "SRANDMEMBER",
+    "HRANDFIELD",
+    "ZRANDMEMBER",
+    "SCAN",
+    "SSCAN",
+    "HSCAN",
+    "ZSCAN",
+    "KEYS",
+];
+
+/// An id that the server makes up is no two servers' same; and the row `bitfield-failed` of differences.md.
+const UNSAID_TOKENS: [&str; 2] = ["*", "FAIL"];
 
 /// Whether a command compares the names of members, which is defined where their scores are equal.
 pub(super) fn is_by_name(name: &str) -> bool {
@@ -49,16 +77,20 @@ pub(super) fn is_by_name(name: &str) -> bool {
 pub struct Generator {
     /// Each, and whether ours takes more words than the other.
     commands: Vec<(Command, bool)>,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<Setting>,
+    payloads: Vec<Vec<u8>>,
+    /// The milliseconds of the id that an entry was given last.
+    last_id: usize,
     chance: Chance,
 }
 
 impl Generator {
-    /// Of the commands that both servers have, and of settings that both know.
+    /// Of the commands that both servers have, of settings that both know, and of payloads that RESTORE is to be given.
     pub fn new(
         ours: &BTreeMap<String, Command>,
         theirs: &BTreeMap<String, Command>,
-        settings: Vec<(&'static str, &'static str)>,
+        settings: Vec<Setting>,
+        payloads: Vec<Vec<u8>>,
         seed: u64,
     ) -> Generator {
         let is_said = |command: &Command| {
@@ -76,7 +108,7 @@ impl Generator {
             (command.clone(), takes_more)
         };
         let commands = shared.filter(|(command, _)| is_said(command)).map(with_limit).collect();
-        Generator { commands, settings, chance: Chance::new(seed) }
+        Generator { commands, settings, payloads, last_id: 0, chance: Chance::new(seed) }
     }
 
     /// The commands that are said.
@@ -87,6 +119,7 @@ impl Generator {
     /// A sequence of about so many commands, to be said to servers without data.
     pub fn sequence(&mut self, len: usize) -> Vec<Request> {
         let mut requests = self.settings();
+        self.last_id = 1;
         // A few commands often, so that their values grow.
         let favourites: Vec<usize> = (0..4).map(|_| self.chance.below(self.commands.len())).collect();
         // And those that make values grow, or nearly all keys would be empty.
@@ -107,9 +140,15 @@ impl Generator {
                     continue;
                 }
             } else if self.chance.below(60) == 0 {
-                if self.chance.percent(30) {
+                if self.chance.percent(50) {
                     let letter = self.chance.one_of(&GROUPS).1;
                     requests.push(vec![b"WATCH".to_vec(), format!("{letter}:1").into_bytes()]);
+                    for _ in 0..self.chance.below(5) {
+                        let index = self.chance.below(self.commands.len());
+                        if !self.commands[index].0.flags.contains("blocking") {
+                            requests.push(self.request(index));
+                        }
+                    }
                 }
                 requests.push(vec![b"MULTI".to_vec()]);
                 left_in_transaction = 1 + self.chance.below(12);
@@ -123,9 +162,10 @@ impl Generator {
             if is_by_name(&self.commands[index].0.name()) && self.chance.percent(40) {
                 requests.push(lex_write(&mut self.chance));
             }
-            let waits = self.commands[index].0.flags.contains("blocking");
-            // Where nobody waits, what would wait is answered.
-            if !waits || left_in_transaction > 0 {
+            let command = &self.commands[index].0;
+            let waits = command.flags.contains("blocking") && command.group != "stream";
+            // Where nobody waits, what would wait is answered at once.
+            if !waits || left_in_transaction > 0 || self.chance.below(10) == 0 {
                 requests.push(self.request(index));
             }
         }
@@ -138,36 +178,103 @@ impl Generator {
     /// From which sizes on values are kept otherwise: small ones half of the time, so that both sides are met.
     fn settings(&mut self) -> Vec<Request> {
         let small = self.chance.percent(50);
-        let request = |(name, default): &(&str, &str)| {
-            let value = if small { "4" } else { default };
+        let request = |(name, default, when_small): &Setting| {
+            let value = if small { when_small } else { default };
             ["CONFIG", "SET", name, value].iter().map(|word| word.as_bytes().to_vec()).collect()
         };
         self.settings.iter().map(request).collect()
     }
 
+    /// Requests whose arguments are no matter of chance alone; false if the command is none of these.
+    fn special(&mut self, command: &Command, request: &mut Request) -> bool {
+        let name = command.name();
+        let chance = &mut self.chance;
+        let mut words: Vec<&str> = Vec::new();
+        match name.as_str() {
+            "RESTORE" if !self.payloads.is_empty() && chance.percent(97) => {
+                let payload = chance.one_of(&self.payloads).clone();
+                request.extend([key(command, chance), b"0".to_vec(), payload]);
+                words.extend(Some("REPLACE").filter(|_| chance.percent(80)));
+            }
+            "SPOP" | "SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" => {
+                request.push(key(command, chance));
+                words.push(ALL);
+                match name.as_str() {
+                    "HRANDFIELD" if chance.percent(50) => words.push("WITHVALUES"),
+                    "ZRANDMEMBER" if chance.percent(50) => words.push("WITHSCORES"),
+                    _ => {}
+                }
+            }
+            "SCAN" | "SSCAN" | "HSCAN" | "ZSCAN" => {
+                if name != "SCAN" {
+                    request.push(key(command, chance));
+                }
+                words.extend(["0", "COUNT", ALL]);
+                if chance.percent(40) {
+                    words.extend(["MATCH", *chance.one_of(&PATTERNS)]);
+                }
+                if name == "SCAN" && chance.percent(40) {
+                    words.extend(["TYPE", *chance.one_of(&TYPES)]);
+                }
+            }
+            _ => return false,
+        }
+        request.extend(words.into_iter().map(|word| word.as_bytes().to_vec()));
+        true
+    }
+
+    /// Ids of entries: those of new ones rise, the others have mostly been given.
+    fn put_ids(&mut self, command: &Command, request: &mut Request) {
+        for word in request.iter_mut().filter(|word| *word == ID) {
+            if command.name() == "XADD" {
+                self.last_id += self.chance.below(3);
+                let number = if self.chance.percent(20) { "*" } else { "1" };
+                *word = format!("{}-{number}", self.last_id).into_bytes();
+            } else {
+                let ago = self.chance.below(12);
+                *word = format!("{}-1", self.last_id.saturating_sub(ago)).into_bytes();
+            }
+        }
+    }
+
     fn request(&mut self, index: usize) -> Request {
-        let (command, takes_more) = &self.commands[index];
+        let (command, takes_more) = self.commands[index].clone();
         let mut request: Request = command.words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        if self.special(&command, &mut request) {
+            return request;
+        }
         for argument in &command.arguments {
-            put(command, argument, &mut request, &mut self.chance);
+            put(&command, argument, &mut request, &mut self.chance);
         }
         count_keys(&mut request);
+        self.put_ids(&command, &mut request);
+        if command.name() == "SORT" {
+            without_chance(&mut request);
+        }
         match self.chance.below(300) {
             0 => {
                 request.pop();
             }
-            1 if !takes_more => request.push(key(command, &mut self.chance)),
+            1 if !takes_more => request.push(key(&command, &mut self.chance)),
             _ => {}
         }
         request
     }
 }
 
+/// What a server is asked for that is to give all it has.
+const ALL: &str = "100000";
+
 /// Where a number of things has to be said, this stands until they are.
 const NUMBER: &[u8] = b"\x01number";
 
+/// And this for the id of a stream's entry.
+pub(super) const ID: &[u8] = b"\x01id";
+
 fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &mut Chance) {
-    if argument.optional && chance.percent(65) {
+    // Few texts are numbers.
+    let left_out = if argument.name == "sorting" { 30 } else { 65 };
+    if argument.optional && chance.percent(left_out) {
         return;
     }
     let token = argument.token.as_ref().map(|token| token.as_bytes().to_vec());
@@ -183,9 +290,9 @@ fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &m
         match &argument.kind {
             Kind::Token => {}
             Kind::OneOf(parts) => {
-                // An id that the server makes up is no two servers' same.
-                let parts: Vec<&Argument> =
-                    parts.iter().filter(|part| part.token.as_deref() != Some("*")).collect();
+                let is_said =
+                    |part: &&Argument| !UNSAID_TOKENS.contains(&part.token.as_deref().unwrap_or(""));
+                let parts: Vec<&Argument> = parts.iter().filter(is_said).collect();
                 if !parts.is_empty() {
                     let chosen = parts[chance.below(parts.len())];
                     put_part(command, chosen, request, chance);
@@ -202,6 +309,14 @@ fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &m
 fn put_part(command: &Command, part: &Argument, request: &mut Request, chance: &mut Chance) {
     let chosen = Argument { optional: false, ..part.clone() };
     put(command, &chosen, request, chance);
+}
+
+/// What is stored has to be in an order that is promised: texts of other keys may be the same.
+fn without_chance(request: &mut Request) {
+    let at = |token: &str, request: &Request| request.iter().position(|word| word == token.as_bytes());
+    if let (Some(_), Some(_), Some(store)) = (at("BY", request), at("ALPHA", request), at("STORE", request)) {
+        request.truncate(store);
+    }
 }
 
 /// Puts in the number of keys that were said, which are known by their form.

@@ -11,7 +11,7 @@ mod pair;
 mod shrink;
 mod values;
 
-pub use generate::{Generator, SETTINGS};
+pub use generate::{Generator, SETTINGS, Setting};
 pub use grammar::{Argument, Command, Kind, commands};
 pub use pair::{Difference, Pair};
 pub use shrink::{script, shrink};

@@ -9,6 +9,7 @@ use crate::{Client, Protocol, Reply};
 
 use super::Request;
 use super::compare::agree;
+use super::generate::Setting;
 
 /// Ours, and the one that it is compared with.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub struct Pair {
     ours: Client,
     theirs: Client,
     /// Directives that both know, with their defaults.
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<Setting>,
     /// By the first words of requests: how many were answered, and how many of these with an error or by nothing.
     tally: BTreeMap<Vec<u8>, (u64, u64)>,
 }
@@ -79,10 +80,7 @@ impl Pair {
     }
 
     /// The directives that both servers know.
-    pub fn shared(
-        &mut self,
-        directives: &[(&'static str, &'static str)],
-    ) -> io::Result<Vec<(&'static str, &'static str)>> {
+    pub fn shared(&mut self, directives: &[Setting]) -> io::Result<Vec<Setting>> {
         let mut shared = Vec::new();
         for directive in directives {
             let request = ["CONFIG", "SET", directive.0, directive.1];
@@ -112,7 +110,7 @@ impl Pair {
             client.call(&["DISCARD"])?;
             client.call(&["UNWATCH"])?;
             client.call(&["FLUSHALL"])?;
-            for (name, default) in &self.settings {
+            for (name, default, _) in &self.settings {
                 client.call(&["CONFIG", "SET", name, default])?;
             }
         }
@@ -158,7 +156,42 @@ impl Pair {
                 return Ok((first, requests.len().min((part + 1) * PIPELINE)));
             }
         }
-        Ok((self.differing_data(requests.len())?, requests.len()))
+        let mut found = self.differing_data(requests.len())?;
+        if found.is_none() {
+            self.exchange()?;
+            found = self.differing_data(requests.len())?;
+        }
+        Ok((found, requests.len()))
+    }
+
+    /// Each takes what the other makes of its values, as other keys.
+    fn exchange(&mut self) -> io::Result<()> {
+        for client in [&mut self.ours, &mut self.theirs] {
+            client.call(&["DISCARD"])?;
+        }
+        for key in self.keys(true)? {
+            let copy = [b"copy:", &key[..]].concat();
+            let dump = vec![b"DUMP".to_vec(), key];
+            let (ours, theirs) = (self.ours.call(&dump)?, self.theirs.call(&dump)?);
+            for (client, payload) in [(&mut self.ours, theirs), (&mut self.theirs, ours)] {
+                let Reply::Bulk(payload) = payload else { continue };
+                client.call(&[&b"RESTORE"[..], &copy, b"0", &payload])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Payloads of the other's values, such as RESTORE takes.
+    pub fn payloads(&mut self, requests: &[Request]) -> io::Result<Vec<Vec<u8>>> {
+        self.run(requests)?;
+        let keys = self.keys(false)?;
+        let mut payloads = Vec::new();
+        for key in keys {
+            if let Reply::Bulk(payload) = self.theirs.call(&[&b"DUMP"[..], &key])? {
+                payloads.push(payload);
+            }
+        }
+        Ok(payloads)
     }
 
     /// A key whose value differs, or that only one has.

@@ -244,8 +244,12 @@ fn compute<'a>(operation: Operation, sources: &[Weighted<'a>], aggregate: Aggreg
     let mut members = match operation {
         Operation::Union => union(sources, aggregate),
         Operation::Intersection => intersection(sources, aggregate).collect(),
-        Operation::Difference => return difference(sources).collect(),
+        Operation::Difference => difference(sources).collect(),
     };
+    if operation == Operation::Difference && matches!(sources.first(), Some((Source::Zset(_), _))) {
+        // It has the order of the first source.
+        return members;
+    }
     // No score is NaN.
     members.sort_unstable_by(|left, right| left.partial_cmp(right).unwrap_or(std::cmp::Ordering::Equal));
     members
