@@ -30,7 +30,6 @@ const MONITOR: Command = Spec {
     usage: "MONITOR",
     about: "Shows this connection what everybody asks for, as it is executed.",
     flags: &[ADMIN, NOSCRIPT, LOADING, STALE],
-    history: &[("6.0.0", "What AUTH says is not shown.")],
     ..SERVER
 }
 .runs(monitor);
