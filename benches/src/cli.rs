@@ -29,7 +29,8 @@ mortise-bench load --command COMMAND [--host H] --port P    one load, printed
     --connections N [50]   --pipeline N [1]   --requests N | --seconds S [1]   --warmup S [0]
     --rate R  requests per second of an open loop    --keys N  range of __rand__   --first N  of __seq__
     --server-pid PID  also read the server's CPU time     --json
-mortise-bench fanout [--host H] --port P [--subscribers N] [--pipeline N] [--requests N] [--server-pid PID] [--json]
+mortise-bench fanout [--host H] --port P [--subscribers N] [--patterns N] [--pipeline N] [--requests N]
+    [--server-pid PID] [--json]
 mortise-bench growth [--host H] --port P --server-pid PID [--keys N] [--passes N] [--json]
 mortise-bench control [--seconds S] [--json]                how long the machine holds up a thread that only runs
 mortise-bench list                                          the cases of compare
@@ -83,6 +84,7 @@ struct Options {
     first: u64,
     server_pid: Option<u32>,
     subscribers: Option<usize>,
+    patterns: Option<usize>,
     passes: Option<usize>,
 }
 
@@ -119,6 +121,7 @@ impl Options {
                 Long("first") => options.first = parser.value()?.parse()?,
                 Long("server-pid") => options.server_pid = Some(parser.value()?.parse()?),
                 Long("subscribers") => options.subscribers = Some(positive(&mut parser)?),
+                Long("patterns") => options.patterns = Some(parser.value()?.parse()?),
                 Long("passes") => options.passes = Some(positive(&mut parser)?),
                 // `--json FILE`: the value of an option that may stand without one.
                 Value(file) if options.json && options.json_file.is_none() => options.json_file = Some(file),
@@ -174,6 +177,7 @@ fn run_fanout(options: &Options) -> io::Result<()> {
         address: options.address()?,
         server_pid: options.server_pid,
         subscribers: options.subscribers.unwrap_or(100),
+        patterns: options.patterns.unwrap_or(0),
         pipeline: options.pipeline.unwrap_or(1),
         requests: options.requests.unwrap_or(10_000),
     };

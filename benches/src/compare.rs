@@ -111,7 +111,7 @@ struct Contestant {
 #[derive(Clone, Copy)]
 enum Load {
     Command(&'static str),
-    Fanout(usize),
+    Fanout { subscribers: usize, patterns: usize },
 }
 
 impl<W: Write> Comparison<'_, W> {
@@ -119,8 +119,8 @@ impl<W: Write> Comparison<'_, W> {
         match case.workload.kind {
             Kind::Closed(command) => self.throughput(case, |_| vec![("", Load::Command(command))], false),
             Kind::Open(command) => self.throughput(case, |_| vec![("", Load::Command(command))], true),
-            Kind::Fanout(subscribers) => {
-                self.throughput(case, |_| vec![("", Load::Fanout(subscribers))], false)
+            Kind::Fanout { subscribers, patterns } => {
+                self.throughput(case, |_| vec![("", Load::Fanout { subscribers, patterns })], false)
             }
             Kind::Module { command, equal } => {
                 // The core's command runs only where there is a module's to compare with it.
@@ -201,7 +201,7 @@ impl<W: Write> Comparison<'_, W> {
         let address = self.live[server].address();
         match load {
             Load::Command(command) => try_command(address, command),
-            Load::Fanout(_) => match ask(address, &["SUBSCRIBE", "mortise-bench"])? {
+            Load::Fanout { .. } => match ask(address, &["SUBSCRIBE", "mortise-bench"])? {
                 Ok(()) => ask(address, &["PUBLISH", "mortise-bench", "x"]),
                 refused => Ok(refused),
             },
@@ -219,7 +219,7 @@ impl<W: Write> Comparison<'_, W> {
     fn calibrate(&mut self, case: &Case, contestant: &Contestant) -> io::Result<(u64, f64)> {
         let mut requests = match contestant.load {
             Load::Command(_) => CALIBRATION_REQUESTS,
-            Load::Fanout(subscribers) => CALIBRATION_REQUESTS / subscribers as u64 + 1,
+            Load::Fanout { subscribers, .. } => CALIBRATION_REQUESTS / subscribers as u64 + 1,
         };
         loop {
             let load = self.load(case, contestant, requests, None)?;
@@ -263,8 +263,9 @@ impl<W: Write> Comparison<'_, W> {
                 words.push(format!("--keys={}", self.plan.keys));
                 "load"
             }
-            Load::Fanout(subscribers) => {
+            Load::Fanout { subscribers, patterns } => {
                 words.push(format!("--subscribers={subscribers}"));
+                words.push(format!("--patterns={patterns}"));
                 "fanout"
             }
         };

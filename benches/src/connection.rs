@@ -26,14 +26,16 @@ impl Connection {
     /// Connects, and waits until the server serves the connection: it sends `greeting` and takes one reply.
     pub fn open(address: SocketAddr, greeting: &[&str], batch: Batch) -> io::Result<Connection> {
         let mut stream = connect(address)?;
-        let answer = ask_on(&mut stream, &encode(greeting))?;
+        // A greeting may have several answers, the last of which comes in part.
+        let mut replies = Replies::default();
+        let answer = ask_on(&mut stream, &encode(greeting), &mut replies)?;
         if let Err(error) = answer {
             return Err(io::Error::other(format!("{} was answered: {error}", greeting.join(" "))));
         }
         stream.set_nonblocking(true)?;
         let stream = mio::net::TcpStream::from_std(stream);
         let written = batch.bytes().len();
-        Ok(Connection { stream, batch, written, replies: Replies::default() })
+        Ok(Connection { stream, batch, written, replies })
     }
 
     /// Asks to be told of readiness, edge by edge.
@@ -98,13 +100,13 @@ impl Connection {
 
 /// One request on a connection of its own; the inner error is the server's.
 pub fn ask(address: SocketAddr, words: &[&str]) -> io::Result<Result<(), String>> {
-    ask_on(&mut connect(address)?, &encode(words))
+    ask_on(&mut connect(address)?, &encode(words), &mut Replies::default())
 }
 
 /// The same for a command with placeholders, which are zero.
 pub fn try_command(address: SocketAddr, command: &str) -> io::Result<Result<(), String>> {
     let batch = Batch::new(command, 1).map_err(io::Error::other)?;
-    ask_on(&mut connect(address)?, batch.bytes())
+    ask_on(&mut connect(address)?, batch.bytes(), &mut Replies::default())
 }
 
 fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -114,9 +116,8 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn ask_on(stream: &mut TcpStream, request: &[u8]) -> io::Result<Result<(), String>> {
+fn ask_on(stream: &mut TcpStream, request: &[u8], replies: &mut Replies) -> io::Result<Result<(), String>> {
     stream.write_all(request)?;
-    let mut replies = Replies::default();
     let mut buffer = [0; 4096];
     loop {
         let count = stream.read(&mut buffer)?;

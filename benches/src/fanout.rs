@@ -29,6 +29,8 @@ pub struct Plan {
     pub server_pid: Option<u32>,
     /// Connections that receive.
     pub subscribers: usize,
+    /// Patterns that another connection listens to, none of which matches.
+    pub patterns: usize,
     /// How many PUBLISH are sent at once.
     pub pipeline: usize,
     /// How many are sent in all, rounded up to whole batches.
@@ -44,6 +46,12 @@ pub fn run(plan: &Plan) -> io::Result<Outcome> {
     let mut connections = vec![Connection::open(plan.address, &["PING"], publish)?];
     for _ in 0..plan.subscribers {
         connections.push(Connection::open(plan.address, &["SUBSCRIBE", CHANNEL], nothing.clone())?);
+    }
+    if plan.patterns > 0 {
+        let patterns: Vec<String> = (0..plan.patterns).map(|n| format!("{CHANNEL}.{n}.*")).collect();
+        let words: Vec<&str> =
+            ["PSUBSCRIBE"].into_iter().chain(patterns.iter().map(String::as_str)).collect();
+        connections.push(Connection::open(plan.address, &words, nothing)?);
     }
     for (index, connection) in connections.iter_mut().enumerate() {
         connection.register(poll.registry(), Token(index))?;
@@ -76,6 +84,10 @@ pub fn run(plan: &Plan) -> io::Result<Outcome> {
                 connection.send()?;
                 if event.is_readable() {
                     let came = connection.receive(&mut buffer)?;
+                    if event.token().0 > plan.subscribers {
+                        // The rest of what its PSUBSCRIBE was answered.
+                        continue;
+                    }
                     awaited = awaited
                         .checked_sub(came)
                         .ok_or_else(|| io::Error::other("too many messages came"))?;

@@ -20,8 +20,13 @@ pub enum Kind {
     Closed(&'static str),
     /// A command in an open loop, at half of what the first server does in a closed loop.
     Open(&'static str),
-    /// PUBLISH to so many subscribers.
-    Fanout(usize),
+    /// PUBLISH to so many subscribers, while so many patterns are subscribed to that do not match.
+    Fanout {
+        /// Who receives.
+        subscribers: usize,
+        /// What does not match.
+        patterns: usize,
+    },
     /// A module's command, beside a core command that does as much.
     Module {
         /// The module's.
@@ -75,7 +80,8 @@ pub const WORKLOADS: &[Workload] = &[
     closed("incr", "INCR counter:__rand__", Data::Empty, ALL),
     closed("hset", "HSET myhash element:__rand__ __x64__", Data::Empty, ALL),
     closed("zadd", "ZADD myzset __rand__ element:__rand__", Data::Empty, ALL),
-    Workload { name: "publish100", kind: Kind::Fanout(100), data: Data::Empty, pipelines: TWO },
+    fanout("publish100", 100, 0),
+    fanout("patterns10k", 1, 10_000),
     Workload {
         name: "module",
         kind: Kind::Module { command: "HELLO.GREET world", equal: "ECHO world" },
@@ -99,6 +105,10 @@ const fn closed(
     pipelines: &'static [usize],
 ) -> Workload {
     Workload { name, kind: Kind::Closed(command), data, pipelines }
+}
+
+const fn fanout(name: &'static str, subscribers: usize, patterns: usize) -> Workload {
+    Workload { name, kind: Kind::Fanout { subscribers, patterns }, data: Data::Empty, pipelines: TWO }
 }
 
 /// A workload at one pipeline.
@@ -150,7 +160,7 @@ mod tests {
                     Batch::new(command, 1).unwrap();
                     Batch::new(equal, 1).unwrap();
                 }
-                Kind::Fanout(_) | Kind::Memory | Kind::Growth => {}
+                Kind::Fanout { .. } | Kind::Memory | Kind::Growth => {}
             }
         }
     }

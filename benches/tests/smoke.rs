@@ -210,7 +210,7 @@ fn servers_are_compared() {
         &recipe("one", ""),
         // Without INCR, and with a command of another name in the module's place.
         &recipe("two", "--rename-command INCR '' --rename-command TYPE HELLO.GREET"),
-        "--only=ping_p16,incr_p1,open_get,publish100_p16,module_p1,memory,growth",
+        "--only=ping_p16,incr_p1,open_get,publish100_p16,patterns10k_p1,module_p1,memory,growth",
         "--rounds=2",
         "--seconds=0.1",
         "--keys=2000",
@@ -230,7 +230,7 @@ fn servers_are_compared() {
         let found = results.iter().find(|row| row["workload"] == workload && row["server"] == server);
         found.unwrap_or_else(|| panic!("{workload} of {server} is missing in\n{text}")).clone()
     };
-    for workload in ["ping_p16", "open_get_p1", "publish100_p16"] {
+    for workload in ["ping_p16", "open_get_p1", "publish100_p16", "patterns10k_p1"] {
         let (one, two) = (find(workload, "one"), find(workload, "two"));
         assert_eq!(one["cpu_ratio"], 1.0, "{workload}");
         assert!(two["cpu_ratio"].as_f64().unwrap() > 0.0, "{workload}");

@@ -50,6 +50,7 @@ pub const FEATURES: &[Feature] = &[
     crate::types::stream::FEATURE,
     crate::transactions::FEATURE,
     crate::pubsub::FEATURE,
+    crate::tracking::FEATURE,
     crate::scripting::FEATURE,
     crate::acl::FEATURE,
     crate::persistence::FEATURE,

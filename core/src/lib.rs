@@ -14,6 +14,7 @@ pub mod resp;
 pub mod scripting;
 pub mod server;
 pub mod session;
+pub mod tracking;
 pub mod transactions;
 pub mod types;
 

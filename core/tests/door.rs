@@ -50,7 +50,13 @@ type Picture = (Option<i64>, Vec<(Vec<u8>, Vec<u8>)>);
 fn picture(entry: &Entry) -> Picture {
     let mut content: Vec<(Vec<u8>, Vec<u8>)> = match AnyRef::of(entry) {
         AnyRef::Str(text) => vec![(b"string".to_vec(), text.bytes().into_owned())],
-        AnyRef::Hash(hash) => hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect(),
+        AnyRef::Hash(hash) => {
+            let deadlines = hash.deadlines().into_iter();
+            let deadlines =
+                deadlines.map(|(field, at)| ([field, b" until"].concat(), at.to_le_bytes().to_vec()));
+            let pairs = hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec()));
+            pairs.chain(deadlines).collect()
+        }
         AnyRef::Set(set) => set.iter().map(|member| (member.text().to_vec(), Vec::new())).collect(),
         AnyRef::Zset(zset) => {
             zset.iter().map(|(score, member)| (member.to_vec(), score.to_le_bytes().to_vec())).collect()
@@ -127,8 +133,32 @@ fn change(call: &mut Call<'_>) -> Result {
                 hash.changed("hdel");
             }
         }
+        _ if kind == 0 && action < 20 => {
+            // Some have expired as soon as they are set: the clock stands still between.
+            let deadline = match action {
+                12..17 => Some(deadline),
+                17..19 => Some(1_600_000_000_000 + deadline % 1000),
+                _ => None,
+            };
+            if let Some(mut hash) = call.edit::<Hash>(key)?
+                && hash.view().get(&one).is_some()
+            {
+                hash.set_field_deadline(&one, deadline);
+                hash.changed("hexpire");
+            }
+        }
+        _ if kind == 0 && action < 23 => {
+            if let Some(mut hash) = call.edit::<Hash>(key)?
+                && !hash.remove_expired(3).is_empty()
+            {
+                hash.changed("hexpired");
+            }
+        }
         _ if kind == 0 => {
             let mut hash = call.create::<Hash>(key)?;
+            if action == 23 {
+                hash.set_keeping_deadline(&one, &other);
+            }
             hash.set(&one, &other);
             hash.set(&other, &one);
             hash.changed("hset");

@@ -11,7 +11,7 @@ use mortise_core::config::Config;
 use mortise_core::engine::Engine;
 use mortise_core::engine::session::Session;
 use mortise_core::features;
-use mortise_core::keyspace::entry::Kind;
+use mortise_core::keyspace::entry::{Kind, Payload};
 use mortise_core::keyspace::hash::hash;
 use mortise_core::keyspace::{NewValue, SpaceId};
 use mortise_core::server::clock::SystemClock;
@@ -307,6 +307,55 @@ fn emptying_a_million_keys() {
     let walked = longest("a cut's walk through what was flushed", || bench.engine.keyspace.advance_cut());
     assert!(walked < BOUND);
     assert_eq!(bench.engine.keyspace.end_cut().len() as u64, MANY);
+}
+
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn expiry_of_a_million_fields() {
+    let mut bench = Bench::new();
+    let field = |n: u64| format!("field:{n:08}").into_bytes();
+    for n in 0..MANY {
+        bench.ask(&[b"HSET", b"hash", &field(n), b"12345678"]);
+    }
+    let memory = |bench: &mut Bench| {
+        let (db, _) = bench.engine.keyspace.db(SpaceId::FIRST, 0);
+        let object = db.dict().iter().next().map(|entry| match entry.payload() {
+            Payload::Object(object) => object.memory(),
+            _ => 0,
+        });
+        object.unwrap_or_default()
+    };
+    let without = memory(&mut bench);
+    bench.engine.refresh_clock();
+    let deadline = bench.engine.now_ms + 10_000;
+    let said = deadline.to_string().into_bytes();
+    let mut n = 0;
+    let setting = longest("HPEXPIREAT while a million fields get deadlines", || {
+        bench.ask(&[b"HPEXPIREAT", b"hash", &said, b"FIELDS", b"1", &field(n)]);
+        n += 1;
+        n == MANY
+    });
+    assert!(setting < BOUND);
+    let cost = (memory(&mut bench) - without) as f64 / MANY as f64;
+    println!("a field of 14 bytes pays {cost:.1} bytes for its deadline");
+    let mut ticks = 100;
+    let idle = longest("ticks while none of a million fields is due", || {
+        bench.engine.tick(100);
+        ticks -= 1;
+        ticks == 0
+    });
+    assert!(idle < BOUND / 10 && bench.members(b"hash") as u64 == MANY);
+
+    std::thread::sleep(Duration::from_millis(
+        u64::try_from(deadline - bench.engine.now_ms).unwrap_or(0) + 100,
+    ));
+    let begun = Instant::now();
+    let busy = longest("slices while a million fields expire", || {
+        bench.engine.tick(100);
+        bench.len() == 0
+    });
+    println!("all gone after {:.1?} of work", begun.elapsed());
+    assert!(busy < BOUND);
 }
 
 /// A group of which a consumer with a million pending entries is removed, with others or without.

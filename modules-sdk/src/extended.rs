@@ -65,6 +65,31 @@ impl Extended {
         self.magnitude != Magnitude::Infinite
     }
 
+    /// The same with the other sign.
+    pub fn negated(self) -> Extended {
+        Extended { negative: !self.negative, ..self }
+    }
+
+    /// Which of two is less. The sign of a zero does not count.
+    pub fn compare(self, other: Extended) -> Ordering {
+        let signed = |number: Extended| match number.magnitude {
+            Magnitude::Infinite => (i32::MAX, 0),
+            Magnitude::Finite { mantissa, exponent } => (exponent, mantissa),
+        };
+        let (zero, other_zero) = (self.is_zero(), other.is_zero());
+        match (self.negative && !zero, other.negative && !other_zero) {
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+            // Mantissas are as large as they can be, so the exponent decides first.
+            (false, false) => signed(self).cmp(&signed(other)),
+            (true, true) => signed(other).cmp(&signed(self)),
+        }
+    }
+
+    fn is_zero(&self) -> bool {
+        matches!(self.magnitude, Magnitude::Finite { mantissa: 0, .. })
+    }
+
     /// The sum, which may be infinite; `None` where it would be no number.
     pub fn plus(self, other: Extended) -> Option<Extended> {
         let (a, b) = match (self.magnitude, other.magnitude) {
@@ -414,6 +439,19 @@ mod tests {
 
     fn sum(a: &str, b: &str) -> String {
         number(a).plus(number(b)).unwrap().format()
+    }
+
+    #[test]
+    fn numbers_are_in_order() {
+        let texts =
+            ["-inf", "-1e20", "-3", "-2.5", "-1e-30", "0", "1e-4940", "1e-30", "2.5", "3", "1e20", "inf"];
+        for (i, one) in texts.iter().enumerate() {
+            for (j, other) in texts.iter().enumerate() {
+                assert_eq!(number(one).compare(number(other)), i.cmp(&j), "{one} and {other}");
+            }
+        }
+        assert_eq!(number("0").negated().compare(number("0")), Ordering::Equal);
+        assert_eq!(number("2.5").negated(), number("-2.5"));
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl Differences {
         Ok(Differences { rows })
     }
 
+    /// The names of all rows.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rows.keys().map(String::as_str)
+    }
+
     /// The row of that name.
     pub fn get(&self, name: &str) -> Option<&Row> {
         self.rows.get(name)

@@ -3,6 +3,7 @@
 //! Nothing here looks into the server; what holds for Mortise can be asked of any Redis. `README.md` says how a test is written.
 
 pub mod client;
+pub mod differ;
 pub mod differences;
 pub mod notation;
 pub mod reference;

@@ -4,6 +4,7 @@
 //! The shadow's clock is a day slow: what counts from now in the stream, where a moment should stand, leads elsewhere.
 //! Beside it a witness sees that nothing changes that was not announced.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -13,8 +14,8 @@ use mortise_core::engine::event::Clock;
 use mortise_core::engine::replay::Replay;
 use mortise_core::engine::settle::{StreamReader, StreamUnit};
 use mortise_core::features;
-use mortise_core::keyspace::Keyspace;
 use mortise_core::keyspace::hash::hash;
+use mortise_core::keyspace::{Entry, Keyspace};
 use mortise_core::server::clock::SystemClock;
 use mortise_core::server::{Server, Settings};
 use mortise_core::types::AnyRef;
@@ -139,7 +140,18 @@ fn other_groups(data: &Keyspace, copy: &Keyspace) -> Option<String> {
     None
 }
 
-/// A key of the data that the copy keeps for another time; the data is the same.
+/// Until when fields of a hash are kept.
+fn field_deadlines(entry: &Entry) -> BTreeMap<String, i64> {
+    match AnyRef::of(entry) {
+        AnyRef::Hash(hash) => {
+            let deadlines = hash.deadlines().into_iter();
+            deadlines.map(|(field, at)| (String::from_utf8_lossy(field).into_owned(), at)).collect()
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+/// A key of the data, or a field of a hash, that the copy keeps for another time; the data is the same.
 fn other_deadline(data: &Keyspace, copy: &Keyspace) -> Option<String> {
     for (space, index, db) in data.iter() {
         for entry in db.dict().iter() {
@@ -148,6 +160,14 @@ fn other_deadline(data: &Keyspace, copy: &Keyspace) -> Option<String> {
             if other != entry.deadline() {
                 let (key, right) = (String::from_utf8_lossy(key), entry.deadline());
                 return Some(format!("the stream keeps {key} until {other:?} instead of {right:?}"));
+            }
+            let other = copy.existing(space, index).and_then(|db| db.find(hash(key), key));
+            let (other, right) = (other.map(field_deadlines).unwrap_or_default(), field_deadlines(entry));
+            if other != right {
+                let key = String::from_utf8_lossy(key);
+                return Some(format!(
+                    "the stream keeps fields of {key} until {other:?} instead of {right:?}"
+                ));
             }
         }
     }

@@ -117,10 +117,16 @@ fn picture(entry: &Entry) -> u64 {
     let content = match AnyRef::of(entry) {
         AnyRef::Str(text) => hashed(&|hasher| text.bytes().hash(hasher)),
         // Fields have no order.
-        AnyRef::Hash(hash) => hash
-            .iter()
-            .map(|pair| hashed(&|hasher| pair.hash(hasher)))
-            .fold(hash.len() as u64, u64::wrapping_add),
+        AnyRef::Hash(hash) => {
+            hash.iter()
+                .map(|pair| hashed(&|hasher| pair.hash(hasher)))
+                .fold(hash.len() as u64, u64::wrapping_add)
+                ^ hash
+                    .deadlines()
+                    .iter()
+                    .map(|deadline| hashed(&|hasher| deadline.hash(hasher)))
+                    .fold(0, u64::wrapping_add)
+        }
         AnyRef::Set(set) => set
             .iter()
             .map(|member| hashed(&|hasher| member.text().hash(hasher)))

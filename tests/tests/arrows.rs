@@ -50,6 +50,7 @@ const ARROWS: &[Arrow] = &[
             "tracing",
             "tracing-subscriber",
             "triomphe",
+            "xxhash-rust",
         ],
     },
     Arrow {

@@ -207,3 +207,17 @@ fn requests_of_another_protocol_are_logged_but_not_each() {
     }
     assert_eq!(server.log().matches("Possible SECURITY ATTACK detected.").count(), 1);
 }
+
+#[test]
+fn replies_to_a_long_pipeline_count_together() {
+    let server = Target::from_env().start(&["client-output-buffer-limit normal 100000 0 0"]);
+    let Some(server) = server.expect("the server starts") else { return };
+    let mut client = Client::connect(server.address()).unwrap();
+    client.call(&["SET", "k", &"x".repeat(10_000)]).unwrap();
+    for (times, expected) in [(9, 9), (60, 0)] {
+        let batch = [request(&["PING"]), request(&["GET", "k"]), request(&["PING"])].concat().repeat(times);
+        client.send_raw(&batch).unwrap();
+        let answered = (0..3 * times).take_while(|_| client.receive().is_ok()).count();
+        assert_eq!(answered, 3 * expected, "{times} times");
+    }
+}

@@ -15,6 +15,7 @@ impl Engine {
             let channels = |client: &crate::engine::client::Client| {
                 !client.patterns.iter().all(|pattern| user.allows_channel(pattern, true))
                     || !client.channels.iter().all(|channel| user.allows_channel(channel, false))
+                    || !client.shards.iter().all(|channel| user.allows_channel(channel, false))
             };
             let clients = self.clients.iter().filter(|client| *client.user == *user.name());
             clients.filter(|client| channels(client)).map(|client| client.id).collect()

@@ -112,6 +112,7 @@ fn config_set(call: &mut Call<'_>) -> Result {
 fn config_resetstat(call: &mut Call<'_>) -> Result {
     let usage = call.engine.rim.usage();
     call.engine.stats.reset(&usage);
+    call.engine.unit.expired_parts = 0;
     call.ok()
 }
 

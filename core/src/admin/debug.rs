@@ -51,6 +51,10 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"object", 3) => object(call),
+        (b"pause-cron", 3) => {
+            call.engine.cron_paused = leading_integer(call.arg(2)) != 0;
+            call.ok()
+        }
         (b"populate", 3..=5) => populate(call),
         (b"protocol", 3) => protocol(call),
         (b"reload", _) => reload(call),
@@ -59,6 +63,8 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"quicklist-packed-threshold", 3) => packed_threshold(call),
+        // Reply buffers are those of their thread, and are not resized.
+        (b"replybuffer", 4) => call.ok(),
         (b"set-active-expire", 3) => {
             call.engine.active_expire = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -79,6 +85,7 @@ fn help(call: &mut Call<'_>) -> Result {
         ("ERROR <text>", "Answer with this error."),
         ("LOG <text>", "Write a line to the log."),
         ("OBJECT <key>", "Show how a value is kept."),
+        ("PAUSE-CRON <0|1>", "Stop what is done from time to time, or go on with it."),
         (
             "POPULATE <count> [<prefix>] [<size>]",
             "Create strings under the keys \"key:0\", \"key:1\" … or with another prefix. They\nare not propagated.",
@@ -97,6 +104,7 @@ fn help(call: &mut Call<'_>) -> Result {
             "Give elements of lists that are at least so long a piece of memory of their own;\n0 restores the default, \
              by which only those have one that do not fit together with\nothers.",
         ),
+        ("REPLYBUFFER <option> <value>", "Nothing: reply buffers are not resized."),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
         ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call DEBUG, or keep them from it again."),
         ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Take payloads whatever their checksum says, or check it again."),

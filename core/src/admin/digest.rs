@@ -63,6 +63,7 @@ fn mix_value(digest: &mut Digest, entry: &Entry) {
         AnyRef::Hash(hash) => {
             mix(digest, &type_number::HASH.to_be_bytes());
             hash.iter().for_each(|(field, value)| add_pair(digest, field, value));
+            hash.deadlines().iter().for_each(|(field, _)| add_pair(digest, field, b"!!expire!!"));
         }
         AnyRef::Set(set) => {
             mix(digest, &type_number::SET.to_be_bytes());

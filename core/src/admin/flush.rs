@@ -87,6 +87,8 @@ fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {
         }
         wake_waiting(call.engine, space, db, "flush");
     }
+    let space = call.session.space;
+    call.engine.unit.changes_all(space);
     // Even if nothing was there: whoever follows the stream may have more.
     if call.is_propagated() {
         let words: Vec<&[u8]> = call.args().iter().collect();
@@ -122,6 +124,8 @@ fn swapdb(call: &mut Call<'_>) -> Result {
         call.engine.spoil_all(space, one, Some(other));
         call.engine.spoil_all(space, other, Some(one));
         call.engine.keyspace.swap(space, one, other);
+        // What a client has read of one of them it would now find in the other.
+        call.engine.unit.changes_all(space);
         wake_waiting(call.engine, space, one, "swapdb");
         wake_waiting(call.engine, space, other, "swapdb");
     }

@@ -12,6 +12,7 @@ use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::features::{Command, container};
 use crate::keyspace::SpaceId;
+use crate::resp::output::Output;
 
 const SERVER: Spec = Spec::group("server");
 
@@ -86,26 +87,35 @@ fn slowlog_help(call: &mut Call<'_>) -> Result {
 fn slowlog_get(call: &mut Call<'_>) -> Result {
     const UNLESS_TOLD: usize = 10;
     call.at_most(3)?;
-    let count = match call.args().get(2).map(parse_integer) {
-        None => UNLESS_TOLD,
-        Some(Some(-1)) => usize::MAX,
-        Some(Some(count)) if count >= 0 => count as usize,
-        _ => return Err(Error::new("ERR count should be greater than or equal to -1")),
-    };
+    let count = call.args().get(2).map_or(Ok(UNLESS_TOLD), count)?;
     let space = call.session.space;
     let (engine, out) = call.engine_and_out();
-    out.array(count.min(engine.slowlog.calls(space).count()));
-    for slow in engine.slowlog.calls(space).take(count) {
-        out.array(6);
-        out.integer(slow.id as i64);
-        out.integer(slow.at_s);
-        out.integer(slow.us as i64);
-        out.array(slow.args.len());
-        slow.args.iter().for_each(|arg| out.bulk(arg));
-        out.bulk(slow.address.as_bytes());
-        out.bulk(slow.name.as_bytes());
-    }
+    answer(out, &engine.slowlog, space, count);
     Ok(())
+}
+
+/// How many entries are wanted.
+pub(super) fn count(text: &[u8]) -> Result<usize> {
+    match parse_integer(text) {
+        Some(-1) => Ok(usize::MAX),
+        Some(count) if count >= 0 => Ok(count as usize),
+        _ => Err(Error::new("ERR count should be greater than or equal to -1")),
+    }
+}
+
+/// Answers with the latest entries of a log.
+pub(super) fn answer(out: &mut Output, log: &Slowlog, space: SpaceId, count: usize) {
+    out.array(count.min(log.calls(space).count()));
+    for noted in log.calls(space).take(count) {
+        out.array(6);
+        out.integer(noted.id as i64);
+        out.integer(noted.at_s);
+        out.integer(noted.figure as i64);
+        out.array(noted.args.len());
+        noted.args.iter().for_each(|arg| out.bulk(arg));
+        out.bulk(noted.address.as_bytes());
+        out.bulk(noted.name.as_bytes());
+    }
 }
 
 fn slowlog_len(call: &mut Call<'_>) -> Result {
@@ -123,7 +133,7 @@ const ARGS_MAX: usize = 32;
 /// Bytes that are kept of an argument.
 const ARG_LEN_MAX: usize = 128;
 
-/// A slow call.
+/// A call that is noted: a slow one, or a large one.
 pub struct SlowCall {
     /// Its number since the start.
     pub id: u64,
@@ -131,8 +141,8 @@ pub struct SlowCall {
     pub space: SpaceId,
     /// When: Unix seconds.
     pub at_s: i64,
-    /// How long: microseconds.
-    pub us: u64,
+    /// How long in microseconds, or how large in bytes.
+    pub figure: u64,
     /// What was asked, shortened.
     pub args: Vec<Vec<u8>>,
     /// The client's address.
@@ -141,7 +151,7 @@ pub struct SlowCall {
     pub name: String,
 }
 
-/// The most recent slow calls.
+/// The most recent of the calls that are noted for a reason.
 #[derive(Default)]
 pub struct Slowlog {
     calls: VecDeque<SlowCall>,
@@ -155,14 +165,22 @@ impl Slowlog {
         &mut self,
         space: SpaceId,
         at_s: i64,
-        us: u64,
+        figure: u64,
         args: Args<'_>,
         hidden: &[usize],
         (address, name): (String, String),
     ) {
         let id = self.next_id;
         self.next_id += 1;
-        self.calls.push_front(SlowCall { id, space, at_s, us, args: shortened(args, hidden), address, name });
+        self.calls.push_front(SlowCall {
+            id,
+            space,
+            at_s,
+            figure,
+            args: shortened(args, hidden),
+            address,
+            name,
+        });
         self.calls.truncate(self.len_max);
     }
 

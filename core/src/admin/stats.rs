@@ -40,6 +40,7 @@ pub(super) const STATS: Section = Section {
         field("sync_partial_ok", "Partial resynchronisations granted.", never),
         field("sync_partial_err", "Partial resynchronisations denied.", never),
         field("expired_keys", "Keys that expired.", |e| e.stats.expired_keys.into()),
+        field("expired_fields", "Fields of hashes that expired.", |e| e.unit.expired_parts.into()),
         field(
             "expired_stale_perc",
             "Estimated percentage of keys that have expired and are still there.",
@@ -52,7 +53,9 @@ pub(super) const STATS: Section = Section {
             (e.stats.expire_cycles_ns / 1_000_000).into()
         }),
         field("evicted_keys", "Keys that were evicted.", |e| e.stats.evicted_keys.into()),
-        field("evicted_clients", "Clients closed because clients took too much memory.", never),
+        field("evicted_clients", "Clients closed because clients took too much memory.", |e| {
+            e.stats.evicted_clients.into()
+        }),
         field("total_eviction_exceeded_time", "Milliseconds over maxmemory.", never),
         field("current_eviction_exceeded_time", "Milliseconds over maxmemory this time.", never),
         field("keyspace_hits", "Look-ups that found a key.", |e| e.stats.keyspace_hits.into()),
@@ -63,7 +66,9 @@ pub(super) const STATS: Section = Section {
         field("pubsub_patterns", "Patterns that someone listens to.", |e| {
             e.pubsub.iter().map(|space| space.patterns.len()).sum::<usize>().into()
         }),
-        field("pubsubshard_channels", "Sharded channels that someone listens to.", never),
+        field("pubsubshard_channels", "Sharded channels that someone listens to.", |e| {
+            e.pubsub.iter().map(|space| space.shards.len()).sum::<usize>().into()
+        }),
         field("latest_fork_usec", "How long the last fork took; there are none.", never),
         field("total_forks", "Forks; there are none.", never),
         field("migrate_cached_sockets", "Sockets kept open for MIGRATE.", never),
@@ -74,9 +79,9 @@ pub(super) const STATS: Section = Section {
         field("active_defrag_key_misses", "Keys that defragmentation left in place.", never),
         field("total_active_defrag_time", "Milliseconds of defragmentation.", never),
         field("current_active_defrag_time", "Milliseconds of the present defragmentation.", never),
-        field("tracking_total_keys", "Keys tracked for clients.", never),
-        field("tracking_total_items", "Pairs of a tracked key and a client.", never),
-        field("tracking_total_prefixes", "Prefixes tracked for clients.", never),
+        field("tracking_total_keys", "Keys tracked for clients.", |e| e.tracking.keys().into()),
+        field("tracking_total_items", "Pairs of a tracked key and a client.", |e| e.tracking.items().into()),
+        field("tracking_total_prefixes", "Prefixes tracked for clients.", |e| e.tracking.prefixes().into()),
         field("unexpected_error_replies", "Errors sent over replication links.", never),
         field("total_error_replies", "Error replies.", |e| e.stats.error_replies.into()),
         field("dump_payload_sanitizations", "Serialised values checked in depth.", never),

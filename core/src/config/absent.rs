@@ -141,7 +141,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("appendonly", Ignored::If(&["no"])),
-    unless("maxmemory-clients", Ignored::IfZero),
     unless("cluster-enabled", Ignored::If(&["no"])),
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
     Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },
@@ -230,10 +229,9 @@ pub const ALL: &[Absent] = &[
     ignored("active-defrag-max-scan-fields"),
     ignored("jemalloc-bg-thread"),
     ignored("activerehashing"),
-    // Types that are yet to come.
+    // What older versions had.
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
-    ignored("tracking-table-max-keys"),
     ignored("lua-replicate-commands"),
     // The process and its host.
     ignored("io-threads-do-reads"),
@@ -258,7 +256,6 @@ pub const ALL: &[Absent] = &[
     ignored("socket-mark-id"),
     ignored("locale-collate"),
     unless("watchdog-period", Ignored::For("0")),
-    unless("latency-monitor-threshold", Ignored::For("0")),
     ignored("dynamic-hz"),
 ];
 

@@ -2,7 +2,7 @@
 //! it. Names that stand in no table here take one word, whatever it is. A name leaves its table with the one of
 //! [`absent`](super::absent).
 
-use mortise_sdk::declare::config::{Bytes, BytesOrPercent, Kind, Limits, Setting};
+use mortise_sdk::declare::config::{Bytes, Kind, Limits, Setting};
 use mortise_sdk::words::split_words;
 
 use super::values::SavePoints;
@@ -71,7 +71,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("key-load-delay", INT_MIN, INT_MAX),
-    ("latency-monitor-threshold", 0, LONG_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
     ("maxmemory-eviction-tenacity", 0, 100),
     ("min-replicas-max-lag", 0, INT_MAX),
@@ -86,7 +85,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("replica-priority", 0, INT_MAX),
     ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
-    ("tracking-table-max-keys", 0, LONG_MAX),
     ("watchdog-period", 0, INT_MAX),
 ];
 
@@ -139,7 +137,6 @@ fn other(name: &str, words: &[&str]) -> Result<(), String> {
             let words = several(words)?;
             SavePoints::parse(&words.iter().map(String::as_str).collect::<Vec<_>>(), None).map(drop)
         }
-        "maxmemory-clients" => BytesOrPercent::parse(words, None).map(drop),
         "replicaof" => replica_of(words),
         "oom-score-adj-values" => oom_scores(&several(words)?),
         "shutdown-on-sigint" | "shutdown-on-sigterm" => shutdown(&several(words)?),
@@ -257,7 +254,6 @@ mod tests {
             ("repl-timeout 1s", "argument couldn't be parsed into an integer"),
             ("repl-backlog-size 0", "argument must be between 1 and 9223372036854775807 inclusive"),
             ("active-defrag-ignore-bytes x", "argument must be a memory value"),
-            ("maxmemory-clients x%", "argument must be a memory or percent value"),
             ("appendfsync often", "argument(s) must be one of the following: everysec, always, no"),
             ("save 10", "Invalid save parameters"),
             ("save 0 1", "Invalid save parameters"),
@@ -295,7 +291,6 @@ mod tests {
             "save 3600 1 300 100",
             "save \"3600 1\"",
             "appendonly YES",
-            "maxmemory-clients 5%",
             "replicaof no one",
             "replicaof 10.0.0.1 6379",
             "shutdown-on-sigterm nosave now",

@@ -407,6 +407,7 @@ parts! {
         list: crate::types::list::ListConfig,
         stream: crate::types::stream::StreamConfig,
         notifications: crate::pubsub::NotificationsConfig,
+        tracking: crate::tracking::TrackingConfig,
         acl: crate::acl::AclConfig,
         stats: crate::admin::StatsConfig,
         debug: crate::admin::DebugConfig,

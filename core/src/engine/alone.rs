@@ -166,6 +166,8 @@ impl Engine {
         }
         if owes.reset {
             self.unsubscribe_all(session.id);
+            self.end_tracking(session.id);
+            self.end_monitor(session.id);
         }
         if owes.unwatch {
             self.unwatch(session.id);

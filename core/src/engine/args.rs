@@ -44,6 +44,15 @@ impl<'a> Args<'a> {
         Some(&self.buffer[start as usize..end as usize])
     }
 
+    /// How much of their buffer they reach over.
+    #[inline(always)]
+    pub fn extent(self) -> usize {
+        match (self.spans.first(), self.spans.last()) {
+            (Some((start, _)), Some((_, end))) => (end - start) as usize,
+            _ => 0,
+        }
+    }
+
     /// Those from an index on.
     pub fn from(self, index: usize) -> Args<'a> {
         Args { buffer: self.buffer, spans: self.spans.get(index..).unwrap_or_default() }

@@ -302,6 +302,7 @@ impl Engine {
             let waits = self.obey(&mut session, &registry, asked, &mut out);
             self.settle();
             self.current = None;
+            self.bring_forward();
             let pushes = std::mem::take(&mut self.pushes);
             match waits {
                 Some(wait) => self.park(session, wait),

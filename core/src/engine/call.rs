@@ -249,7 +249,7 @@ impl<'c> Call<'c> {
         let container = self.container();
         let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
         for (usage, about) in subcommands {
-            lines.push((*usage).to_owned());
+            lines.extend(usage.lines().map(str::to_owned));
             lines.extend(about.lines().map(|line| format!("    {line}")));
         }
         lines.push("HELP".to_owned());

@@ -7,6 +7,8 @@ use super::blocked::WaitId;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::pubsub::Kind;
+use crate::tracking::Tracker;
 use crate::transactions::watch::Watched;
 
 /// Where a connection comes from.
@@ -56,16 +58,26 @@ pub struct Client {
     pub spoilt: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
+    /// CLIENT CAPA redirect: it goes where an error sends it.
+    pub follows_redirects: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
     /// Channels it listens to.
     pub channels: HashSet<Box<[u8]>>,
     /// Patterns it listens to.
     pub patterns: HashSet<Box<[u8]>>,
+    /// Sharded channels it listens to.
+    pub shards: HashSet<Box<[u8]>>,
+    /// How it is told when keys change that it may have copies of.
+    pub tracking: Option<Box<Tracker>>,
     /// The call that it waits in.
     pub waits: Option<WaitId>,
     /// Since when its backlog has been beyond the soft limit: Unix milliseconds.
     pub over_soft_limit_ms: Option<i64>,
+    /// Bytes of the names of what it listens to and watches.
+    pub names_len: usize,
+    /// Bytes that it took when it was last measured.
+    pub measured: u64,
     /// Bytes written to it when it was last looked at on the clock.
     pub seen_bytes_out: u64,
     /// The way to its connection.
@@ -91,11 +103,16 @@ impl Client {
             watched: Vec::new(),
             spoilt: false,
             no_evict: false,
+            follows_redirects: false,
             no_touch: false,
             channels: HashSet::new(),
             patterns: HashSet::new(),
+            shards: HashSet::new(),
+            tracking: None,
             waits: None,
             over_soft_limit_ms: None,
+            names_len: 0,
+            measured: 0,
             seen_bytes_out: 0,
             outbox: session.outbox.clone(),
         }
@@ -106,8 +123,67 @@ impl Client {
         now_ms / 1000 - self.outbox.active_ms.load(std::sync::atomic::Ordering::Relaxed) as i64 / 1000
     }
 
-    /// Channels and patterns that it listens to.
+    /// Channels of all kinds and patterns that it listens to.
     pub fn subscriptions(&self) -> usize {
-        self.channels.len() + self.patterns.len()
+        self.channels.len() + self.patterns.len() + self.shards.len()
+    }
+
+    /// How many subscriptions a confirmation counts: sharded channels are counted on their own.
+    pub fn subscriptions_beside(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Channel | Kind::Pattern => self.channels.len() + self.patterns.len(),
+            Kind::Shard => self.shards.len(),
+        }
+    }
+
+    /// It begins to listen.
+    pub fn listen(&mut self, kind: Kind, name: &[u8]) {
+        if self.names(kind).insert(name.into()) {
+            self.names_len += name.len();
+        }
+    }
+
+    /// It listens no longer.
+    pub fn unlisten(&mut self, kind: Kind, name: &[u8]) {
+        if self.names(kind).remove(name) {
+            self.names_len -= name.len();
+        }
+    }
+
+    /// It listens to nothing of a kind any more; says to what it has.
+    pub fn unlisten_all(&mut self, kind: Kind) -> HashSet<Box<[u8]>> {
+        let names = std::mem::take(self.names(kind));
+        self.names_len -= names.iter().map(|name| name.len()).sum::<usize>();
+        names
+    }
+
+    /// It begins to watch a key.
+    pub fn watch(&mut self, watched: Watched) {
+        self.names_len += watched.key.len();
+        self.watched.push(watched);
+    }
+
+    /// It watches nothing any more; says what it has.
+    pub fn unwatch(&mut self) -> Vec<Watched> {
+        let watched = std::mem::take(&mut self.watched);
+        self.names_len -= watched.iter().map(|watched| watched.key.len()).sum::<usize>();
+        watched
+    }
+
+    /// What it listens to of a kind.
+    pub fn heard(&self, kind: Kind) -> &HashSet<Box<[u8]>> {
+        match kind {
+            Kind::Channel => &self.channels,
+            Kind::Pattern => &self.patterns,
+            Kind::Shard => &self.shards,
+        }
+    }
+
+    fn names(&mut self, kind: Kind) -> &mut HashSet<Box<[u8]>> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shards,
+        }
     }
 }

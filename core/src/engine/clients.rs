@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::client::{Client, Origin};
+use super::client_memory::ClientMemory;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 
@@ -70,6 +71,8 @@ pub struct Clients {
     pub ids: Arc<ClientIds>,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// What they take.
+    pub memory: ClientMemory,
     /// When some of them were last looked at on the clock, and which is the next.
     looked_at_ms: i64,
     next_look: ClientId,
@@ -147,6 +150,9 @@ impl Engine {
         }
         self.unwatch(id);
         self.unsubscribe_all(id);
+        self.end_tracking(id);
+        self.end_monitor(id);
+        self.forget_client_memory(id);
         self.clients.by_id.remove(&id);
     }
 
@@ -168,6 +174,33 @@ impl Engine {
         if backlog > self.output_limits_min {
             self.check_output_limit(id, backlog);
         }
+        self.measure_client(id);
+    }
+
+    /// Sends a frame to a client, out of turn; if its own command is running, behind the reply.
+    pub(crate) fn deliver_behind(&mut self, id: ClientId, outbox: &Arc<Outbox>, frame: &Bytes) {
+        if self.current == Some(id) && self.retried != Some(id) {
+            self.pushes_behind.extend_from_slice(frame);
+        } else {
+            self.deliver(id, outbox, frame);
+        }
+    }
+
+    /// The client whose command runs, or runs again after it has waited.
+    pub(crate) fn acting(&self) -> Option<ClientId> {
+        self.retried.or(self.current)
+    }
+
+    /// What was going to stand behind the reply comes before it: the command has not begun yet.
+    pub(crate) fn bring_forward(&mut self) {
+        self.pushes.append(&mut self.pushes_behind);
+    }
+
+    /// Whether a client's replies are more than it may leave unread, those counted that are not sent yet.
+    #[cold]
+    pub(super) fn is_flooded(&mut self, session: &Session, unsent: u64) -> bool {
+        self.check_output_limit(session.id, session.outbox.backlog() + unsent);
+        session.outbox.is_closing()
     }
 
     /// Closes a client whose backlog is beyond its hard limit, or has been beyond the soft one for too long.

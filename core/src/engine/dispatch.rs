@@ -213,7 +213,7 @@ impl Engine {
             let over = if matches!(stop, Stop::Stale) { 0 } else { range.len() };
             return (over, stop);
         }
-        let start = out.mark();
+        let start = out.mark() - session.unsent;
         let (mut executed, mut stop) = (0, Stop::Done);
         for request in &batch.requests[range] {
             if let Some(suspend) = suspend {
@@ -238,10 +238,22 @@ impl Engine {
                 stop = Stop::Closes;
                 break;
             }
+            let unsent = (out.mark() - start) as u64;
+            if unsent > self.output_limits_min && self.is_flooded(session, unsent) {
+                // Nobody would read it: not even its beginning is sent.
+                out.rollback(start);
+                stop = Stop::Closes;
+                break;
+            }
             if !Arc::ptr_eq(registry, &self.registry) {
                 stop = Stop::Stale;
                 break;
             }
+        }
+        if self.limit_clients(session.id) {
+            // It is gone for everybody else already.
+            session.closing = true;
+            stop = Stop::Closes;
         }
         self.current = None;
         if self.unpaused {
@@ -305,7 +317,7 @@ impl Engine {
         if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
             suppress(session, replies, out, mark);
         }
-        if !self.pushes.is_empty() {
+        if !self.pushes.is_empty() || !self.pushes_behind.is_empty() {
             self.place_pushes(lookup, out, mark);
         }
         waits
@@ -320,6 +332,8 @@ impl Engine {
             _ => out.insert(mark, &self.pushes),
         }
         self.pushes.clear();
+        out.raw(&self.pushes_behind);
+        self.pushes_behind.clear();
     }
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
@@ -365,6 +379,9 @@ impl Engine {
         } else {
             self.out_of_memory = false;
         }
+        if self.tracking.is_over() {
+            self.forget_some_tracked();
+        }
         if !session.follow(&self.users) {
             session.closing = true;
             return None;
@@ -404,6 +421,9 @@ impl Engine {
         }
         self.stats.error(error);
         out.error(error);
+        if session.transaction.is_none() {
+            session.reads.excepted = false;
+        }
         None
     }
 
@@ -495,6 +515,12 @@ impl Engine {
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
         }
+        if !self.monitors.is_empty() {
+            self.show(session, command, args, caller);
+        }
+        if session.reads.tracked {
+            self.note_reads(session, command, args, caller);
+        }
         // From its own beginning: the commands that it has executed have had laps of their own.
         let ns = self.lap().saturating_sub(begin_ns);
         if let Some(mut wait) = wait {
@@ -503,8 +529,9 @@ impl Engine {
             return Some(wait);
         }
         self.stats.executed(command.index, ns, failed || result.is_err());
-        if ns >= self.slow_ns {
-            self.note_slow(session, command, args, ns);
+        let reply_len = out.mark() - mark;
+        if ns >= self.slow_ns || self.large.may_note(args, reply_len) {
+            self.note_call(session, command, args, (ns, reply_len));
         }
         None
     }
@@ -587,6 +614,7 @@ impl Engine {
         self.current = None;
         self.retried = None;
         self.pushes.clear();
+        self.pushes_behind.clear();
         self.retried_pushes.clear();
         self.unit.invoked = 0;
         // What a script had chosen with `redis.set_repl` ends with it, also if it is unwound.

@@ -65,6 +65,8 @@ pub struct Edit<'a, T: Type> {
     limits: Limits,
     space: SpaceId,
     db: u32,
+    /// The moment of the edit: what has expired by then is not seen.
+    now_ms: i64,
     newborn: bool,
     /// Something changed that no event has named yet.
     unnamed: bool,
@@ -77,11 +79,11 @@ impl<'a, T: Type> Edit<'a, T> {
         entry: EntryEdit<'a>,
         unit: &'a mut Unit,
         limits: Limits,
-        space: SpaceId,
-        db: u32,
+        (space, db): (SpaceId, u32),
+        now_ms: i64,
         newborn: bool,
     ) -> Edit<'a, T> {
-        Edit { entry: Some(entry), unit, limits, space, db, newborn, unnamed: false, of: PhantomData }
+        Edit { entry: Some(entry), unit, limits, space, db, now_ms, newborn, unnamed: false, of: PhantomData }
     }
 
     #[inline(always)]
@@ -92,7 +94,7 @@ impl<'a, T: Type> Edit<'a, T> {
     /// The value as it is now.
     #[inline(always)]
     pub fn view(&self) -> T::View<'_> {
-        T::view(self.edit().entry()).expect("the type was checked when the edit began")
+        T::view_at(self.edit().entry(), self.now_ms).expect("the type was checked when the edit began")
     }
 
     /// The entry as it is now.
@@ -110,6 +112,11 @@ impl<'a, T: Type> Edit<'a, T> {
         self.unnamed
     }
 
+    /// The moment of the edit.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
     /// Up to which size collections stay packed.
     pub fn limits(&self) -> Limits {
         self.limits
@@ -120,6 +127,28 @@ impl<'a, T: Type> Edit<'a, T> {
     pub(crate) fn open(&mut self) -> &mut Entry {
         self.unnamed = true;
         self.entry.as_mut().expect("an edit holds its entry until it ends").open()
+    }
+
+    /// The entry, to be arranged otherwise without changing what it says: nobody is told.
+    pub(crate) fn rearrange(&mut self) -> &mut Entry {
+        self.entry.as_mut().expect("an edit holds its entry until it ends").rearrange()
+    }
+
+    /// After a change of the deadlines that parts of the value have.
+    pub(crate) fn fields_moved(&mut self) {
+        self.entry.as_mut().expect("an edit holds its entry until it ends").fields_moved();
+    }
+
+    /// Tells of parts that have expired, which the edit has met and removed: the event, and what the stream is to carry
+    /// for it in front of the command.
+    pub(crate) fn beside(&mut self, event: &'static str, class: EventClass, words: &[&[u8]], parts: u64) {
+        let Edit { entry, unit, space, db, .. } = self;
+        let Some(entry) = entry else { return };
+        let (entry, dirty) = (entry.entry(), unit.dirty);
+        unit.changed(*space, *db, entry.key(), entry.is_listened(), event, class);
+        unit.say_expired(*space, *db, words);
+        unit.dirty = dirty;
+        unit.expired_parts += parts;
     }
 
     /// Replaces the value as a whole.
@@ -186,6 +215,16 @@ impl<'a, T: Type> Edit<'a, T> {
         let key = entry.entry().key();
         let woken = wakes && entry.entry().is_listened();
         self.unit.changed_aside(self.space, self.db, key, woken, event.map(|event| (event, T::CLASS)));
+    }
+
+    /// Ends an edit all of which has been told by [`Edit::beside`]. An emptied value goes, which is named.
+    pub(crate) fn ended(mut self) {
+        self.unnamed = false;
+        let Some(entry) = &self.entry else { return };
+        let (listened, gone) = (entry.entry().is_listened(), T::view(entry.entry()).is_some_and(T::is_gone));
+        if gone {
+            self.remove_emptied(listened);
+        }
     }
 
     #[cold]

@@ -41,7 +41,8 @@ impl Engine {
         let refusal = self
             .memory(session, command)
             .or_else(|| subscriber_mode(session, command))
-            .or_else(|| self.loading(command));
+            .or_else(|| self.loading(command))
+            .or_else(|| monitor(session, command));
         if let Some(error) = refusal {
             return Admission::Refuse(error);
         }
@@ -123,6 +124,7 @@ pub(super) fn without_engine(
         .or_else(|| in_transaction(session, command))
         .or_else(|| allowed(session, command, args))
         .or_else(|| subscriber_mode(session, command))
+        .or_else(|| monitor(session, command))
 }
 
 /// What is refused is noted in the log when the engine is free.
@@ -156,6 +158,14 @@ fn authenticated(session: &Session, command: &Command) -> Option<Error> {
 fn in_transaction(session: &Session, command: &Command) -> Option<Error> {
     const REFUSED: Error = Error::new("ERR Command not allowed inside a transaction");
     (session.transaction.is_some() && command.flags.has(flags::NO_MULTI)).then_some(REFUSED)
+}
+
+/// To Redis whoever is shown what is executed is a replica.
+#[inline(always)]
+fn monitor(session: &Session, command: &Command) -> Option<Error> {
+    const REFUSED: Error = Error::new("ERR Replica can't interact with the keyspace");
+    let touches = flags::WRITE | flags::READONLY | flags::MAY_REPLICATE;
+    (session.is_monitor && command.flags.any(touches)).then_some(REFUSED)
 }
 
 #[inline(always)]

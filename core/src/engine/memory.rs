@@ -8,6 +8,7 @@ use super::event;
 use super::gates::is_exec;
 use super::registry::Command;
 use super::session::Session;
+use crate::admin::latency::events::Event;
 use crate::keys::EvictionPolicy;
 use crate::keyspace::{SpaceId, evict};
 
@@ -40,10 +41,12 @@ impl Engine {
                 break;
             }
             self.settle();
+            self.bring_forward();
             self.lap();
             used = self.memory.in_use(self.lap_ns);
         }
-        self.lap();
+        let took_ns = self.lap() - start_ns;
+        self.note_latency(Event::EvictionCycle, took_ns);
     }
 
     /// Evicts the key that will be missed least; false if the policy admits none.

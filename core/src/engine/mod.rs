@@ -8,6 +8,7 @@ pub mod blocked;
 pub mod busy;
 pub mod call;
 pub mod client;
+pub mod client_memory;
 pub mod clients;
 mod crossing;
 pub mod deferred;
@@ -38,7 +39,7 @@ use self::access::AccessClock;
 use self::blocked::Blocked;
 use self::call::Key;
 use self::clients::Clients;
-use self::edit::Limits;
+use self::edit::{Edit, Limits};
 use self::event::{Clock, EventClass};
 use self::outbox::Outbox;
 use self::random::Random;
@@ -51,6 +52,7 @@ use self::unit::Unit;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::pubsub::PubSubs;
+use crate::types::hash::value::Hash;
 use crate::types::list::ChunkLimits;
 use crate::types::stream::idempotence::Memory;
 
@@ -89,6 +91,10 @@ pub struct Engine {
     pub blocked: Blocked,
     /// Channels and who listens.
     pub pubsub: PubSubs,
+    /// Who is shown what is executed.
+    pub monitors: Vec<crate::admin::monitor::Monitor>,
+    /// Who may have copies of which keys.
+    pub tracking: crate::tracking::Tracking,
     /// Users and passwords.
     pub users: mortise_acl::Users,
     /// What was refused lately.
@@ -107,6 +113,10 @@ pub struct Engine {
     pub modules: crate::modules::Modules,
     /// Counters.
     pub stats: Stats,
+    /// What has taken too long.
+    pub latency: crate::admin::latency::events::Latency,
+    /// Calls with large requests or replies.
+    pub large: crate::admin::commandlog::LargeCalls,
     /// Slow calls.
     pub slowlog: crate::admin::slowlog::Slowlog,
     /// What the current unit has done.
@@ -121,6 +131,8 @@ pub struct Engine {
     pub loading: bool,
     /// More memory is used than `maxmemory` allows, and nothing can be evicted.
     pub(crate) out_of_memory: bool,
+    /// DEBUG PAUSE-CRON: what is done from time to time is not done.
+    pub cron_paused: bool,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
@@ -144,6 +156,8 @@ pub struct Engine {
     current: Option<ClientId>,
     /// Messages to that client itself, which find their place beside the reply when the command is over.
     pushes: Vec<u8>,
+    /// The same for those that come behind the reply.
+    pushes_behind: Vec<u8>,
     /// A client whose waiting call is tried again meanwhile, and the messages to it.
     retried: Option<ClientId>,
     retried_pushes: Vec<u8>,
@@ -153,6 +167,8 @@ pub struct Engine {
     unpaused: bool,
     slices: tick::Slices,
     trial: Option<unit::Mark>,
+    /// From where on the slow log notes a call, and from where on anybody does.
+    pub(crate) slowlog_ns: u64,
     slow_ns: u64,
     lap_ns: u64,
     /// When `now_ms` is over, by the clock of laps.
@@ -192,6 +208,8 @@ impl Engine {
             clients: Clients::default(),
             blocked: Blocked::default(),
             pubsub: PubSubs::default(),
+            monitors: Vec::new(),
+            tracking: Default::default(),
             users: mortise_acl::Users::default(),
             acl_log: Default::default(),
             config,
@@ -201,6 +219,8 @@ impl Engine {
             scripting: Default::default(),
             modules: Default::default(),
             stats: Stats::default(),
+            latency: Default::default(),
+            large: Default::default(),
             slowlog: Default::default(),
             unit: Unit::default(),
             limits: Limits::default(),
@@ -208,6 +228,7 @@ impl Engine {
             clock24: AccessClock::default(),
             loading: false,
             out_of_memory: false,
+            cron_paused: false,
             active_expire: true,
             skips_checksums: false,
             process: Process::default(),
@@ -221,12 +242,14 @@ impl Engine {
             stream_offset: 0,
             current: None,
             pushes: Vec::new(),
+            pushes_behind: Vec::new(),
             retried: None,
             retried_pushes: Vec::new(),
             crossing_logged_ms: 0,
             unpaused: false,
             slices: Default::default(),
             trial: None,
+            slowlog_ns: u64::MAX,
             slow_ns: u64::MAX,
             lap_ns: 0,
             next_ms_ns: 0,
@@ -267,14 +290,17 @@ impl Engine {
                 len: config.stream.stream_idmp_maxsize,
             },
         };
-        let wanted = config.notifications.notify_keyspace_events;
-        let published = wanted.any(event::KEYSPACE) || wanted.any(event::KEYEVENT);
-        self.unit.mask = if published { wanted } else { EventClass(0) };
         self.stats.tracks_latency = config.stats.latency_tracking;
         let slower_than = config.stats.slowlog_log_slower_than;
-        self.slow_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        self.slowlog_ns = u64::try_from(slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        let latency_ms = config.stats.latency_monitor_threshold;
+        let latency_ns = if latency_ms == 0 { u64::MAX } else { latency_ms.saturating_mul(1_000_000) };
+        self.slow_ns = self.slowlog_ns.min(latency_ns);
         self.slowlog.set_len_max(config.stats.slowlog_max_len);
+        self.large.follow(config);
         self.output_limits_min = config.clients.client_output_buffer_limit.smallest();
+        self.follow_tracking();
+        self.follow_client_limit();
         self.follow_acl_settings();
     }
 
@@ -366,6 +392,26 @@ impl Engine {
         }
     }
 
+    /// Removes up to `limit` parts of a value that have expired, which are counted and propagated; whether there may be
+    /// more of them.
+    pub(crate) fn expire_parts(&mut self, space: SpaceId, db: u32, key: Key<'_>, limit: usize) -> bool {
+        let Engine { keyspace, unit, limits, now_ms, .. } = self;
+        let (database, door) = keyspace.db(space, db);
+        let Some(entry) = database.edit(door, key.hash, key.bytes) else { return false };
+        if !entry.entry().kind().has_field_deadlines() {
+            return false;
+        }
+        let mut hash = Edit::<Hash>::new(entry, unit, *limits, (space, db), *now_ms, false);
+        let expired = hash.remove_expired(limit);
+        let leaves_some = crate::types::field_due(hash.entry()).is_some_and(|due| due <= *now_ms);
+        if !expired.is_empty() {
+            let fields: Vec<&[u8]> = expired.iter().map(|field| &**field).collect();
+            hash.tell_expired(&fields);
+            hash.ended();
+        }
+        leaves_some
+    }
+
     /// Attaches a reader of the stream.
     pub fn attach(&mut self, reader: Box<dyn StreamReader>) {
         self.readers.push(reader);
@@ -377,22 +423,5 @@ impl Engine {
         self.registry = Arc::new(registry);
         self.scripting.forget_commands();
         self.follow_registry();
-    }
-
-    #[cold]
-    fn note_slow(
-        &mut self,
-        session: &session::Session,
-        command: &registry::Command,
-        args: args::Args<'_>,
-        ns: u64,
-    ) {
-        if command.flags.has(mortise_sdk::declare::flags::SKIP_SLOWLOG) {
-            return;
-        }
-        let client = self.clients.get(session.id);
-        let who = client.map(|c| (c.origin.address.clone(), c.name.clone())).unwrap_or_default();
-        let hidden = crate::admin::slowlog::secrets(&command.name, args, &self.directives);
-        self.slowlog.add(session.space, self.now_ms / 1000, ns / 1000, args, &hidden, who);
     }
 }

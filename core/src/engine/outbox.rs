@@ -63,6 +63,8 @@ pub struct Outbox {
     pub unwritten: AtomicU64,
     /// Bytes of requests that were read but not executed.
     pub unread: AtomicU64,
+    /// Bytes of a request that is not complete, as far as it has said how long it will be, if that is much.
+    pub announced: AtomicU64,
     /// Size of the read buffer that is put down to the connection: the memory itself is shared by those of a thread.
     input_size: AtomicU64,
     /// The most bytes of requests held at once since the connection was last looked at on the clock.
@@ -88,6 +90,7 @@ impl Outbox {
             queued: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
             unread: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
             input_size: AtomicU64::new(0),
             input_peak: AtomicU64::new(0),
             active_ms: AtomicU64::new(0),
@@ -100,7 +103,7 @@ impl Outbox {
     /// Puts a frame in; true if the connection has to be woken for it.
     pub fn push(&self, frame: &Bytes) -> bool {
         let mut inbox = self.inbox.lock();
-        self.queued.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        self.add_queued(frame.len());
         if frame.len() >= SHARED_LEN_MIN {
             inbox.pieces.push(Piece::Shared(frame.clone()));
         } else {
@@ -112,14 +115,23 @@ impl Outbox {
                 bytes.extend_from_slice(frame);
             }
         }
-        !self.full.swap(true, Ordering::AcqRel)
+        let was_full = self.full.load(Ordering::Relaxed);
+        if !was_full {
+            self.full.store(true, Ordering::Release);
+        }
+        !was_full
+    }
+
+    /// Only whoever has the lock of the inbox changes this, so it needs no more than to be seen by others.
+    fn add_queued(&self, len: usize) {
+        self.queued.store(self.queued.load(Ordering::Relaxed) + len as u64, Ordering::Relaxed);
     }
 
     /// Replies, of calls of which the connection's task has been relieved.
     pub fn reply(&self, reply: Vec<u8>) {
         if !reply.is_empty() {
             let mut inbox = self.inbox.lock();
-            self.queued.fetch_add(reply.len() as u64, Ordering::Relaxed);
+            self.add_queued(reply.len());
             inbox.pieces.push(Piece::Own(reply));
             self.full.store(true, Ordering::Release);
         }
@@ -207,6 +219,13 @@ impl Outbox {
     /// Size of the read buffer that is put down to the connection.
     pub fn input_size(&self) -> u64 {
         self.input_size.load(Ordering::Relaxed).max(self.unread.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that the connection holds of what it has read, and of the room for what comes next. A large request counts
+    /// as a whole from its beginning: it will take as much.
+    pub fn held(&self) -> u64 {
+        let room = self.input_size.load(Ordering::Relaxed).min(INPUT_SIZE_MIN);
+        self.unread.load(Ordering::Relaxed).max(self.announced.load(Ordering::Relaxed)).max(room)
     }
 
     /// Gives back what the read buffer has too much: all that is unused when the connection is idle, and otherwise what

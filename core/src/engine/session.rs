@@ -14,6 +14,7 @@ use super::clients::ClientIds;
 use super::outbox::Outbox;
 use super::registry::CommandRef;
 use crate::keyspace::SpaceId;
+use crate::tracking::Reads;
 use crate::transactions::watch::Watched;
 
 /// A client's number, never used twice.
@@ -41,6 +42,10 @@ pub struct Session {
     pub transaction: Option<Transaction>,
     /// Databases and keys that WATCH has named.
     pub watched: HashSet<Watched>,
+    /// It is shown what is executed, and may touch no key meanwhile.
+    pub is_monitor: bool,
+    /// What is remembered of the keys that it reads.
+    pub reads: Reads,
     /// How many channels and patterns it listens to.
     pub subscriptions: usize,
     /// Whether replies are wanted.
@@ -53,6 +58,8 @@ pub struct Session {
     pub closing: bool,
     /// Requests that were read and were not executed when the session was lent; they come before all others.
     pub rest: Vec<u8>,
+    /// Bytes in front of the replies of the batch that is executed: replies to requests before it that are not sent yet.
+    pub unsent: usize,
     /// What the engine is still to be told.
     pub owes: Owes,
     /// The way to the connection.
@@ -115,7 +122,10 @@ impl Session {
             authenticated: users.default_needs_no_password(),
             transaction: None,
             watched: HashSet::new(),
+            is_monitor: false,
+            reads: Reads::default(),
             subscriptions: 0,
+            unsent: 0,
             replies: Replies::On,
             no_touch: false,
             is_local: true,

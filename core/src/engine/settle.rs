@@ -5,6 +5,7 @@ use super::unit::{Propagated, Reach, Told};
 use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
+use crate::pubsub::Kind;
 
 /// A unit as the stream carries it: what was done, in order, as one.
 pub struct StreamUnit {
@@ -32,7 +33,7 @@ impl Engine {
         self.serve_waiting();
     }
 
-    /// The order: watch, (tracking,) notifications, waiting calls; then the stream; then what is to be freed.
+    /// The order: watch, tracking, notifications, waiting calls; then the stream; then what is to be freed.
     #[cold]
     pub(super) fn settle_unit(&mut self) {
         let tale = self.unit.take_told();
@@ -40,7 +41,20 @@ impl Engine {
             let change = match told {
                 Told::Change(change) => change,
                 Told::Message(message) => {
-                    self.deliver_all(message.space, &message.channel, &message.message);
+                    let kind = message.kind;
+                    let (space, channel, message) = (message.space, &message.channel, &message.message);
+                    match kind {
+                        Kind::Shard => self.deliver_sharded(space, channel, message),
+                        Kind::Channel | Kind::Pattern => self.deliver_all(space, channel, message),
+                    };
+                    continue;
+                }
+                Told::Read(read) => {
+                    self.remember_late(read.client, read.space, read.db, &read.key);
+                    continue;
+                }
+                Told::AllChanged(space) => {
+                    self.invalidate_all(*space);
                     continue;
                 }
                 Told::Spoilt(client) => {
@@ -51,6 +65,7 @@ impl Engine {
             let (space, db, key) = (change.space, change.db, tale.key(change));
             if change.reach == Reach::All {
                 self.spoil_watchers(space, db, key);
+                self.invalidate(space, db, key, change.class);
             }
             if self.unit.mask.any(change.class) {
                 self.notify(space, db, key, change.event, change.class);

@@ -52,6 +52,8 @@ pub struct Stats {
     pub keyspace_hits: u64,
     /// Look-ups that found none.
     pub keyspace_misses: u64,
+    /// Clients closed because clients took too much memory.
+    pub evicted_clients: u64,
     /// Clients closed because their output grew beyond the limit.
     pub output_limit_disconnections: u64,
     /// Clients closed because their input grew beyond the limit.

@@ -156,6 +156,7 @@ impl Bench {
         let mut out = Output::default();
         let (_, stop) =
             self.engine.run(&mut session, &registry, (&batch, 0..batch.len()), &buffer, &mut out, None);
+        self.engine.broadcast();
         outbox.unread.store(0, Ordering::Relaxed);
         match stop {
             Stop::Waits(wait) => self.engine.park(session, wait),
@@ -199,6 +200,7 @@ impl Bench {
             self.time_us.fetch_add(step * 1000, Ordering::Relaxed);
             left -= step;
             self.engine.tick(PERIOD_MS as u64);
+            self.engine.broadcast();
         }
     }
 }

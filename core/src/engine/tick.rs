@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::call::Key;
+use crate::admin::latency::events::Event;
 use crate::keyspace::{SpaceId, expire};
 
 /// Share of the time that slices may take, in percent, at `active-expire-effort` 1; each step adds two.
@@ -25,11 +26,19 @@ pub(super) struct Slices {
 impl Engine {
     /// One tick. Returns the time until something is due earlier than the next regular tick, in milliseconds.
     pub fn tick(&mut self, period_ms: u64) -> Option<u64> {
+        if self.cron_paused {
+            self.end_due();
+            return None;
+        }
         self.refresh_clock();
         self.begin_slices();
         self.end_due();
         self.look_at_clients(period_ms);
+        self.look_at_client_memory();
         self.keep_within_limit();
+        if self.tracking.is_over() {
+            self.forget_some_tracked();
+        }
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
@@ -93,7 +102,9 @@ impl Engine {
             }
         }
         self.lap();
-        self.stats.expire_cycles_ns += self.lap_ns.saturating_sub(start);
+        let took_ns = self.lap_ns.saturating_sub(start);
+        self.stats.expire_cycles_ns += took_ns;
+        self.note_latency(Event::ExpireCycle, took_ns);
     }
 
     /// Goes on with what a cut that was ended early has left; false if there is nothing.
@@ -122,9 +133,32 @@ impl Engine {
             self.unit.dirty += 1;
             self.settle();
         }
-        if found.wrapped {
+        if !self.expire_some_parts(space, index) && found.wrapped {
             self.slices.to_expire.pop();
         }
         true
+    }
+
+    /// Removes a few parts of values that have expired; false if none is left.
+    fn expire_some_parts(&mut self, space: SpaceId, index: u32) -> bool {
+        const FOUND_MAX: usize = 4;
+        const SEGMENTS: usize = 4;
+        const PARTS: usize = 64;
+        let db = self.keyspace.db(space, index).0;
+        if db.dict().partly_expiring() == 0 {
+            return false;
+        }
+        let from = db.expire_parts_from;
+        let found = expire::walk_parts(db, self.now_ms, FOUND_MAX, SEGMENTS);
+        let mut leaves_some = false;
+        for key in &found.keys {
+            leaves_some |= self.expire_parts(space, index, Key::new(key), PARTS);
+            self.unit.dirty += 1;
+            self.settle();
+        }
+        if leaves_some {
+            self.keyspace.db(space, index).0.expire_parts_from = from;
+        }
+        leaves_some || !found.wrapped
     }
 }

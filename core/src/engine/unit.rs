@@ -10,6 +10,7 @@ use super::event::EventClass;
 use super::session::ClientId;
 use crate::keyspace::SpaceId;
 use crate::keyspace::memory::Leaving;
+use crate::pubsub::Kind;
 use crate::types::Object;
 
 /// A key changed.
@@ -58,10 +59,24 @@ impl Default for Targets {
 pub struct Message {
     /// In which space.
     pub space: SpaceId,
+    /// Whether the channel is sharded.
+    pub kind: Kind,
     /// The channel.
     pub channel: Box<[u8]>,
     /// What is said.
     pub message: Box<[u8]>,
+}
+
+/// A client has read a key that it tracks.
+pub struct Read {
+    /// Who.
+    pub client: ClientId,
+    /// In which space.
+    pub space: SpaceId,
+    /// In which database.
+    pub db: u32,
+    /// The key.
+    pub key: Box<[u8]>,
 }
 
 /// Something that the world will hear of.
@@ -70,6 +85,10 @@ pub enum Told {
     Change(Change),
     /// A message.
     Message(Box<Message>),
+    /// A key was read between the changes: only those that follow are news to the reader.
+    Read(Box<Read>),
+    /// All keys of a space may have changed.
+    AllChanged(SpaceId),
     /// A whole database changed, and with it a key that this client watches.
     Spoilt(ClientId),
 }
@@ -94,6 +113,8 @@ pub struct Unit {
     pub dirty: u64,
     /// Classes that somebody hears of without having marked the key.
     pub mask: EventClass,
+    /// Parts of values that expired by themselves, ever: fields of hashes.
+    pub expired_parts: u64,
     /// Whether anybody reads the stream.
     pub streaming: bool,
     /// Who is to hear of what a script does.
@@ -182,9 +203,19 @@ impl Unit {
     }
 
     /// A message that is sent when the unit settles.
-    pub fn send(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) {
-        let message = Message { space, channel: channel.into(), message: message.into() };
+    pub fn send(&mut self, space: SpaceId, kind: Kind, channel: &[u8], message: &[u8]) {
+        let message = Message { space, kind, channel: channel.into(), message: message.into() };
         self.told.push(Told::Message(Box::new(message)));
+    }
+
+    /// A client has read a key that it tracks.
+    pub fn reads(&mut self, client: ClientId, space: SpaceId, db: u32, key: &[u8]) {
+        self.told.push(Told::Read(Box::new(Read { client, space, db, key: key.into() })));
+    }
+
+    /// All keys of a space may change.
+    pub fn changes_all(&mut self, space: SpaceId) {
+        self.told.push(Told::AllChanged(space));
     }
 
     /// A whole database changes, and with it a key that this client watches.

@@ -4,7 +4,6 @@ use mortise_sdk::declare::info::Shown;
 
 use crate::admin::info::{field, human, never};
 use crate::engine::Engine;
-use crate::engine::client::Client;
 use crate::features::Section;
 use crate::keyspace::SpaceId;
 
@@ -110,7 +109,10 @@ pub(super) const KEYSPACE: Section = Section {
         let dbs =
             e.keyspace.iter().filter(|(space, _, db)| *space == SpaceId::FIRST && !db.dict().is_empty());
         let line = |(_, index, db): (SpaceId, u32, &crate::keyspace::Db)| {
-            let value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
+            let mut value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
+            if db.dict().partly_expiring() > 0 {
+                value += &format!(",keys_with_volatile_items={}", db.dict().partly_expiring());
+            }
             (format!("db{index}"), value)
         };
         Shown::Lines(dbs.map(line).collect())
@@ -130,18 +132,17 @@ fn beyond(one: u64, other: u64) -> Shown {
 }
 
 /// Clients with what they have sent and what waits for them.
-fn clients(engine: &Engine) -> u64 {
-    let buffers = |client: &Client| {
-        client.outbox.unread.load(std::sync::atomic::Ordering::Relaxed) + client.outbox.backlog()
-    };
-    engine.clients.iter().map(|client| size_of::<Client>() as u64 + buffers(client)).sum()
+pub(crate) fn clients(engine: &Engine) -> u64 {
+    engine.clients.iter().map(|client| engine.client_memory(client)).sum()
 }
 
-fn overhead(engine: &Engine) -> u64 {
+/// What is allocated for other things than data.
+pub(crate) fn overhead(engine: &Engine) -> u64 {
     let tables: u64 = engine.keyspace.iter().map(|(_, _, db)| db.dict().memory() as u64).sum();
     engine.memory.startup + tables + clients(engine)
 }
 
-fn dataset(engine: &Engine) -> u64 {
+/// What is allocated for data.
+pub(crate) fn dataset(engine: &Engine) -> u64 {
     engine.memory.allocated.saturating_sub(overhead(engine))
 }

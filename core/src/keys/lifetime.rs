@@ -6,7 +6,7 @@ use mortise_sdk::resp::format_integer;
 use mortise_sdk::{Error, Result};
 
 use crate::engine::Caller;
-use crate::engine::call::Call;
+use crate::engine::call::{Call, Options};
 use crate::features::Command;
 use crate::types::AnyRef;
 
@@ -173,7 +173,12 @@ fn pexpireat(call: &mut Call<'_>) -> Result {
 
 /// Sets the deadline that the call names in units of `unit_ms`, counted from `base_ms`.
 fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
-    let condition = Condition::parse(call)?;
+    let mut options = call.options(3);
+    let condition = Condition::parse(&mut options);
+    if let Some(other) = options.next() {
+        return Err(Condition::unsupported(other));
+    }
+    condition.check()?;
     let number = call.integer(2)?;
     let deadline = number.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms)).ok_or_else(|| {
         Error::text(format!(
@@ -205,7 +210,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
 
 /// Under which condition a deadline is set.
 #[derive(Default)]
-struct Condition {
+pub(crate) struct Condition {
     nx: bool,
     xx: bool,
     gt: bool,
@@ -213,10 +218,10 @@ struct Condition {
 }
 
 impl Condition {
-    fn parse(call: &Call<'_>) -> Result<Condition> {
+    /// Passes all options that say something of it.
+    pub(crate) fn parse(options: &mut Options<'_>) -> Condition {
         let mut condition = Condition::default();
-        let mut options = call.options(3);
-        while !options.is_empty() {
+        loop {
             if options.takes("NX") {
                 condition.nx = true;
             } else if options.takes("XX") {
@@ -226,20 +231,29 @@ impl Condition {
             } else if options.takes("LT") {
                 condition.lt = true;
             } else {
-                return Err(Error::quoting("ERR Unsupported option {}", &[options.required()?]));
+                return condition;
             }
         }
-        if condition.nx && (condition.xx || condition.gt || condition.lt) {
+    }
+
+    /// The error for another option.
+    pub(crate) fn unsupported(option: &[u8]) -> Error {
+        Error::quoting("ERR Unsupported option {}", &[option])
+    }
+
+    /// Refuses what contradicts itself.
+    pub(crate) fn check(&self) -> Result {
+        if self.nx && (self.xx || self.gt || self.lt) {
             return Err(Error::new("ERR NX and XX, GT or LT options at the same time are not compatible"));
         }
-        if condition.gt && condition.lt {
+        if self.gt && self.lt {
             return Err(Error::new("ERR GT and LT options at the same time are not compatible"));
         }
-        Ok(condition)
+        Ok(())
     }
 
     /// Whether a deadline may be replaced by another. A key without deadline lives for ever, which is longest.
-    fn allows(&self, current: Option<i64>, new: i64) -> bool {
+    pub(crate) fn allows(&self, current: Option<i64>, new: i64) -> bool {
         match current {
             None => !self.xx && !self.gt,
             Some(current) => !(self.nx || self.gt && new <= current || self.lt && new >= current),
@@ -315,7 +329,8 @@ fn remaining(call: &mut Call<'_>, shown: impl FnOnce(i64) -> i64) -> Result {
     Ok(())
 }
 
-fn rounded_seconds(ms: i64) -> i64 {
+/// Milliseconds as the nearest number of seconds.
+pub(crate) fn rounded_seconds(ms: i64) -> i64 {
     ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 

@@ -1,8 +1,8 @@
 //! Commands on keys of any type, and the settings of the keyspace.
 
 mod dump;
-mod info;
-mod lifetime;
+pub(crate) mod info;
+pub(crate) mod lifetime;
 mod naming;
 mod object;
 mod random;

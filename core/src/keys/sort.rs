@@ -1,21 +1,69 @@
-//! SORT, SORT_RO: the elements of a list, set or sorted set in another order, or what other keys say of them.
+//! SORT, SORT_RO: the elements of a list, set or sorted set in another order, or what other keys say of them; answered,
+//! or stored as a list.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use mortise_sdk::args::{self as numbers, Range as Fit};
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::declare::{ACCESS, Begin, Find, RO, Spec, category, key};
+use mortise_sdk::declare::{ACCESS, Begin, Find, KeyUse, OW, RO, Spec, UPDATE, category, key};
 use mortise_sdk::error::{self, Error, Result};
 
 use crate::acl;
 use crate::engine::Caller;
 use crate::engine::call::{Call, Key};
 use crate::features::Command;
-use crate::types::AnyRef;
+use crate::types::list::value::List;
+use crate::types::list::{End, Item};
+use crate::types::{AnyRef, Type};
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[SORT_RO];
+pub(super) const COMMANDS: &[Command] = &[SORT, SORT_RO];
+
+/// Whatever keys the patterns of BY and GET lead to.
+const PATTERNS: KeyUse =
+    key("pattern", &[RO, ACCESS]).at(Begin::Unknown, Find::Unknown).located(|_, _| None).notes(
+        "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content of the \
+         key we sort",
+    );
+
+const SORT: Command = Spec {
+    usage: "SORT key [BY pattern:pattern] [LIMIT offset:int count:int] [GET pattern:pattern]... \
+            [order=<ASC | DESC>] [sorting=ALPHA] [STORE destination]",
+    about: "Returns the elements of a list, set or sorted set in an order, or stores them as a list.",
+    cost: "O(N+M*log(M)), N being the elements and M those returned",
+    flags: &[WRITE, DENYOOM],
+    categories: &[category::SET, category::SORTEDSET, category::LIST, category::DANGEROUS],
+    keys: &[
+        key("key", &[RO, ACCESS]),
+        PATTERNS,
+        key("destination", &[OW, UPDATE]).at(Begin::Unknown, Find::Unknown).located(target).notes(
+            "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear anywhere in the \
+             argument array",
+        ),
+    ],
+    ..Spec::group("generic")
+}
+.runs(|call| sort(call, true));
+
+/// The key that the last STORE names.
+fn target<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Option<usize> {
+    let (mut index, mut found) = (2, None);
+    while index < argc {
+        let is = |word: &str| arg(index).eq_ignore_ascii_case(word.as_bytes());
+        let values = match () {
+            () if is("LIMIT") => 2,
+            () if is("BY") || is("GET") => 1,
+            () if is("STORE") && index + 1 < argc => {
+                found = Some(index + 1);
+                1
+            }
+            () => 0,
+        };
+        index += 1 + values;
+    }
+    found
+}
 
 const SORT_RO: Command = Spec {
     usage: "SORT_RO key [BY pattern:pattern] [LIMIT offset:int count:int] [GET pattern:pattern]... \
@@ -25,13 +73,7 @@ const SORT_RO: Command = Spec {
     cost: "O(N+M*log(M)), N being the elements and M those returned",
     flags: &[READONLY],
     categories: &[category::SET, category::SORTEDSET, category::LIST, category::DANGEROUS],
-    keys: &[
-        key("key", &[RO, ACCESS]),
-        key("pattern", &[RO, ACCESS]).at(Begin::Unknown, Find::Unknown).located(|_, _| None).notes(
-            "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from the content \
-             of the key we sort",
-        ),
-    ],
+    keys: &[key("key", &[RO, ACCESS]), PATTERNS],
     ..Spec::group("generic")
 }
 .runs(|call| sort(call, false));
@@ -43,6 +85,8 @@ struct Query<'c> {
     by: Option<&'c [u8]>,
     /// The order of the value itself is kept.
     keeps_order: bool,
+    /// The value has an order, which is kept among texts that are the same.
+    is_list: bool,
     descending: bool,
     alpha: bool,
     offset: i64,
@@ -96,6 +140,12 @@ impl<'c> Query<'c> {
         Ok(query)
     }
 
+    /// Whether it may look at fields of hashes.
+    fn sees_fields(&self) -> bool {
+        let names_field = |pattern: &&[u8]| pattern.windows(2).any(|pair| pair == b"->");
+        self.by.iter().chain(&self.gets).any(names_field)
+    }
+
     /// Which of so many elements are wanted.
     fn range(&self, len: usize) -> Range<usize> {
         let start = usize::try_from(self.offset.max(0)).unwrap_or(usize::MAX).min(len);
@@ -108,7 +158,7 @@ impl<'c> Query<'c> {
 }
 
 /// An element with what it is sorted by.
-struct Item {
+struct Weighed {
     element: Vec<u8>,
     score: f64,
     text: Option<Vec<u8>>,
@@ -117,7 +167,8 @@ struct Item {
 fn sort(call: &mut Call<'_>, may_store: bool) -> Result {
     let mut query = Query::parse(call, may_store)?;
     let in_script = call.caller() == Caller::Script;
-    let entry = call.look(call.key(1)).0.map(AnyRef::of);
+    let entry = call.look_any(call.key(1)).0;
+    query.is_list = matches!(entry, Some(AnyRef::List(_)));
     // An order that nobody asked for must be the same for whoever repeats the call.
     if let Some(AnyRef::Set(_)) = entry
         && query.keeps_order
@@ -130,22 +181,36 @@ fn sort(call: &mut Call<'_>, may_store: bool) -> Result {
         Some(value) => elements(value, &query)?,
     };
     let elements = if query.keeps_order { elements } else { sorted(call, elements, &query)? };
-    answer(call, elements, &query)
+    match query.store_at {
+        Some(target) => store(call, call.key(target), elements, &query),
+        None => answer(call, elements, &query),
+    }
 }
 
 /// The elements of a value: all, or those that are wanted if they keep their order.
 fn elements(value: AnyRef<'_>, query: &Query<'_>) -> Result<Vec<Vec<u8>>> {
     let in_order = |len: usize| if query.keeps_order { query.range(len) } else { 0..len };
+    let reverse = query.keeps_order && query.descending;
     match value {
         AnyRef::Set(set) => {
             let wanted = in_order(set.len());
             let members = set.iter().skip(wanted.start).take(wanted.len());
             Ok(members.map(|member| member.text().to_vec()).collect())
         }
+        AnyRef::List(list) => {
+            let len = list.len();
+            let wanted = in_order(len);
+            let mut elements = Vec::with_capacity(wanted.len());
+            let show = |item: Item<'_>| elements.push(item.text().into_owned());
+            match reverse {
+                true => list.show_each_back(len - wanted.end..len - wanted.start, show),
+                false => list.show_each(wanted, show),
+            }
+            Ok(elements)
+        }
         AnyRef::Zset(zset) => {
             let len = zset.len();
             let wanted = in_order(len);
-            let reverse = query.keeps_order && query.descending;
             let ranks = if reverse { len - wanted.end..len - wanted.start } else { wanted };
             Ok(zset.slice(ranks, reverse).map(|(_, member)| member.to_vec()).collect())
         }
@@ -157,10 +222,10 @@ fn elements(value: AnyRef<'_>, query: &Query<'_>) -> Result<Vec<Vec<u8>>> {
 fn sorted(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Result<Vec<Vec<u8>>> {
     let wanted = query.range(elements.len());
     let mut all_numbers = true;
-    let mut items: Vec<Item> = Vec::with_capacity(elements.len());
+    let mut items: Vec<Weighed> = Vec::with_capacity(elements.len());
     for element in elements {
         let found = query.by.map(|pattern| look_up(call, pattern, &element));
-        let mut item = Item { element, score: 0.0, text: None };
+        let mut item = Weighed { element, score: 0.0, text: None };
         match found {
             // What has no weight weighs nothing.
             Some(None) => {}
@@ -183,7 +248,9 @@ fn sorted(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Res
             true => one.text.cmp(&other.text),
             false => one.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal),
         };
-        let order = by_weight.then_with(|| one.element.cmp(&other.element));
+        let in_place = query.is_list && query.alpha && query.by.is_some();
+        let order =
+            if in_place { by_weight } else { by_weight.then_with(|| one.element.cmp(&other.element)) };
         if query.descending { order.reverse() } else { order }
     });
     Ok(items.drain(wanted).map(|item| item.element).collect())
@@ -215,8 +282,7 @@ fn look_up(call: &mut Call<'_>, pattern: &[u8], element: &[u8]) -> Option<Vec<u8
         None => (after, None),
     };
     let name = [before, element, after].concat();
-    let entry = call.look(Key::new(&name)).0?;
-    match (AnyRef::of(entry), field) {
+    match (call.look_any(Key::new(&name)).0?, field) {
         (AnyRef::Hash(hash), Some(field)) => hash.get(field).map(<[u8]>::to_vec),
         (AnyRef::Str(text), None) => Some(text.bytes().into_owned()),
         _ => None,
@@ -239,6 +305,33 @@ fn answer(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Res
         }
     }
     Ok(())
+}
+
+/// Stores the elements as a list, or what was asked for in their place: nothing is an empty element there.
+fn store(call: &mut Call<'_>, target: Key<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Result {
+    let mut found = elements;
+    if !query.gets.is_empty() {
+        let elements = std::mem::take(&mut found);
+        for element in &elements {
+            found.extend(query.gets.iter().map(|get| look_up(call, get, element).unwrap_or_default()));
+        }
+    }
+    if query.sees_fields() && call.is_propagated() {
+        // Whoever repeats the call sees fields longer than this call did.
+        call.propagates(&[b"DEL", target.bytes]);
+        if !found.is_empty() {
+            let words = [&b"RPUSH"[..], target.bytes].into_iter().chain(found.iter().map(Vec::as_slice));
+            call.propagates(&words.collect::<Vec<_>>());
+        }
+    }
+    if found.is_empty() {
+        call.remove(target, "del");
+    } else {
+        let mut list = call.put::<List>(target, List::empty(), false);
+        found.iter().for_each(|element| list.push(End::Right, element));
+        list.changed("sortstore");
+    }
+    call.reply(found.len())
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub struct Db {
     pub interest: Interest,
     /// Where active expiry goes on.
     pub(super) expire_from: u64,
+    /// The same for parts of values.
+    pub(crate) expire_parts_from: u64,
 }
 
 impl Db {
@@ -71,6 +73,7 @@ impl Db {
             contents: Contents::new(space, index),
             interest: Interest::default(),
             expire_from: 0,
+            expire_parts_from: 0,
         }
     }
 
@@ -193,7 +196,7 @@ impl Db {
         let home = self.home();
         let mut fresh = Contents::new(self.space, self.index);
         std::mem::swap(&mut fresh, &mut self.contents);
-        self.expire_from = 0;
+        (self.expire_from, self.expire_parts_from) = (0, 0);
         door.flushed(home, fresh)
     }
 
@@ -206,6 +209,7 @@ impl Db {
     pub(super) fn swap_contents(&mut self, other: &mut Db) {
         std::mem::swap(&mut self.contents, &mut other.contents);
         std::mem::swap(&mut self.expire_from, &mut other.expire_from);
+        std::mem::swap(&mut self.expire_parts_from, &mut other.expire_parts_from);
         self.mark_listened();
         other.mark_listened();
     }
@@ -227,11 +231,11 @@ impl Db {
     }
 
     /// Puts an entry (or its absence) back as undo kept it, and hands over what stood there.
-    pub(super) fn restore(&mut self, key: &[u8], before: Option<Entry>) -> Option<Entry> {
+    pub(super) fn restore(&mut self, door: &Door, key: &[u8], before: Option<Entry>) -> Option<Entry> {
         let hash = hash(key);
         let replaced = self.contents.dict.remove(hash, key);
         if let Some(mut entry) = before {
-            entry.set_listened(self.interest.of(key).is_some());
+            entry.set_listened(door.marks_newborns || self.interest.of(key).is_some());
             self.contents.dict.insert(hash, entry);
         }
         replaced
@@ -252,7 +256,8 @@ impl Db {
 #[inline]
 fn newborn(door: &mut Door, home: Home, interest: &Interest, mut entry: Entry) -> Entry {
     door.newborn(home, &mut entry);
-    entry.set_listened(!interest.is_empty() && interest.of(entry.key()).is_some());
+    let listened = door.marks_newborns || !interest.is_empty() && interest.of(entry.key()).is_some();
+    entry.set_listened(listened);
     entry
 }
 
@@ -289,7 +294,19 @@ impl EntryEdit<'_> {
     /// Replaces the value; what was boxed is handed over to be freed.
     #[inline(always)]
     pub fn set(&mut self, value: NewValue<'_>) -> Option<Box<Object>> {
-        self.open().set(value)
+        self.touch();
+        self.place.set(value)
+    }
+
+    /// The entry, to be arranged otherwise without changing what it says; the door is not told.
+    pub(crate) fn rearrange(&mut self) -> &mut Entry {
+        self.place.entry_mut()
+    }
+
+    /// After a change through [`EntryEdit::open`] of the deadlines that parts of the value have.
+    pub fn fields_moved(&mut self) {
+        let had = self.entry().kind().has_field_deadlines();
+        self.place.follow_fields(had);
     }
 
     /// Sets or removes the deadline.

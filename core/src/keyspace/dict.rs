@@ -6,7 +6,8 @@
 //! follows the hash's order, so a SCAN cursor is simply a lower bound in hash order: splits and merges keep it valid.
 //!
 //! Beside the directory stands how many entries with a deadline each segment has, and a lower bound of these deadlines.
-//! Active expiry finds what has expired there, eviction what may expire, and no entry pays a byte for it.
+//! Active expiry finds what has expired there, eviction what may expire, and no entry pays a byte for it. A second such
+//! index is for values whose parts have deadlines of their own.
 //!
 //! The table owns its entries. It does not know time, events or who listens: `Db` does.
 
@@ -31,6 +32,7 @@ pub use place::Place;
 pub(crate) use segment::prefetch;
 
 use super::entry::Entry;
+use crate::types;
 
 /// Buckets of a full-grown segment: with the header, 8 KiB.
 const BUCKETS_MAX: usize = 127;
@@ -44,6 +46,8 @@ pub struct Dict {
     bits: u32,
     len: usize,
     volatile: Volatile,
+    /// The entries whose values have parts with deadlines: by the next of these.
+    partly_volatile: Volatile,
     segments: usize,
     owns: PhantomData<Entry>,
 }
@@ -68,6 +72,7 @@ impl Dict {
             bits: 1,
             len: 0,
             volatile: Volatile::default(),
+            partly_volatile: Volatile::default(),
             segments: 1,
             owns: PhantomData,
         }
@@ -88,6 +93,11 @@ impl Dict {
         self.volatile.len()
     }
 
+    /// Number of entries whose values have parts with deadlines of their own.
+    pub fn partly_expiring(&self) -> usize {
+        self.partly_volatile.len()
+    }
+
     /// Slots there are, for DEBUG HTSTATS.
     pub fn capacity(&self) -> usize {
         self.segments().map(|segment| segment.header().buckets as usize * SLOTS).sum()
@@ -101,7 +111,10 @@ impl Dict {
         // Only a table's first segment is smaller than others.
         let buckets = self.segment(0).header().buckets as usize;
         let segment = size_of::<Header>() + buckets * size_of::<Bucket>();
-        self.directory.capacity() * size_of::<Segment>() + self.segments * segment + self.volatile.memory()
+        self.directory.capacity() * size_of::<Segment>()
+            + self.segments * segment
+            + self.volatile.memory()
+            + self.partly_volatile.memory()
     }
 
     #[inline(always)]
@@ -174,6 +187,10 @@ impl Dict {
             let place = self.directory_range(hash, segment.header().depth).start;
             self.volatile.added(self.directory.len(), place, deadline);
         }
+        if let Some(due) = types::field_due(&entry) {
+            let place = self.directory_range(hash, segment.header().depth).start;
+            self.partly_volatile.added(self.directory.len(), place, due);
+        }
         let (bucket, slot) = segment.put(hash, entry);
         Place { dict: self, segment, hash, bucket, slot }
     }
@@ -219,13 +236,17 @@ impl Dict {
             self.directory = self.directory.iter().flat_map(|&segment| [segment; 2]).collect();
             self.bits += 1;
             self.volatile.doubled();
+            self.partly_volatile.doubled();
         }
-        let mut summaries = [Summary::NONE; 2];
+        let (mut summaries, mut partly) = ([Summary::NONE; 2], [Summary::NONE; 2]);
         let halves = [Segment::new(buckets, depth + 1), Segment::new(buckets, depth + 1)];
         full.drain(|hash, entry| {
             let half = (hash >> (63 - depth)) as usize & 1;
             if let Some(deadline) = entry.deadline() {
                 summaries[half].add(deadline);
+            }
+            if let Some(due) = types::field_due(&entry) {
+                partly[half].add(due);
             }
             halves[half].put(hash, entry);
         });
@@ -234,6 +255,7 @@ impl Dict {
         self.directory[range.start..middle].fill(halves[0]);
         self.directory[middle..range.end].fill(halves[1]);
         self.volatile.split(range.start, middle, summaries);
+        self.partly_volatile.split(range.start, middle, partly);
         self.segments += 1;
         // SAFETY: as above.
         unsafe { full.free_moved() };
@@ -271,7 +293,9 @@ impl Dict {
             unsafe { segment.free_moved() };
         }
         let range = self.directory_range(hash, depth - 1);
-        self.volatile.merged(range.start, range.start + range.len() / 2);
+        let middle = range.start + range.len() / 2;
+        self.volatile.merged(range.start, middle);
+        self.partly_volatile.merged(range.start, middle);
         self.directory[range].fill(merged);
         self.segments -= 1;
         // The directory halves when no two neighbouring places differ; checked seldom, as it reads all of it.
@@ -280,6 +304,7 @@ impl Dict {
                 self.directory = self.directory.chunks_exact(2).map(|pair| pair[0]).collect();
                 self.bits -= 1;
                 self.volatile.halved();
+                self.partly_volatile.halved();
             }
         }
     }

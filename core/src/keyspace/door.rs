@@ -70,6 +70,8 @@ pub struct Door {
     witness: Option<Box<dyn Witness>>,
     /// What nobody needs any more, to be freed where nobody waits for it.
     spent: Vec<Box<dyn Send>>,
+    /// Whether what comes into being is marked as listened to, as anybody may have looked for its key.
+    pub marks_newborns: bool,
     /// Entries whose change was announced, ever.
     pub touched: u64,
 }

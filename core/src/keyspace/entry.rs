@@ -52,20 +52,24 @@ pub enum Kind {
     PackedSet = 6,
     /// A list, packed.
     PackedList = 7,
+    /// A hash with fields that have deadlines, packed.
+    PackedExpiringHash = 8,
     /// A string in chunks, boxed.
-    LongText = 8,
+    LongText = 9,
     /// A hash, boxed.
-    Hash = 9,
+    Hash = 10,
     /// A sorted set, boxed.
-    Zset = 10,
+    Zset = 11,
     /// A set, boxed.
-    Set = 11,
+    Set = 12,
     /// A list, boxed.
-    List = 12,
+    List = 13,
     /// A stream, boxed.
-    Stream = 13,
+    Stream = 14,
+    /// A hash with fields that have deadlines, boxed.
+    ExpiringHash = 15,
     /// A value whose type a module brought, boxed.
-    Foreign = 14,
+    Foreign = 16,
 }
 
 impl Kind {
@@ -75,6 +79,12 @@ impl Kind {
 
     const fn has_word(self) -> bool {
         self.is_boxed() || matches!(self, Kind::Integer)
+    }
+
+    /// Whether parts of the value have deadlines of their own.
+    #[inline(always)]
+    pub const fn has_field_deadlines(self) -> bool {
+        matches!(self, Kind::PackedExpiringHash | Kind::ExpiringHash)
     }
 
     const fn from_u8(byte: u8) -> Kind {
@@ -87,12 +97,14 @@ impl Kind {
             5 => Kind::PackedInts,
             6 => Kind::PackedSet,
             7 => Kind::PackedList,
-            8 => Kind::LongText,
-            9 => Kind::Hash,
-            10 => Kind::Zset,
-            11 => Kind::Set,
-            12 => Kind::List,
-            13 => Kind::Stream,
+            8 => Kind::PackedExpiringHash,
+            9 => Kind::LongText,
+            10 => Kind::Hash,
+            11 => Kind::Zset,
+            12 => Kind::Set,
+            13 => Kind::List,
+            14 => Kind::Stream,
+            15 => Kind::ExpiringHash,
             _ => Kind::Foreign,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
-use tikv_jemalloc_ctl::{epoch, stats};
+use tikv_jemalloc_ctl::{arenas, epoch, raw, stats, stats_print};
 
 /// How old a sample may be that the limit of memory goes by. Asking costs microseconds.
 const SAMPLE_AGE_NS: u64 = 1_000_000;
@@ -87,7 +87,7 @@ impl Memory {
             return;
         }
         let read = |value: Result<usize, tikv_jemalloc_ctl::Error>| value.map_or(0, |bytes| bytes as u64);
-        self.allocated = read(stats::allocated::read());
+        self.allocated = read(stats::allocated::read()).saturating_sub(kept_by_threads());
         self.active = read(stats::active::read());
         self.resident = read(stats::resident::read());
         self.peak = self.peak.max(self.allocated);
@@ -112,6 +112,47 @@ impl Memory {
     }
 }
 
+/// Bytes that threads keep for their next allocations. The allocator counts them as allocated, but they are nobody's, and
+/// come and go by tens of kilobytes.
+#[allow(unsafe_code)]
+fn kept_by_threads() -> u64 {
+    /// All arenas together, in the allocator's numbering.
+    const KEPT: &[u8] = b"stats.arenas.4096.tcache_bytes\0";
+    // SAFETY: the name ends with a NUL, and the allocator keeps a `size_t` under it, which a `usize` is.
+    unsafe { raw::read::<usize>(KEPT) }.map_or(0, |bytes| bytes as u64)
+}
+
+/// What the allocator says of itself, in its own words.
+pub fn report() -> String {
+    let mut text = Vec::new();
+    // Writing to a vector does not fail.
+    let _ = stats_print::stats_print(&mut text, stats_print::Options::default());
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Gives unused pages back to the system. Takes as long as there are many.
+#[allow(unsafe_code)]
+pub fn purge() {
+    let Ok(arenas) = arenas::narenas::read() else { return };
+    for arena in 0..arenas {
+        for pages in ["dirty", "muzzy"] {
+            let name = format!("arena.{arena}.{pages}_decay_ms\0");
+            // SAFETY: the name ends with a NUL, and the allocator keeps an `ssize_t` under it, which an `isize` is.
+            let kept = unsafe { raw::read::<isize>(name.as_bytes()) };
+            let Ok(kept) = kept else { continue };
+            for time_ms in [0, kept] {
+                // Unused pages may be kept for no time: all go at once. Then for as long as before.
+                // SAFETY: as above.
+                let set = unsafe { raw::write::<isize>(name.as_bytes(), time_ms) };
+                // An arena that has not been used yet refuses, and has nothing to give back.
+                if set.is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +171,16 @@ mod tests {
         assert!(memory.allocated >= before.allocated + (32 << 20), "{memory:?} after {before:?}");
         assert!(memory.peak >= memory.allocated && memory.startup == before.startup);
         drop(block);
+    }
+
+    #[test]
+    fn the_allocator_reports_and_gives_back() {
+        assert!(report().starts_with("___ Begin jemalloc statistics ___"));
+        drop(vec![1u8; 256 << 20]);
+        let mut memory = Memory::default();
+        purge();
+        memory.sample();
+        assert!(memory.resident < memory.allocated + (128 << 20), "{memory:?}");
     }
 
     #[test]

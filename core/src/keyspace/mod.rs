@@ -111,7 +111,8 @@ impl Keyspace {
         for record in std::mem::take(&mut undo.records).into_iter().rev() {
             match record {
                 door::UndoRecord::Entry { space, db, key, before } => {
-                    let replaced = self.db(space, db).0.restore(&key, before);
+                    let (database, door) = self.db(space, db);
+                    let replaced = database.restore(door, &key, before);
                     if let Some(replaced) = replaced.filter(|entry| !entry.is_light()) {
                         self.door.spend(replaced);
                     }

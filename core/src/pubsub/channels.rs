@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mortise_sdk::glob;
 use mortise_sdk::resp::encode::Version;
 
 use crate::engine::outbox::Outbox;
@@ -79,11 +78,6 @@ impl Channels {
     /// Every channel with its listeners.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Listeners)> {
         self.by_name.iter().map(|(name, listeners)| (&**name, listeners))
-    }
-
-    /// The patterns that a channel's name matches.
-    pub fn matching<'a>(&'a self, channel: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a Listeners)> {
-        self.iter().filter(move |(pattern, _)| glob::matches(pattern, channel))
     }
 
     /// How many there are.

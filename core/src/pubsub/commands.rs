@@ -1,14 +1,15 @@
 //! PUBLISH, SUBSCRIBE, PSUBSCRIBE and their opposites, PUBSUB.
 
-use mortise_sdk::Result;
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::declare::{Spec, channel, channel_pattern};
+use mortise_sdk::declare::{NOT_KEY, Spec, channel, channel_pattern, key};
 use mortise_sdk::glob;
+use mortise_sdk::{Error, Result};
 
 use crate::engine::call::Call;
-use crate::engine::client::Client;
 use crate::engine::session::Replies;
 use crate::features::{Command, container};
+use crate::pubsub::Kind;
+use crate::pubsub::channels::Channels;
 use crate::resp::output::Output;
 
 const PUBSUB_GROUP: Spec = Spec::group("pubsub");
@@ -24,14 +25,19 @@ pub(super) const COMMANDS: &[Command] = &[
     PUBSUB_CHANNELS,
     PUBSUB_NUMPAT,
     PUBSUB_NUMSUB,
+    PUBSUB_SHARDCHANNELS,
+    PUBSUB_SHARDNUMSUB,
     PUBSUB_HELP,
+    SPUBLISH,
+    SSUBSCRIBE,
+    SUNSUBSCRIBE,
 ];
 
 const PUBLISH: Command = Spec {
     usage: "PUBLISH channel message",
     about: "Sends a message to a channel; returns how many received it.",
     since: "2.0.0",
-    cost: "O(N+M), N being the channel's subscribers and M all patterns",
+    cost: "O(N+M), N being the subscribers and M the patterns that begin as the channel does",
     flags: &[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE],
     channels: channel("channel"),
     ..PUBSUB_GROUP
@@ -48,13 +54,6 @@ fn publish(call: &mut Call<'_>) -> Result {
     call.reply(receivers)
 }
 
-/// Channels or patterns.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Channel,
-    Pattern,
-}
-
 /// Adds the names to what the client listens to; answers each with a message of its own.
 fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
     let outbox = call.session.outbox.clone();
@@ -62,13 +61,14 @@ fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
     for index in 1..call.argc() {
         let name = call.arg(index);
         let Some(client) = call.engine.clients.get_mut(id) else { break };
-        names(client, kind).insert(name.into());
-        let pubsub = call.engine.pubsub.of(call.session.space);
-        match kind {
-            Kind::Channel => pubsub.channels.add(name, id, outbox.clone()),
-            Kind::Pattern => pubsub.patterns.add(name, id, outbox.clone()),
-        }
-        confirm(call, if kind == Kind::Channel { "subscribe" } else { "psubscribe" }, Some(name));
+        client.listen(kind, name);
+        call.engine.pubsub.of(call.session.space).add(kind, name, id, outbox.clone());
+        let word = match kind {
+            Kind::Channel => "subscribe",
+            Kind::Pattern => "psubscribe",
+            Kind::Shard => "ssubscribe",
+        };
+        confirm(call, kind, word, Some(name));
     }
     Ok(())
 }
@@ -76,40 +76,35 @@ fn subscribe_to(call: &mut Call<'_>, kind: Kind) -> Result {
 /// Takes names (or all) from what the client listens to.
 fn unsubscribe_from(call: &mut Call<'_>, kind: Kind) -> Result {
     let id = call.session.id;
-    let word = if kind == Kind::Channel { "unsubscribe" } else { "punsubscribe" };
+    let word = match kind {
+        Kind::Channel => "unsubscribe",
+        Kind::Pattern => "punsubscribe",
+        Kind::Shard => "sunsubscribe",
+    };
     let mut leaving: Vec<Box<[u8]>> = call.args().iter().skip(1).map(Into::into).collect();
     if leaving.is_empty() {
         let Some(client) = call.engine.clients.get_mut(id) else { return Ok(()) };
-        leaving = names(client, kind).iter().cloned().collect();
+        leaving = client.heard(kind).iter().cloned().collect();
         if leaving.is_empty() {
-            confirm(call, word, None);
+            confirm(call, kind, word, None);
         }
     }
     for name in leaving {
         if let Some(client) = call.engine.clients.get_mut(id) {
-            names(client, kind).remove(&name);
+            client.unlisten(kind, &name);
         }
-        let pubsub = call.engine.pubsub.of(call.session.space);
-        match kind {
-            Kind::Channel => pubsub.channels.remove(&name, id),
-            Kind::Pattern => pubsub.patterns.remove(&name, id),
-        }
-        confirm(call, word, Some(&name));
+        call.engine.pubsub.of(call.session.space).remove(kind, &name, id);
+        confirm(call, kind, word, Some(&name));
     }
     Ok(())
 }
 
-fn names(client: &mut Client, kind: Kind) -> &mut std::collections::HashSet<Box<[u8]>> {
-    match kind {
-        Kind::Channel => &mut client.channels,
-        Kind::Pattern => &mut client.patterns,
-    }
-}
-
 /// One answer of SUBSCRIBE and its kin: what happened, to which name, and how many are left.
-fn confirm(call: &mut Call<'_>, word: &str, name: Option<&[u8]>) {
-    let count = call.engine.clients.get(call.session.id).map_or(0, Client::subscriptions);
-    call.session.subscriptions = count;
+fn confirm(call: &mut Call<'_>, kind: Kind, word: &str, name: Option<&[u8]>) {
+    let client = call.engine.clients.get(call.session.id);
+    let (count, all) =
+        client.map_or((0, 0), |client| (client.subscriptions_beside(kind), client.subscriptions()));
+    call.session.subscriptions = all;
     let mut answer = Output::new(call.session.version);
     answer.push(3);
     answer.bulk(word.as_bytes());
@@ -202,12 +197,17 @@ const PUBSUB_CHANNELS: Command = Spec {
 .runs(pubsub_channels);
 
 fn pubsub_channels(call: &mut Call<'_>) -> Result {
+    list(call, Kind::Channel)
+}
+
+/// Answers with the names of channels that a pattern, if there is one, matches.
+fn list(call: &mut Call<'_>, kind: Kind) -> Result {
     call.at_most(3)?;
     let pattern = call.args().get(2);
-    let pubsub = call.engine.pubsub.of(call.session.space);
+    let channels: &Channels = call.engine.pubsub.of(call.session.space).named(kind);
     let wanted = |name: &&[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
     let found: Vec<Vec<u8>> =
-        pubsub.channels.iter().map(|(name, _)| name).filter(wanted).map(<[u8]>::to_vec).collect();
+        channels.iter().map(|(name, _)| name).filter(wanted).map(<[u8]>::to_vec).collect();
     let out = call.out();
     out.array(found.len());
     found.iter().for_each(|name| out.bulk(name));
@@ -239,15 +239,104 @@ const PUBSUB_NUMSUB: Command = Spec {
 .runs(pubsub_numsub);
 
 fn pubsub_numsub(call: &mut Call<'_>) -> Result {
+    count(call, Kind::Channel)
+}
+
+/// Answers with the channels that are named, each with how many listen to it.
+fn count(call: &mut Call<'_>, kind: Kind) -> Result {
     let names = call.args().iter().skip(2);
     call.out().array(names.len() * 2);
     for name in names {
-        let listeners =
-            call.engine.pubsub.of(call.session.space).channels.get(name).map_or(0, |found| found.len());
+        let channels: &Channels = call.engine.pubsub.of(call.session.space).named(kind);
+        let listeners = channels.get(name).map_or(0, |found| found.len());
         call.out().bulk(name);
         call.out().count(listeners);
     }
     Ok(())
+}
+
+const PUBSUB_SHARDCHANNELS: Command = Spec {
+    usage: "PUBSUB SHARDCHANNELS [pattern:pattern]",
+    about: "Returns the sharded channels that have subscribers.",
+    since: "7.0.0",
+    cost: "O(N), N being the sharded channels in use",
+    flags: &[PUBSUB, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(pubsub_shardchannels);
+
+fn pubsub_shardchannels(call: &mut Call<'_>) -> Result {
+    list(call, Kind::Shard)
+}
+
+const PUBSUB_SHARDNUMSUB: Command = Spec {
+    usage: "PUBSUB SHARDNUMSUB [shardchannel...]",
+    about: "Counts the subscribers of sharded channels.",
+    since: "7.0.0",
+    cost: "O(N), N being the channels named",
+    flags: &[PUBSUB, LOADING, STALE],
+    ..PUBSUB_GROUP
+}
+.runs(pubsub_shardnumsub);
+
+fn pubsub_shardnumsub(call: &mut Call<'_>) -> Result {
+    count(call, Kind::Shard)
+}
+
+const SPUBLISH: Command = Spec {
+    usage: "SPUBLISH shardchannel message",
+    about: "Sends a message to a sharded channel; returns how many received it.",
+    since: "7.0.0",
+    cost: "O(N), N being the channel's subscribers",
+    flags: &[PUBSUB, LOADING, STALE, FAST, MAY_REPLICATE],
+    keys: &[key("shardchannel", &[NOT_KEY])],
+    channels: channel("shardchannel"),
+    ..PUBSUB_GROUP
+}
+.runs(spublish);
+
+fn spublish(call: &mut Call<'_>) -> Result {
+    let (channel, message) = (call.arg(1), call.arg(2));
+    let receivers = call.engine.publish_sharded(call.session.space, channel, message);
+    if call.is_propagated() {
+        let args: Vec<&[u8]> = call.args().iter().collect();
+        call.propagates(&args);
+    }
+    call.reply(receivers)
+}
+
+const SSUBSCRIBE: Command = Spec {
+    usage: "SSUBSCRIBE shardchannel...",
+    about: "Subscribes to sharded channels.",
+    since: "7.0.0",
+    cost: "O(N), N being the channels named",
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
+    keys: &[key("shardchannel", &[NOT_KEY])],
+    channels: channel("shardchannel"),
+    ..PUBSUB_GROUP
+}
+.runs(ssubscribe);
+
+fn ssubscribe(call: &mut Call<'_>) -> Result {
+    if call.cannot_wait() {
+        return Err(Error::new("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
+    }
+    subscribe_to(call, Kind::Shard)
+}
+
+const SUNSUBSCRIBE: Command = Spec {
+    usage: "SUNSUBSCRIBE [shardchannel...]",
+    about: "Ends subscriptions to sharded channels, to all if none is named.",
+    since: "7.0.0",
+    cost: "O(N), N being the channels named",
+    flags: &[PUBSUB, NOSCRIPT, LOADING, STALE, SUBSCRIBER],
+    keys: &[key("shardchannel", &[NOT_KEY])],
+    ..PUBSUB_GROUP
+}
+.runs(sunsubscribe);
+
+fn sunsubscribe(call: &mut Call<'_>) -> Result {
+    unsubscribe_from(call, Kind::Shard)
 }
 
 const PUBSUB_HELP: Command = Spec {
@@ -263,6 +352,18 @@ fn pubsub_help(call: &mut Call<'_>) -> Result {
     call.help(&[
         ("CHANNELS [<pattern>]", "Return the currently active channels matching a <pattern> (default: '*')."),
         ("NUMPAT", "Return number of subscriptions to patterns."),
-        ("NUMSUB [<channel> ...]", "Return the number of subscribers for the specified channels, excluding"),
+        (
+            "NUMSUB [<channel> ...]",
+            "Return the number of subscribers for the specified channels, excluding\npattern subscriptions(default: no \
+             channels).",
+        ),
+        (
+            "SHARDCHANNELS [<pattern>]",
+            "Return the currently active shard level channels matching a <pattern> (default: '*').",
+        ),
+        (
+            "SHARDNUMSUB [<shardchannel> ...]",
+            "Return the number of subscribers for the specified shard level channel(s)",
+        ),
     ])
 }

@@ -4,8 +4,10 @@
 
 pub mod channels;
 mod commands;
+pub mod patterns;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mortise_sdk::config;
@@ -13,10 +15,12 @@ use mortise_sdk::resp::encode::{self, Version};
 
 use crate::config::values::EventClasses;
 use crate::engine::Engine;
+use crate::engine::outbox::Outbox;
 use crate::engine::session::ClientId;
 use crate::features::Feature;
 use crate::keyspace::SpaceId;
-use channels::Channels;
+use channels::{Channels, Listeners};
+use patterns::Patterns;
 
 /// Publish and subscribe.
 pub const FEATURE: Feature = Feature {
@@ -36,13 +40,54 @@ config! {
     }
 }
 
+/// What can be listened to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Channels, to which PUBLISH sends.
+    Channel,
+    /// Patterns of their names.
+    Pattern,
+    /// Sharded channels, to which SPUBLISH sends. They are names of their own, and no pattern matches them.
+    Shard,
+}
+
 /// Channels and patterns of a space, with their listeners.
 #[derive(Default)]
 pub struct PubSub {
     /// Channels by name.
     pub channels: Channels,
     /// Patterns.
-    pub patterns: Channels,
+    pub patterns: Patterns,
+    /// Sharded channels by name.
+    pub shards: Channels,
+}
+
+impl PubSub {
+    /// Channels by name: the sharded ones, or the others.
+    pub fn named(&self, kind: Kind) -> &Channels {
+        match kind {
+            Kind::Channel | Kind::Pattern => &self.channels,
+            Kind::Shard => &self.shards,
+        }
+    }
+
+    /// A client begins to listen.
+    pub fn add(&mut self, kind: Kind, name: &[u8], id: ClientId, outbox: Arc<Outbox>) {
+        match kind {
+            Kind::Channel => self.channels.add(name, id, outbox),
+            Kind::Pattern => self.patterns.add(name, id, outbox),
+            Kind::Shard => self.shards.add(name, id, outbox),
+        }
+    }
+
+    /// A client no longer listens.
+    pub fn remove(&mut self, kind: Kind, name: &[u8], id: ClientId) {
+        match kind {
+            Kind::Channel => self.channels.remove(name, id),
+            Kind::Pattern => self.patterns.remove(name, id),
+            Kind::Shard => self.shards.remove(name, id),
+        }
+    }
 }
 
 /// The channels of all spaces: a message stays in the space in which it was published.
@@ -84,11 +129,30 @@ impl<'a> Frame<'a> {
 }
 
 impl Engine {
+    /// Sends a message to everyone in a space who listens to a sharded channel; says how many they are. It leaves when
+    /// other messages would.
+    pub fn publish_sharded(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
+        if self.unit.has_to_tell() || self.keyspace.may_abort() {
+            self.unit.send(space, Kind::Shard, channel, message);
+            return self.pubsub.of(space).shards.get(channel).map_or(0, Listeners::len);
+        }
+        self.deliver_sharded(space, channel, message)
+    }
+
+    /// Hands a message to everyone in a space who listens to a sharded channel.
+    pub(crate) fn deliver_sharded(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
+        let shards = std::mem::take(&mut self.pubsub.of(space).shards);
+        let parts: [&[u8]; 3] = [b"smessage", channel, message];
+        let receivers = shards.get(channel).map_or(0, |listeners| self.deliver_to(listeners, &parts));
+        self.pubsub.of(space).shards = shards;
+        receivers
+    }
+
     /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many they
     /// are. It leaves at once, unless the unit has changes to tell before, or may still be aborted.
     pub fn publish(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
         if self.unit.has_to_tell() || self.keyspace.may_abort() {
-            self.unit.send(space, channel, message);
+            self.unit.send(space, Kind::Channel, channel, message);
             let pubsub = self.pubsub.of(space);
             let by_name = pubsub.channels.get(channel).map_or(0, |listeners| listeners.len());
             let by_pattern: usize =
@@ -103,34 +167,32 @@ impl Engine {
         let pubsub = std::mem::take(self.pubsub.of(space));
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {
-            let parts: [&[u8]; 3] = [b"message", channel, message];
-            let mut frame = Frame::new(&parts);
-            for listener in listeners.iter() {
-                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
-                receivers += 1;
-            }
+            receivers += self.deliver_to(listeners, &[b"message", channel, message]);
         }
         for (pattern, listeners) in pubsub.patterns.matching(channel) {
-            let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
-            let mut frame = Frame::new(&parts);
-            for listener in listeners.iter() {
-                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
-                receivers += 1;
-            }
+            receivers += self.deliver_to(listeners, &[b"pmessage", pattern, channel, message]);
         }
         *self.pubsub.of(space) = pubsub;
         receivers
+    }
+
+    /// Hands a message of such parts to all listeners; says how many they are.
+    fn deliver_to(&mut self, listeners: &Listeners, parts: &[&[u8]]) -> usize {
+        let mut frame = Frame::new(parts);
+        for listener in listeners.iter() {
+            self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
+        }
+        listeners.len()
     }
 
     /// A client listens to nothing any more.
     pub(crate) fn unsubscribe_all(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let pubsub = self.pubsub.of(client.space);
-        for channel in std::mem::take(&mut client.channels) {
-            pubsub.channels.remove(&channel, id);
-        }
-        for pattern in std::mem::take(&mut client.patterns) {
-            pubsub.patterns.remove(&pattern, id);
+        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+            for name in client.unlisten_all(kind) {
+                pubsub.remove(kind, &name, id);
+            }
         }
     }
 }

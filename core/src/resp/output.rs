@@ -170,6 +170,11 @@ impl Output {
         encode::double(&mut self.bytes, self.version, x);
     }
 
+    /// A double whose text was made elsewhere.
+    pub fn double_text(&mut self, text: &[u8]) {
+        encode::double_text(&mut self.bytes, self.version, text);
+    }
+
     /// A truth value.
     pub fn boolean(&mut self, value: bool) {
         encode::boolean(&mut self.bytes, self.version, value);

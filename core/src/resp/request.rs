@@ -31,12 +31,30 @@ pub struct Partial {
     at: usize,
     /// How many bytes of the request must be there before going on makes sense.
     needed: usize,
+    /// Where the argument begins that is not complete; 0 if that is not known.
+    body: usize,
 }
+
+/// An argument from which on Redis holds no more than the argument itself.
+const LARGE_LEN_MIN: usize = 32 * 1024;
 
 impl Partial {
     /// How many bytes, counted from the request's first one, are known to be needed.
     pub fn needed(&self) -> usize {
         self.needed
+    }
+
+    /// How many bytes a request will have that has a large argument, as far as it has said; nothing for other requests.
+    pub fn announced(&self) -> usize {
+        if self.needed - self.body >= LARGE_LEN_MIN { self.needed } else { 0 }
+    }
+
+    /// How many of the bytes that are there do not count as waiting to be read: those before the first argument that is
+    /// large.
+    pub fn head_len(&self) -> usize {
+        const HEAD_LEN_MAX: usize = 1024;
+        let is_large = self.needed - self.body >= LARGE_LEN_MIN && self.body < HEAD_LEN_MAX;
+        if is_large { self.body } else { 0 }
     }
 }
 
@@ -86,12 +104,13 @@ pub fn parse(
     match arguments(buffer, &mut ahead, spans, limits) {
         Ok(Found::All) => {
             partial.args_left = 0;
-            partial.needed = 0;
+            (partial.needed, partial.body) = (0, 0);
             Parsed::Request(ahead.at)
         }
-        Ok(Found::UpTo(needed)) => {
+        Ok(Found::UpTo(needed, body)) => {
             partial.keep(start, &ahead, spans.drain(first_span..));
             partial.needed = needed.saturating_sub(start);
+            partial.body = body.saturating_sub(start);
             Parsed::Incomplete
         }
         Err(error) => Parsed::Broken(error),
@@ -123,8 +142,9 @@ impl Partial {
 /// How many arguments are there.
 enum Found {
     All,
-    /// Not all; and the buffer must reach that far before going on makes sense.
-    UpTo(usize),
+    /// Not all; and the buffer must reach that far before going on makes sense. Where the argument begins that is not
+    /// complete.
+    UpTo(usize, usize),
 }
 
 /// Appends the spans of arguments until none is left or the buffer ends.
@@ -146,10 +166,10 @@ fn arguments(
         match buffer.get(ahead.at) {
             Some(b'$') => {}
             Some(_) => return no_bulk(&buffer[ahead.at..]),
-            None => return Ok(Found::UpTo(0)),
+            None => return Ok(Found::UpTo(0, 0)),
         }
         let too_long = "ERR Protocol error: too big bulk count string";
-        let Some((len, next)) = header(buffer, ahead.at + 1, too_long)? else { return Ok(Found::UpTo(0)) };
+        let Some((len, next)) = header(buffer, ahead.at + 1, too_long)? else { return Ok(Found::UpTo(0, 0)) };
         let Some(len) = len.filter(|len| (0..=limits.bulk_len_max).contains(len)) else {
             return Err(Error::new("ERR Protocol error: invalid bulk length"));
         };
@@ -158,7 +178,7 @@ fn arguments(
         }
         let end = next + len as usize;
         if end + 2 > buffer.len() {
-            return Ok(Found::UpTo(end + 2));
+            return Ok(Found::UpTo(end + 2, next));
         }
         spans.push((next as u32, end as u32));
         *ahead = Ahead { at: end + 2, args_left: ahead.args_left - 1 };
@@ -184,7 +204,7 @@ fn short_argument(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
 fn no_bulk(line: &[u8]) -> Result<Found, Error> {
     match line_len(line, b'\r', "ERR Protocol error: too big bulk count string")? {
         Some(_) => Err(Error::text([b"ERR Protocol error: expected '$', got '", &line[..1], b"'"].concat())),
-        None => Ok(Found::UpTo(0)),
+        None => Ok(Found::UpTo(0, 0)),
     }
 }
 
@@ -377,5 +397,6 @@ mod tests {
         let head = b"*1\r\n$1000000\r\nabc".to_vec();
         parse(&head, 0, &mut partial, &mut Vec::new(), LIMITS);
         assert_eq!(partial.needed(), head.len() - 3 + 1_000_000 + 2);
+        assert_eq!(partial.announced(), partial.needed());
     }
 }

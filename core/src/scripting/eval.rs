@@ -72,6 +72,8 @@ enum By {
 fn eval(call: &mut Call<'_>, by: By, read_only: bool) -> Result {
     const TOO_MANY_KEYS: Error = Error::new("ERR Number of keys can't be greater than number of args");
     const NEGATIVE_KEYS: Error = Error::new("ERR Number of keys can't be negative");
+    // Before what it calls.
+    call.engine.show_script(call.session, call.command, call.args());
     let keys = call.integer(2)?;
     let keys = usize::try_from(keys).map_err(|_| NEGATIVE_KEYS)?;
     if keys > call.argc() - 3 {

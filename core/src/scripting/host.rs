@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mortise_scripting::{Flags, Host, Replication, Verdict};
-use mortise_sdk::declare::flags::{CONTAINER, DENYOOM, MAY_REPLICATE, NEEDS_DEBUG, NOSCRIPT, WRITE};
+use mortise_sdk::declare::flags::{
+    CONTAINER, DENYOOM, MAY_REPLICATE, NEEDS_DEBUG, NOSCRIPT, READONLY, WRITE,
+};
 use mortise_sdk::error::{self, Error};
 use mortise_sdk::host::Level;
 use mortise_sdk::resp::encode::Version;
@@ -163,6 +165,12 @@ impl<'r, 'c> Running<'r, 'c> {
             self.call.note_writing();
         }
         self.call.invoke(Asked::new(command, args), Caller::Script);
+        if self.call.session.reads.tracked && command.flags.has(READONLY) {
+            // A script that reads may have read any of the keys that it declares.
+            let args = self.call.args();
+            let Call { engine, session, command, .. } = &mut *self.call;
+            engine.remember_keys(session, command, args);
+        }
         Ok(())
     }
 }

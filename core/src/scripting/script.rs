@@ -15,7 +15,7 @@ use crate::features::{Command, container};
 const SCRIPTING: Spec = Spec::group("scripting");
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[SCRIPT, LOAD, EXISTS, FLUSH, KILL, DEBUG, HELP];
+pub(super) const COMMANDS: &[Command] = &[SCRIPT, LOAD, EXISTS, FLUSH, KILL, DEBUG, SHOW, HELP];
 
 const SCRIPT: Command = Spec {
     usage: "SCRIPT",
@@ -128,6 +128,21 @@ const DEBUG: Command = Spec {
     }
 });
 
+const SHOW: Command = Spec {
+    usage: "SCRIPT SHOW sha1",
+    about: "Returns the text of a script that is known.",
+    since: "8.0.0",
+    flags: &[NOSCRIPT, STALE],
+    ..SCRIPTING
+}
+.runs(|call| {
+    const UNKNOWN: Error = Error::new("NOSCRIPT No matching script.");
+    let mut sandbox = sandbox(call)?;
+    let script = sandbox.find(call.arg(2)).ok_or(UNKNOWN)?;
+    let (_, text) = sandbox.text(script).ok_or(UNKNOWN)?;
+    call.reply(text)
+});
+
 const HELP: Command = Spec {
     usage: "SCRIPT HELP",
     about: "Lists the subcommands of SCRIPT.",
@@ -142,6 +157,7 @@ const HELP: Command = Spec {
         ("FLUSH [ASYNC|SYNC]", "Forgets all scripts."),
         ("KILL", "Ends the script that is running, if it has not written yet."),
         ("LOAD <script>", "Makes a script known without running it."),
+        ("SHOW <sha1>", "Returns the text of a script that is known."),
     ])
 });
 

@@ -10,6 +10,7 @@ use tokio::task::LocalSet;
 
 use super::Shared;
 use super::connection;
+use super::put_off::{self, PutOff};
 use super::stream::Stream;
 use super::tls::handshake::{self, Handshakes};
 use super::turn::{self, Turn};
@@ -29,6 +30,8 @@ pub struct IoThread {
     pub scratch: RefCell<Scratch>,
     /// What they have said.
     pub turn: RefCell<Turn>,
+    /// Those that are to be told something, but not at once.
+    pub put_off: PutOff,
     /// Those that are not through their handshakes yet.
     pub handshakes: Handshakes,
 }
@@ -131,11 +134,13 @@ pub fn serve(
     let thread = Rc::new(IoThread {
         scratch: RefCell::new(scratch),
         turn: RefCell::new(Turn::default()),
+        put_off: PutOff::default(),
         handshakes: Handshakes::default(),
     });
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async {
         tokio::task::spawn_local(turn::end_each(thread.clone()));
+        tokio::task::spawn_local(put_off::write_each(thread.clone()));
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
             while let Some(arrival) = arrivals.recv().await {

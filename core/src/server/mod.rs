@@ -8,6 +8,7 @@ pub mod io_thread;
 pub mod listener;
 pub mod logging;
 pub mod process;
+pub mod put_off;
 pub mod rim;
 pub mod run;
 pub mod signals;
@@ -36,6 +37,7 @@ use crate::config::file::Fatal;
 use crate::config::values::{Addresses, Hertz};
 use crate::config::{Config, Directives};
 use crate::engine::busy::Known;
+use crate::engine::client_memory;
 use crate::engine::clients::ClientIds;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Engine, Job};
@@ -145,6 +147,8 @@ pub struct Shared {
     pub query_len_max: AtomicU64,
     /// The smallest limit of `client-output-buffer-limit`, read without the lock.
     pub output_limit_min: AtomicU64,
+    /// `maxmemory-clients`: there is a limit.
+    pub limits_clients: AtomicBool,
     /// Becomes true when the server stops.
     pub stop: watch::Sender<bool>,
     /// `tcp-keepalive`, read without the lock.
@@ -177,6 +181,7 @@ impl Shared {
             bulk_len_max: AtomicI64::new(0),
             query_len_max: AtomicU64::new(0),
             output_limit_min: AtomicU64::new(0),
+            limits_clients: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             tcp_keepalive_s: AtomicU32::new(0),
             traffic: (0..threads).map(|_| Traffic::default()).collect(),
@@ -262,6 +267,7 @@ impl Shared {
         if self.is_later.load(Ordering::Acquire) {
             self.do_later(&mut engine);
         }
+        engine.broadcast();
         let left = Left::take(&mut engine);
         drop(engine);
         self.finish(left);
@@ -273,6 +279,7 @@ impl Shared {
         if self.is_later.load(Ordering::Relaxed) {
             self.do_later(&mut engine);
         }
+        engine.broadcast();
         if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
             return;
         }
@@ -313,6 +320,7 @@ impl Shared {
         self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);
         self.tcp_keepalive_s.store(config.clients.tcp_keepalive, Ordering::Relaxed);
         self.tls.apply_config(&config.tls);
+        self.limits_clients.store(client_memory::limit(config).is_some(), Ordering::Relaxed);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
     }
 }

@@ -142,6 +142,7 @@ pub fn end(thread: &IoThread) {
     if turn.parts.is_empty() {
         return;
     }
+    thread.put_off.begin_slice();
     let scratch = &mut *thread.scratch.borrow_mut();
     // If a run holds the engine, nothing is executed here, and each connection sees what it can do.
     let Scratch { shared, registry, .. } = scratch;

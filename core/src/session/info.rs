@@ -28,7 +28,7 @@ pub(super) const CLIENTS: Section = Section {
             e.clients.iter().map(|client| client.outbox.backlog()).max().unwrap_or(0).into()
         }),
         field("blocked_clients", "Clients that wait in a blocking command.", |e| e.blocked.len().into()),
-        field("tracking_clients", "Clients that are told when keys change.", never),
+        field("tracking_clients", "Clients that are told when keys change.", |e| e.tracking.clients().into()),
         field("clients_in_timeout_table", "Clients that wait up to a point in time.", |e| {
             e.blocked.limited().into()
         }),

@@ -184,6 +184,8 @@ pub(crate) fn reset(call: &mut Alone<'_>) -> Result {
     session.log_out(call.users);
     session.transaction = None;
     session.subscriptions = 0;
+    session.reads = Default::default();
+    session.is_monitor = false;
     session.no_touch = false;
     if session.replies != Replies::Skip {
         session.replies = Replies::On;

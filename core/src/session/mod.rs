@@ -8,7 +8,7 @@ pub(crate) mod login;
 mod tests;
 
 use mortise_sdk::config;
-use mortise_sdk::declare::config::Bytes;
+use mortise_sdk::declare::config::{Bytes, BytesOrPercent};
 
 use crate::config::values::OutputBufferLimits;
 use crate::features::Feature;
@@ -45,6 +45,9 @@ config! {
         /// Disconnect clients that do not read their replies. A class of clients is disconnected at once when its hard
         /// limit is reached, and when it stays over the soft limit for so many seconds. Zero means no limit.
         live client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::default();
+        /// How much all clients together may take, in bytes or in percent of maxmemory. Beyond that those that take most
+        /// are closed. Zero means no limit.
+        live maxmemory_clients: BytesOrPercent = BytesOrPercent::Bytes(0);
         /// Upper limit of what a client may have sent and not been answered yet.
         live client_query_buffer_limit: Bytes = Bytes(1 << 30), in 1048576..=i64::MAX;
         /// Upper limit of one argument.

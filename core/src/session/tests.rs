@@ -269,7 +269,7 @@ fn a_line_of_client_list() {
         ),
         "{list}"
     );
-    assert!(list.contains(" events=r cmd=set user=default redir=-1 resp=2 lib-name= lib-ver=\n"), "{list}");
+    assert!(list.contains(" events=r cmd=set user=default redir=-1 resp=2 lib-name= lib-ver= watch=0 tot-net-in=0 tot-net-out=0 io-thread=0\n"), "{list}");
 }
 
 #[test]
@@ -294,4 +294,20 @@ fn an_exec_that_is_refused_gives_the_transaction_up() {
         "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n\
          -ERR EXEC without MULTI\r\n"
     );
+}
+
+#[test]
+fn replies_beyond_the_limit_are_not_sent_at_all() {
+    let mut bench = Bench::new();
+    let (client, other) = (bench.connect(), bench.connect());
+    bench.engine.config.clients.client_output_buffer_limit.normal.hard = 1000;
+    bench.engine.apply_config();
+    let value = "x".repeat(600);
+    bench.ask(other, &[&format!("SET k {value}")]);
+    assert_eq!(bench.ask(client, &["GET k"]).len(), 600 + 8);
+    // One reply less than the limit is no matter, several in one batch are.
+    assert_eq!(bench.ask(client, &["PING", "GET k", "GET k", "SET k late"]), "");
+    assert!(bench.is_closed(client));
+    assert_eq!(bench.engine.stats.output_limit_disconnections, 1);
+    assert_eq!(bench.ask(other, &["STRLEN k"]), ":600\r\n");
 }

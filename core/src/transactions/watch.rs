@@ -104,7 +104,7 @@ impl Engine {
         database.interest.watch(key.bytes, session.id, stale);
         database.listen(key.bytes);
         if let Some(client) = self.clients.get_mut(session.id) {
-            client.watched.push(watched);
+            client.watch(watched);
         }
     }
 
@@ -112,7 +112,7 @@ impl Engine {
     pub(crate) fn unwatch(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         client.spoilt = false;
-        let (space, watched) = (client.space, std::mem::take(&mut client.watched));
+        let (space, watched) = (client.space, client.unwatch());
         for Watched { db, key } in watched {
             self.keyspace.db(space, db).0.interest.unwatch(&key, id);
         }

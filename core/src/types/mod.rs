@@ -20,6 +20,7 @@ pub mod zset;
 use crate::engine::event::EventClass;
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
 use foreign::Foreign;
+use hash::expiring::ExpiringHash;
 use hash::value::HashRef;
 use list::Sequence;
 use list::value::ListRef;
@@ -38,6 +39,8 @@ pub enum Object {
     Hash(Table),
     /// A set: a table without values.
     Set(Table),
+    /// A hash with fields that have deadlines.
+    ExpiringHash(Box<ExpiringHash>),
     /// A sorted set.
     Zset(ZsetTable),
     /// A list.
@@ -55,6 +58,7 @@ impl Object {
             Object::LongText(_) => Kind::LongText,
             Object::Hash(_) => Kind::Hash,
             Object::Set(_) => Kind::Set,
+            Object::ExpiringHash(_) => Kind::ExpiringHash,
             Object::Zset(_) => Kind::Zset,
             Object::List(_) => Kind::List,
             Object::Stream(_) => Kind::Stream,
@@ -68,6 +72,7 @@ impl Object {
             Object::LongText(text) => Object::LongText(text.clone()),
             Object::Hash(table) => Object::Hash(table.clone()),
             Object::Set(table) => Object::Set(table.clone()),
+            Object::ExpiringHash(hash) => Object::ExpiringHash(hash.clone()),
             Object::Zset(zset) => Object::Zset(zset.clone()),
             Object::List(list) => Object::List(list.clone()),
             Object::Stream(stream) => Object::Stream(stream.clone()),
@@ -80,6 +85,7 @@ impl Object {
     pub fn table(&self) -> Option<&Table> {
         match self {
             Object::Hash(table) | Object::Set(table) => Some(table),
+            Object::ExpiringHash(hash) => Some(hash.table()),
             Object::Zset(zset) => Some(zset.scores()),
             Object::LongText(_) | Object::List(_) | Object::Stream(_) | Object::Foreign(_) => None,
         }
@@ -91,6 +97,7 @@ impl Object {
             + match self {
                 Object::LongText(text) => text.memory(),
                 Object::Hash(table) | Object::Set(table) => table.memory(),
+                Object::ExpiringHash(hash) => hash.memory(),
                 Object::Zset(zset) => zset.memory(),
                 Object::List(list) => list.memory(),
                 Object::Stream(stream) => stream.memory(),
@@ -106,6 +113,7 @@ impl Object {
         match self {
             Object::LongText(text) => text.chunks().count(),
             Object::Hash(table) | Object::Set(table) => table.len(),
+            Object::ExpiringHash(hash) => hash.table().len() + hash.expiring(),
             Object::Zset(zset) => zset.len(),
             Object::List(list) => list.free_effort(),
             Object::Stream(stream) => stream.free_effort(),
@@ -123,6 +131,13 @@ pub trait Type: 'static {
 
     /// The value of an entry, if it is of this type.
     fn view(entry: &Entry) -> Option<Self::View<'_>>;
+    /// The same at a moment: what has expired of it by then is not seen. Types whose values expire as a whole have no
+    /// such parts.
+    #[inline(always)]
+    fn view_at(entry: &Entry, _now_ms: i64) -> Option<Self::View<'_>> {
+        Self::view(entry)
+    }
+
     /// An empty value.
     fn empty() -> NewValue<'static>;
     /// Whether nothing is left of it, so that the key goes.
@@ -149,9 +164,18 @@ pub enum AnyRef<'a> {
 }
 
 impl<'a> AnyRef<'a> {
-    /// The value of an entry.
+    /// The value of an entry, with what has expired of it and has not been removed yet.
     pub fn of(entry: &'a Entry) -> AnyRef<'a> {
+        AnyRef::at(entry, hash::value::NEVER)
+    }
+
+    /// The value of an entry at a moment.
+    pub fn at(entry: &'a Entry, now_ms: i64) -> AnyRef<'a> {
         match (entry.kind(), entry.payload()) {
+            (Kind::PackedExpiringHash, Payload::Bytes(bytes)) => {
+                AnyRef::Hash(HashRef::PackedExpiring(bytes, now_ms))
+            }
+            (_, Payload::Object(Object::ExpiringHash(hash))) => AnyRef::Hash(HashRef::Expiring(hash, now_ms)),
             (Kind::PackedHash, Payload::Bytes(bytes)) => AnyRef::Hash(HashRef::packed(bytes)),
             (Kind::PackedInts, Payload::Bytes(bytes)) => AnyRef::Set(SetRef::ints(bytes)),
             (Kind::PackedSet, Payload::Bytes(bytes)) => AnyRef::Set(SetRef::Packed(bytes)),
@@ -183,6 +207,12 @@ impl<'a> AnyRef<'a> {
     }
 }
 
+/// Before which moment no part of a value expires; `None` if none has a deadline of its own.
+#[inline(always)]
+pub fn field_due(entry: &Entry) -> Option<i64> {
+    if entry.kind().has_field_deadlines() { hash::value::due(entry) } else { None }
+}
+
 /// What OBJECT REFCOUNT says. Nothing is shared here; but small integers are shared objects in Redis, and clients may look for that.
 pub fn refcount(entry: &Entry) -> i64 {
     const SHARED_INTEGERS: std::ops::Range<i64> = 0..10_000;
@@ -203,8 +233,13 @@ pub fn encoding(entry: &Entry) -> &'static str {
         (Kind::PackedHash | Kind::PackedZset, _) => "listpack",
         (Kind::PackedInts, _) => "intset",
         (Kind::Set, Payload::Object(Object::Set(table))) if table.is_kept_small() => "intset",
+        // With deadlines, a small hash is of a kind of its own in Redis, too.
+        (Kind::PackedExpiringHash, _) => "listpackex",
+        (Kind::ExpiringHash, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => {
+            "listpackex"
+        }
         (_, Payload::Object(object)) if object.table().is_some_and(Table::is_kept_small) => "listpack",
-        (Kind::Hash | Kind::PackedSet | Kind::Set, _) => "hashtable",
+        (Kind::Hash | Kind::ExpiringHash | Kind::PackedSet | Kind::Set, _) => "hashtable",
         (Kind::Zset, _) => "skiplist",
         (Kind::PackedList | Kind::List, _) => "quicklist",
         (Kind::Stream, _) => "stream",

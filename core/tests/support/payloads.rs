@@ -89,7 +89,7 @@ struct Ascending {
 
 impl Taker for Ascending {
     fn node(&mut self, names: Names<'_>) -> Result<()> {
-        names.for_each(drop);
+        names.for_each(|name| drop(name.to_vec()));
         Ok(())
     }
 

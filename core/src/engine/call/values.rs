@@ -8,6 +8,7 @@ use crate::engine::{Caller, Engine, event};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::{Db, Door};
 use crate::resp::output::Output;
+use crate::types::hash::value::NEVER;
 use crate::types::{AnyRef, Type};
 
 impl Call<'_> {
@@ -15,6 +16,12 @@ impl Call<'_> {
     #[inline(always)]
     pub fn db(&mut self) -> (&mut Db, &mut Door) {
         self.engine.keyspace.db(self.session.space, self.session.db)
+    }
+
+    /// The moment at which the call sees values: a replayed stream says itself what has expired of them.
+    #[inline(always)]
+    fn seen_ms(&self) -> i64 {
+        if self.caller == Caller::Journal { NEVER } else { self.engine.now_ms }
     }
 
     /// Removes the key if it has expired; true if it had.
@@ -88,14 +95,22 @@ impl Call<'_> {
     /// The value of a key and where to reply; WRONGTYPE if it is of another type.
     #[inline(always)]
     pub fn read<'a, T: Type>(&'a mut self, key: Key<'_>) -> Result<(Option<T::View<'a>>, &'a mut Output)> {
+        let now_ms = self.seen_ms();
         let (entry, out) = self.look(key);
         match entry {
             None => Ok((None, out)),
-            Some(entry) => match T::view(entry) {
+            Some(entry) => match T::view_at(entry, now_ms) {
                 Some(view) => Ok((Some(view), out)),
                 None => Err(error::WRONGTYPE),
             },
         }
+    }
+
+    /// The value of a key of any type, or none; and where to reply.
+    pub fn look_any<'a>(&'a mut self, key: Key<'_>) -> (Option<AnyRef<'a>>, &'a mut Output) {
+        let now_ms = self.seen_ms();
+        let (entry, out) = self.look(key);
+        (entry.map(|entry| AnyRef::at(entry, now_ms)), out)
     }
 
     /// The entry of a key without noting an access or counting a hit.
@@ -113,7 +128,8 @@ impl Call<'_> {
 
     /// The value of a key of any type, without noting an access.
     pub fn peek_any<'a>(&'a mut self, key: Key<'_>) -> Option<AnyRef<'a>> {
-        self.peek(key).map(AnyRef::of)
+        let now_ms = self.seen_ms();
+        self.peek(key).map(|entry| AnyRef::at(entry, now_ms))
     }
 
     /// An edit of a key's value; `None` if there is no key, WRONGTYPE if it is of another type.
@@ -133,6 +149,7 @@ impl Call<'_> {
             self.remove_expired(key);
             return Ok((None, self.out));
         }
+        let seen_ms = self.seen_ms();
         let Call { engine, session, out, .. } = self;
         let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
@@ -142,7 +159,7 @@ impl Call<'_> {
         }
         let clock = clock24.touched(edit.entry().clock());
         edit.set_clock(clock);
-        Ok((Some(Edit::new(edit, unit, *limits, session.space, session.db, false)), out))
+        Ok((Some(Edit::new(edit, unit, *limits, (session.space, session.db), seen_ms, false)), out))
     }
 
     /// An edit of a key's value, which comes into being if there is none.
@@ -151,6 +168,7 @@ impl Call<'_> {
         if self.expire_if_due(key) {
             self.remove_expired(key);
         }
+        let seen_ms = self.seen_ms();
         let Call { engine, session, .. } = self;
         let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
@@ -160,7 +178,7 @@ impl Call<'_> {
         }
         let clock = clock24.touched(edit.entry().clock());
         edit.set_clock(clock);
-        Ok(Edit::new(edit, unit, *limits, session.space, session.db, new))
+        Ok(Edit::new(edit, unit, *limits, (session.space, session.db), seen_ms, new))
     }
 
     /// Puts a value of whatever type in place of what a key holds. The deadline goes unless `keep_deadline`.
@@ -174,6 +192,7 @@ impl Call<'_> {
         if self.expire_if_due(key) {
             self.remove_expired(key);
         }
+        let seen_ms = self.seen_ms();
         let Call { engine, session, .. } = self;
         let Engine { keyspace, unit, limits, clock24, .. } = &mut **engine;
         let (db, door) = keyspace.db(session.space, session.db);
@@ -184,7 +203,7 @@ impl Call<'_> {
             edit.set_deadline(None);
         }
         unit.discard(old);
-        let mut edit = Edit::new(edit, unit, *limits, session.space, session.db, new);
+        let mut edit = Edit::new(edit, unit, *limits, (session.space, session.db), seen_ms, new);
         edit.fresh_value();
         edit
     }
@@ -207,7 +226,7 @@ impl Call<'_> {
             let clock = clock24.touched(edit.entry().clock());
             unit.discard(edit.set(value));
             edit.set_clock(clock);
-            let mut edit = Edit::new(edit, unit, *limits, session.space, session.db, false);
+            let mut edit = Edit::new(edit, unit, *limits, (session.space, session.db), *now_ms, false);
             edit.fresh_value();
             return finish(edit);
         }

@@ -3,7 +3,8 @@
 use super::bucket::SLOTS;
 use super::segment::Segment;
 use super::{BUCKETS_MAX, Dict, FILL_PERCENT_MERGE};
-use crate::keyspace::entry::Entry;
+use crate::keyspace::entry::{Entry, NewValue};
+use crate::types::{self, Object};
 
 /// An occupied place in the table.
 pub struct Place<'a> {
@@ -67,12 +68,41 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Replaces the value; what was boxed is handed over.
+    #[inline(always)]
+    pub(in crate::keyspace) fn set(&mut self, value: NewValue<'_>) -> Option<Box<Object>> {
+        let had = self.entry().kind().has_field_deadlines();
+        let old = self.entry_mut().set(value);
+        if had || self.entry().kind().has_field_deadlines() {
+            self.follow_fields(had);
+        }
+        old
+    }
+
+    /// Keeps the index of values whose parts have deadlines, after those have changed; whether there were any before.
+    #[cold]
+    pub(in crate::keyspace) fn follow_fields(&mut self, had: bool) {
+        let place = self.segment_place();
+        let due = types::field_due(self.entry());
+        let Dict { partly_volatile, directory, .. } = &mut *self.dict;
+        match due {
+            Some(due) if had => partly_volatile.moved(place, due),
+            Some(due) => partly_volatile.added(directory.len(), place, due),
+            None if had => partly_volatile.removed(place),
+            None => {}
+        }
+    }
+
     /// Puts another entry with the same key in its place and returns the old one.
     pub(in crate::keyspace) fn replace(&mut self, entry: Entry) -> Entry {
         debug_assert_eq!(self.entry().key(), entry.key());
         let deadline = entry.deadline();
         let old = std::mem::replace(self.entry_mut(), entry);
         self.follow_deadline(old.has_deadline(), deadline);
+        let had = old.kind().has_field_deadlines();
+        if had || self.entry().kind().has_field_deadlines() {
+            self.follow_fields(had);
+        }
         old
     }
 
@@ -83,6 +113,10 @@ impl<'a> Place<'a> {
         if entry.has_deadline() {
             let place = self.segment_place();
             self.dict.volatile.removed(place);
+        }
+        if entry.kind().has_field_deadlines() {
+            let place = self.segment_place();
+            self.dict.partly_volatile.removed(place);
         }
         let header = self.segment.header();
         if header.depth > 0 && (header.len as usize) < BUCKETS_MAX * SLOTS * FILL_PERCENT_MERGE / 200 {

@@ -5,6 +5,7 @@ use super::segment::{Segment, prefetch};
 use super::volatile::NO_DEADLINE;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::hash::hash;
+use crate::types;
 
 /// The cursor of SCAN has 48 bits, so that it fits into clients' doubles.
 const CURSOR_SHIFT: u32 = 16;
@@ -124,6 +125,36 @@ impl Dict {
             }
         }
         self.volatile.renew(place, deadline_min);
+        Dict::following(segment, from)
+    }
+
+    /// As [`Dict::visit_expired`], for entries whose values have parts that have expired.
+    pub fn visit_partly_expired(
+        &mut self,
+        from: u64,
+        now_ms: i64,
+        limit: usize,
+        mut visit: impl FnMut(&Entry),
+    ) -> Option<u64> {
+        let first = self.directory_range(from, self.segment(from).header().depth).start;
+        let place = self.partly_volatile.due(first, now_ms)?;
+        let from = (place as u64) << (u64::BITS - self.bits);
+        let segment = self.segment(from);
+        let (mut visited, mut due_min) = (0, NO_DEADLINE);
+        for i in 0..segment.header().buckets as usize {
+            for entry in segment.bucket(i).occupied() {
+                let Some(due) = types::field_due(entry) else { continue };
+                if due > now_ms {
+                    due_min = due_min.min(due);
+                } else if visited == limit {
+                    return Some(from);
+                } else {
+                    visit(entry);
+                    visited += 1;
+                }
+            }
+        }
+        self.partly_volatile.renew(place, due_min);
         Dict::following(segment, from)
     }
 

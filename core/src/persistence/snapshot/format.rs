@@ -49,6 +49,8 @@ pub mod kind {
     pub const SET_LISTPACK: u8 = 20;
     /// A stream with what Redis 7.2 added.
     pub const STREAM_LISTPACKS_3: u8 = 21;
+    /// A hash: fields with values and deadlines (Valkey 9.0).
+    pub const HASH_2: u8 = 22;
 }
 
 /// Marks that stand in a file where a kind could stand.

@@ -66,6 +66,7 @@ impl Connection {
             stalled: false,
             heard: 0,
             closing: false,
+            put_off: false,
             in_turn: false,
             over: false,
         })

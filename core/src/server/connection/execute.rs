@@ -26,6 +26,9 @@ use crate::server::turn::{SAID_LEN_MAX, Said, Turn};
 /// A buffer that was once large is given back when it is empty.
 const KEEP_LEN_MAX: usize = 64 * 1024;
 
+/// A part of a request that is longer is measured with the client's memory while it grows.
+const MEASURED_LEN_MIN: usize = 32 * 1024;
+
 /// How far a batch was executed.
 enum Executed {
     /// Every request.
@@ -82,7 +85,7 @@ impl Connection {
         replies: &mut Output,
     ) {
         let requests = said.requests.clone();
-        let end = self.execute_batch(engine, registry, (batch, requests), input, replies);
+        let end = self.execute_batch(engine, registry, (batch, requests), input, (replies, 0));
         said.executed = match end {
             _ if self.closing => said.bytes.end,
             Executed::All => said.parsed,
@@ -125,7 +128,21 @@ impl Connection {
                 self.execute_input(scratch);
             }
         }
-        self.outbox.unread.store(self.input.len() as u64, Relaxed);
+        self.outbox.unread.store(self.input.len().saturating_sub(self.partial.head_len()) as u64, Relaxed);
+        let announced = if self.input.is_empty() { 0 } else { self.partial.announced() };
+        self.outbox.announced.store(announced as u64, Relaxed);
+        if self.input.len().max(announced) > MEASURED_LEN_MIN && self.shared.limits_clients.load(Relaxed) {
+            self.measure();
+        }
+    }
+
+    /// It holds much of a request that is not complete: that counts before it is.
+    #[cold]
+    fn measure(&self) {
+        let id = self.id;
+        self.shared.with_engine(move |engine| {
+            engine.limit_clients(id);
+        });
     }
 
     /// Executes what is complete of what was read before.
@@ -174,8 +191,12 @@ impl Connection {
                 let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
                 shared.acquire().map(|mut engine| {
                     engine.prefetch(batch, buffer);
+                    if self.outbox.is_full() {
+                        self.keep_replies(out);
+                    }
                     let all = (&*batch, 0..batch.len());
-                    let executed = self.execute_batch(&mut engine, registry, all, buffer, out);
+                    let unsent = out.mark();
+                    let executed = self.execute_batch(&mut engine, registry, all, buffer, (out, unsent));
                     follow(registry, &engine);
                     shared.release(engine);
                     executed
@@ -215,7 +236,7 @@ impl Connection {
         if self.closing { buffer.len() } else { used }
     }
 
-    /// Executes requests of a batch under the engine's lock.
+    /// Executes requests of a batch under the engine's lock. So many bytes in front of its replies are this client's, too.
     #[inline(always)]
     fn execute_batch(
         &mut self,
@@ -223,12 +244,13 @@ impl Connection {
         registry: &Arc<Registry>,
         (batch, requests): (&Batch, Range<usize>),
         buffer: &[u8],
-        out: &mut Output,
+        (out, unsent): (&mut Output, usize),
     ) -> Executed {
         if self.outbox.is_full() {
             self.fetch_before(engine);
         }
         let Some(session) = &mut self.session else { return Executed::Nothing };
+        session.unsent = unsent;
         let (executed, stop) = engine.run(session, registry, (batch, requests.clone()), buffer, out, None);
         match stop {
             Stop::Done | Stop::Stale => {}
@@ -269,10 +291,12 @@ impl Connection {
             return Executed::Nothing;
         }
         if self.outbox.is_full() {
+            self.keep_replies(&mut scratch.out);
             self.fetch_before(&mut engine);
         }
         engine.prefetch(&scratch.batch, buffer);
-        let Some(session) = self.session.take() else { return Executed::Nothing };
+        let Some(mut session) = self.session.take() else { return Executed::Nothing };
+        session.unsent = scratch.out.mark();
         let mut copy = std::mem::take(&mut scratch.copy);
         copy.extend_from_slice(buffer);
         let lent = Lent {

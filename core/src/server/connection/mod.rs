@@ -48,6 +48,8 @@ pub struct Connection {
     stalled: bool,
     /// Nothing more is read; the connection ends when everything is written.
     closing: bool,
+    /// What others have sent is not fetched yet: it is in the queue of those that this is put off for.
+    put_off: bool,
     /// What it has said is part of the thread's turn.
     in_turn: bool,
     /// It ends without another word.
@@ -179,9 +181,11 @@ impl Connection {
                 if self.outbox.is_closing() {
                     return Step::Over;
                 }
-                self.fetch(scratch);
-                if !self.write_out(scratch) {
-                    return Step::Over;
+                if !self.is_put_off(this, &thread.put_off) {
+                    self.fetch(scratch);
+                    if !self.write_out(scratch) {
+                        return Step::Over;
+                    }
                 }
             }
             if !self.unwritten.is_empty() {
@@ -222,7 +226,7 @@ impl Connection {
             let room = if self.partial.needed() > SHORT_READ_LEN { READ_LEN } else { SHORT_READ_LEN };
             let len = match self.read(cx, &mut turn.input[start..start + room], scratch.thread) {
                 Read::Closed => return Step::Over,
-                Read::Pending if self.outbox.is_full() => return self.give_way(cx),
+                Read::Pending if self.outbox.is_full() && !self.put_off => return self.give_way(cx),
                 Read::Pending => return Step::Wait,
                 Read::Some(len) => len,
             };

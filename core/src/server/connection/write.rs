@@ -1,14 +1,18 @@
 //! What goes to the client: replies, and what others have sent.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use super::Connection;
 use crate::engine::Engine;
 use crate::engine::outbox::Piece;
+use crate::resp::output::Output;
 use crate::resp::request::Partial;
 use crate::server::io_thread::Scratch;
+use crate::server::put_off::{FULL_LEN, PutOff};
 
 /// Replies that are kept for who has not authenticated and does not read them.
 const STRANGER_BACKLOG_MAX: u64 = 1024;
@@ -89,6 +93,44 @@ impl Connection {
         Some(true)
     }
 
+    /// Whether what others have sent may wait: nothing else is to be done for the connection.
+    fn can_be_put_off(&self) -> bool {
+        let is_busy = self.closing || self.over || self.stalled || self.in_turn || self.session.is_none();
+        !is_busy && self.unwritten.is_empty() && !self.outbox.is_closing()
+    }
+
+    /// Whether what others have sent is left for later, to be written from the queue.
+    #[inline(always)]
+    pub(super) fn is_put_off(&mut self, this: &Rc<RefCell<Connection>>, queue: &PutOff) -> bool {
+        if !self.can_be_put_off() {
+            return false;
+        }
+        if !self.put_off && !queue.is_next() {
+            self.put_off = true;
+            queue.add(this);
+        }
+        self.put_off
+    }
+
+    /// Whether so much was sent that it is not put off further.
+    pub fn is_laden(&self) -> bool {
+        self.outbox.queued.load(Relaxed) >= FULL_LEN
+    }
+
+    /// Fetches and writes what was put off.
+    pub fn write_put_off(&mut self, scratch: &mut Scratch) {
+        self.put_off = false;
+        let Some(waker) = self.waker.clone() else { return };
+        if !self.can_be_put_off() {
+            return waker.wake();
+        }
+        self.fetch(scratch);
+        if self.write_kept(&mut Context::from_waker(&waker), scratch.thread).is_none() {
+            self.over = true;
+            waker.wake();
+        }
+    }
+
     /// Fetches what others have sent.
     pub(super) fn fetch(&mut self, scratch: &mut Scratch) {
         let mut pieces = std::mem::take(&mut scratch.pieces);
@@ -107,6 +149,15 @@ impl Connection {
             self.session = Some(session);
             self.execute_input(scratch);
             self.outbox.unread.store(self.input.len() as u64, Relaxed);
+        }
+    }
+
+    /// Puts replies where messages will follow them: what the client has been answered by then is older than what others
+    /// have sent since.
+    #[cold]
+    pub(super) fn keep_replies(&mut self, out: &mut Output) {
+        if !out.is_empty() {
+            self.keep(Piece::Own(out.take()));
         }
     }
 

@@ -6,16 +6,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, added};
 use mortise_sdk::resp::encode::Version;
-use mortise_sdk::{Error, Result, error};
+use mortise_sdk::{Error, Result};
 
+use super::filter::{Filter, Numbers};
 use crate::engine::Engine;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::engine::client::Client;
-use crate::engine::outbox::Outbox;
 use crate::engine::registry::Registry;
-use crate::engine::session::{ClientId, Queued, Session};
+use crate::engine::session::ClientId;
 use crate::features::Command;
+use crate::tracking::commands::redirect_of;
 
 const CONNECTION: Spec = Spec::group("connection");
 
@@ -85,6 +86,9 @@ const CLIENT_LIST: Command = Spec {
         ("6.2.0", "Filter `ID`; shows `argv-mem`, `tot-mem`, `laddr` and `redir`."),
         ("7.0.0", "Shows `resp`, `multi-mem`, `rbs` and `rbp`."),
         ("7.0.3", "Shows `ssub`."),
+        ("7.2.0", "Shows `lib-name` and `lib-ver`."),
+        ("7.4.0", "Shows `watch`."),
+        ("8.0.0", "Shows `io-thread`, and as Valkey does `tot-net-in` and `tot-net-out`."),
     ],
     ages: &[added("TYPE", "5.0.0"), added("ID", "6.2.0")],
     ..CONNECTION
@@ -92,28 +96,12 @@ const CLIENT_LIST: Command = Spec {
 .runs(client_list);
 
 fn client_list(call: &mut Call<'_>) -> Result {
-    let mut options = call.options(2);
+    const NUMBERS: Numbers = Numbers { refused: "ERR Invalid client ID", positive: false };
+    let filter = Filter::parse(call, 2, NUMBERS)?;
     let mut text = String::new();
-    if call.argc() == 4 && options.takes("TYPE") {
-        let wanted = ClientType::parse(options.required()?)?;
-        let view = View::new(call);
-        let clients = call.engine.clients.iter().filter(|client| ClientType::of(client) == wanted);
-        clients.for_each(|client| view.line(client, &mut text));
-    } else if call.argc() > 3 && options.takes("ID") {
-        let view = View::new(call);
-        for index in 3..call.argc() {
-            let id = call.integer(index).map_err(|_| Error::new("ERR Invalid client ID"))?;
-            let client = ClientId::try_from(id).ok().and_then(|id| call.engine.clients.get(id));
-            if let Some(client) = client {
-                view.line(client, &mut text);
-            }
-        }
-    } else if call.argc() == 2 {
-        let view = View::new(call);
-        call.engine.clients.iter().for_each(|client| view.line(client, &mut text));
-    } else {
-        return Err(error::SYNTAX);
-    }
+    let view = View::new(call);
+    let clients = call.engine.clients.iter().filter(|client| filter.applies(call.engine, client));
+    clients.for_each(|client| view.line(client, &mut text));
     call.out().verbatim(&text);
     Ok(())
 }
@@ -166,11 +154,9 @@ impl<'a> View<'a> {
         let backlog = outbox.backlog() + if client.id == self.caller { self.written } else { 0 };
         let first = backlog.min(PIECE_LEN);
         let rest = backlog - first;
-        let queue = client.queued_len as u64 + client.queued.unwrap_or(0) as u64 * size_of::<Queued>() as u64;
-        let names: usize =
-            client.channels.iter().chain(&client.patterns).map(|name| name.len() + size_of_val(name)).sum();
-        let own = size_of::<Client>() + size_of::<Session>() + size_of::<Outbox>() + names;
-        let total = input_size + backlog + args_len + queue + own as u64;
+        // What the caller asks and is going to get is nowhere else yet.
+        let own = if client.id == self.caller { args_len + self.written } else { 0 };
+        let total = self.engine.client_memory(client) + own;
         let writes = outbox.unwritten.load(Relaxed) > 0;
         let command = outbox.last_command.load(Relaxed) as usize;
         let command = command.checked_sub(1).and_then(|index| self.commands.get(index)).unwrap_or(&"NULL");
@@ -178,9 +164,10 @@ impl<'a> View<'a> {
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub=0 multi={} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} \
              qbuf={unread} qbuf-free={} argv-mem={args_len} multi-mem={} rbs=0 rbp=0 obl={first} oll={} omem={rest} \
-             tot-mem={total} events={} cmd={command} user={} redir=-1 resp={protocol} lib-name={} lib-ver={}",
+             tot-mem={total} events={} cmd={command} user={} redir={} resp={protocol} lib-name={} lib-ver={} watch={} \
+             tot-net-in={} tot-net-out={} io-thread={}",
             client.id,
             client.origin.address,
             client.origin.local_address,
@@ -188,18 +175,24 @@ impl<'a> View<'a> {
             client.name,
             now_ms / 1000 - client.connected_ms / 1000,
             client.idle_s(now_ms).max(0),
-            flags(client),
+            flags(self.engine, client),
             client.db,
             client.channels.len(),
             client.patterns.len(),
+            client.shards.len(),
             client.queued.map_or(-1, |queued| queued as i64),
             input_size - unread.min(input_size),
             client.queued_len,
             rest.div_ceil(PIECE_LEN),
             if writes { "rw" } else { "r" },
             String::from_utf8_lossy(&client.user),
+            redirect_of(client.tracking.as_deref()),
             client.lib_name,
             client.lib_version,
+            client.watched.len(),
+            outbox.bytes_in.load(Relaxed),
+            outbox.bytes_out.load(Relaxed),
+            client.origin.io_thread,
         );
     }
 
@@ -213,12 +206,23 @@ impl<'a> View<'a> {
     }
 }
 
+fn is_monitor(engine: &Engine, client: &Client) -> bool {
+    engine.monitors.iter().any(|monitor| monitor.id == client.id)
+}
+
+/// All letters that there are; N stands for none.
+pub(super) const FLAGS: &str = "OPxbtRBdAUeTN";
+
 /// A letter for each thing that is out of the ordinary.
-fn flags(client: &Client) -> String {
+pub(super) fn flags(engine: &Engine, client: &Client) -> String {
     let letters = [
+        ('O', is_monitor(engine, client)),
         ('P', client.subscriptions() > 0),
         ('x', client.queued.is_some()),
         ('b', client.waits.is_some()),
+        ('t', client.tracking.is_some()),
+        ('R', client.tracking.as_ref().is_some_and(|tracker| tracker.is_broken)),
+        ('B', client.tracking.as_ref().is_some_and(|tracker| tracker.broadcast)),
         ('d', client.spoilt),
         ('A', client.outbox.is_closing()),
         ('U', client.origin.is_unix),

@@ -1,5 +1,6 @@
 //! CLIENT: what a connection says of itself. What it may ask of others, and do to them, stands in the files beside.
 
+mod filter;
 pub(super) mod kill;
 pub(super) mod list;
 pub(super) mod pause;
@@ -23,6 +24,7 @@ pub(super) const COMMANDS: &[Command] = &[
     CLIENT_GETNAME,
     CLIENT_SETINFO,
     CLIENT_REPLY,
+    CLIENT_CAPA,
     CLIENT_NO_EVICT,
     CLIENT_NO_TOUCH,
     CLIENT_HELP,
@@ -155,6 +157,24 @@ fn client_reply(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+const CLIENT_CAPA: Command = Spec {
+    usage: "CLIENT CAPA capability...",
+    about: "Says what the client at the other end is able to do: redirect.",
+    since: "8.0.0",
+    flags: &[NOSCRIPT, LOADING, STALE],
+    ..CONNECTION
+}
+.runs(client_capa);
+
+/// What is not known is none of this server's business.
+fn client_capa(call: &mut Call<'_>) -> Result {
+    let redirects = call.args().iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"redirect"));
+    if let Some(client) = own(call) {
+        client.follows_redirects |= redirects;
+    }
+    call.ok()
+}
+
 /// ON or OFF.
 fn switch(call: &Call<'_>) -> Result<bool> {
     let mut options = call.options(2);
@@ -213,6 +233,11 @@ const CLIENT_HELP: Command = Spec {
 
 fn client_help(call: &mut Call<'_>) -> Result {
     call.help(&[
+        (
+            "CACHING (YES|NO)",
+            "Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+        ),
+        ("GETREDIR", "Return the client ID we are redirecting to when tracking is enabled."),
         ("GETNAME", "Return the name of the current connection."),
         ("ID", "Return the ID of the current connection."),
         ("INFO", "Return information about the current client connection."),
@@ -241,7 +266,13 @@ fn client_help(call: &mut Call<'_>) -> Result {
              * LIB-NAME: the client lib name.\n\
              * LIB-VER: the client lib version.",
         ),
+        (
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]\n         [OPTIN] [OPTOUT] [NOLOOP]",
+            "Control server assisted client side caching.",
+        ),
+        ("TRACKINGINFO", "Report tracking status for the current connection."),
         ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Unblock the specified blocked client."),
+        ("CAPA <option> [<option> ...]", "The client claims its capability options: redirect."),
         ("NO-EVICT (ON|OFF)", "Protect current client connection from eviction."),
         ("NO-TOUCH (ON|OFF)", "Will not touch LRU/LFU stats when this mode is on."),
     ])

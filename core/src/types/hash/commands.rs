@@ -4,8 +4,8 @@ use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, DELETE, Deprecation, INSERT, RO, RW, Spec, UPDATE, key};
 use mortise_sdk::{Error, Result};
 
-use super::HASH;
 use super::value::{Hash, HashRef};
+use super::{HASH, deadlines};
 use crate::engine::call::Call;
 use crate::features::Command;
 
@@ -105,14 +105,25 @@ const HDEL: Command = Spec {
 
 fn hdel(call: &mut Call<'_>) -> Result {
     let args = call.args();
-    let mut removed = 0;
+    let mut removed = 0usize;
+    // What has expired is not deleted, but waits to be removed: whoever follows must not delete it either.
+    let mut exact: Option<Vec<&[u8]>> = None;
     if let Some(mut hash) = call.edit::<Hash>(call.key(1))? {
+        if hash.view().hides_some() {
+            exact = Some(Vec::new());
+        }
         for field in args.iter().skip(2) {
-            removed += usize::from(hash.remove(field));
+            if hash.remove(field) {
+                removed += 1;
+                exact.iter_mut().for_each(|exact| exact.push(field));
+            }
         }
         if removed > 0 {
             hash.changed("hdel");
         }
+    }
+    if let Some(exact) = exact.filter(|exact| !exact.is_empty()) {
+        deadlines::propagate(call, &[b"HDEL"], &exact);
     }
     call.reply(removed)
 }
@@ -221,7 +232,7 @@ const HGETALL: Command = Spec {
 
 fn hgetall(call: &mut Call<'_>) -> Result {
     let (hash, out) = call.read::<Hash>(call.key(1))?;
-    out.map(hash.map_or(0, HashRef::len));
+    out.map(hash.map_or(0, HashRef::len_live));
     for (field, value) in hash.iter().flat_map(|hash| hash.iter()) {
         out.bulk(field);
         out.bulk(value);
@@ -243,7 +254,7 @@ const HKEYS: Command = Spec {
 
 fn hkeys(call: &mut Call<'_>) -> Result {
     let (hash, out) = call.read::<Hash>(call.key(1))?;
-    out.array(hash.map_or(0, HashRef::len));
+    out.array(hash.map_or(0, HashRef::len_live));
     hash.iter().flat_map(|hash| hash.iter()).for_each(|(field, _)| out.bulk(field));
     Ok(())
 }
@@ -262,7 +273,7 @@ const HVALS: Command = Spec {
 
 fn hvals(call: &mut Call<'_>) -> Result {
     let (hash, out) = call.read::<Hash>(call.key(1))?;
-    out.array(hash.map_or(0, HashRef::len));
+    out.array(hash.map_or(0, HashRef::len_live));
     hash.iter().flat_map(|hash| hash.iter()).for_each(|(_, value)| out.bulk(value));
     Ok(())
 }

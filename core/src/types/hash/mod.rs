@@ -1,9 +1,16 @@
 //! Hashes: fields and their values.
 
 mod commands;
+mod deadlines;
+pub mod expiring;
+mod getting;
 mod numbers;
+mod packed;
 pub(crate) mod rdb;
+#[cfg(test)]
+mod tests;
 pub mod value;
+mod verbs;
 mod walk;
 
 use mortise_sdk::config;
@@ -15,7 +22,13 @@ use crate::features::Feature;
 /// Hashes.
 pub const FEATURE: Feature = Feature {
     name: "hash",
-    commands: &[commands::COMMANDS, numbers::COMMANDS, walk::COMMANDS],
+    commands: &[
+        commands::COMMANDS,
+        deadlines::COMMANDS,
+        getting::COMMANDS,
+        numbers::COMMANDS,
+        walk::COMMANDS,
+    ],
     config: HashConfig::directives(),
     ..Feature::EMPTY
 };

@@ -33,7 +33,7 @@ fn hincrby(call: &mut Call<'_>) -> Result {
         None => 0,
     };
     let sum = old.checked_add(increment).ok_or(error::OVERFLOW)?;
-    hash.set(field, format_integer(sum).as_bytes());
+    hash.set_keeping_deadline(field, format_integer(sum).as_bytes());
     hash.changed("hincrby");
     call.reply(sum)
 }
@@ -55,14 +55,20 @@ fn hincrbyfloat(call: &mut Call<'_>) -> Result {
         return Err(Error::new("ERR value is NaN or Infinity"));
     }
     let mut hash = call.create::<Hash>(key)?;
-    let old = match hash.view().get(field) {
+    let found = hash.view().get_with_deadline(field);
+    let expires = found.is_some_and(|(_, deadline)| deadline.is_some());
+    let old = match found.map(|(value, _)| value) {
         Some(value) => Extended::parse(value).ok_or(Error::new("ERR hash value is not a float"))?,
         None => Extended::ZERO,
     };
     let sum = old.plus(increment).filter(Extended::is_finite).ok_or(error::NOT_FINITE)?.format();
-    hash.set(field, sum.as_bytes());
+    hash.set_keeping_deadline(field, sum.as_bytes());
     hash.changed("hincrbyfloat");
     // The sum, so that whoever follows need not add as we do.
-    call.propagates(&[b"HSET", key.bytes, field, sum.as_bytes()]);
+    if expires {
+        call.propagates(&[b"HSETEX", key.bytes, b"KEEPTTL", b"FIELDS", b"1", field, sum.as_bytes()]);
+    } else {
+        call.propagates(&[b"HSET", key.bytes, field, sum.as_bytes()]);
+    }
     call.reply(sum)
 }

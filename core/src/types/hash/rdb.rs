@@ -1,5 +1,8 @@
-//! A hash as it is saved: a listpack while it is small, else its fields one after another.
+//! A hash as it is saved: a listpack while it is small, else its fields one after another. If some of them have deadlines,
+//! all have, in the form of Valkey 9.0; Redis 7 does not know such hashes.
 
+use super::expiring::ExpiringHash;
+use super::packed::with_deadlines;
 use super::value::HashRef;
 use crate::engine::edit::Limits;
 use crate::keyspace::entry::Kind;
@@ -15,7 +18,11 @@ use crate::types::packed::{self, Distinct};
 use crate::types::table::Table;
 
 /// The kinds that are hashes.
-pub(crate) const KINDS: &[u8] = &[kind::HASH, kind::HASH_ZIPMAP, kind::HASH_ZIPLIST, kind::HASH_LISTPACK];
+pub(crate) const KINDS: &[u8] =
+    &[kind::HASH, kind::HASH_ZIPMAP, kind::HASH_ZIPLIST, kind::HASH_LISTPACK, kind::HASH_2];
+
+/// The deadline of a field that has none.
+const NO_DEADLINE: i64 = -1;
 
 const DUPLICATE: Broken =
     Broken::Malformed("integrity check failed: it is a table, ziplist or listpack with dup elements");
@@ -25,31 +32,44 @@ pub(crate) fn kind_of(hash: HashRef<'_>) -> u8 {
     match hash {
         HashRef::Table(table) if !table.is_kept_small() => kind::HASH,
         HashRef::Table(_) | HashRef::Packed(_) => kind::HASH_LISTPACK,
+        HashRef::PackedExpiring(..) | HashRef::Expiring(..) => kind::HASH_2,
     }
 }
 
 /// Writes a hash.
 pub(crate) fn save(hash: HashRef<'_>, out: &mut Writer) {
-    if kind_of(hash) == kind::HASH {
-        out.len(hash.len());
-        for (field, value) in hash.iter() {
-            out.bytes(field);
-            out.bytes(value);
+    match kind_of(hash) {
+        kind::HASH => {
+            out.len(hash.len());
+            for (field, value) in hash.iter() {
+                out.bytes(field);
+                out.bytes(value);
+            }
         }
-    } else {
-        let mut pack = Builder::default();
-        for (field, value) in hash.iter() {
-            pack.push(field);
-            pack.push(value);
+        kind::HASH_2 => {
+            out.len(hash.len_live());
+            for (field, value) in hash.iter() {
+                out.bytes(field);
+                out.bytes(value);
+                let deadline = hash.get_with_deadline(field).and_then(|(_, deadline)| deadline);
+                out.moment(deadline.unwrap_or(NO_DEADLINE));
+            }
         }
-        out.bytes(&pack.finish());
+        _ => {
+            let mut pack = Builder::default();
+            for (field, value) in hash.iter() {
+                pack.push(field);
+                pack.push(value);
+            }
+            out.bytes(&pack.finish());
+        }
     }
 }
 
 /// Reads a hash.
 pub(crate) fn load(of: u8, from: &mut Reader<'_>, limits: Limits) -> Result<Loaded> {
-    if of == kind::HASH {
-        return load_plain(from, limits);
+    if of == kind::HASH || of == kind::HASH_2 {
+        return load_plain(of, from, limits);
     }
     let bytes = from.bytes()?;
     match of {
@@ -89,7 +109,7 @@ fn load_blob<'a>(
     hash.finish()
 }
 
-fn load_plain(from: &mut Reader<'_>, limits: Limits) -> Result<Loaded> {
+fn load_plain(of: u8, from: &mut Reader<'_>, limits: Limits) -> Result<Loaded> {
     let len = from.count()?;
     let mut hash = Building::new(len <= limits.hash_entries);
     let (mut field, mut value) = (Vec::new(), Vec::new());
@@ -100,6 +120,12 @@ fn load_plain(from: &mut Reader<'_>, limits: Limits) -> Result<Loaded> {
             hash.grow_up()?;
         }
         hash.add(&field, &value)?;
+        if of == kind::HASH_2 {
+            let deadline = from.moment()?;
+            if deadline != NO_DEADLINE {
+                hash.deadlines.push((field.as_slice().into(), deadline));
+            }
+        }
     }
     hash.finish()
 }
@@ -109,12 +135,14 @@ struct Building {
     packed: Vec<u8>,
     fields: Distinct,
     table: Option<Table>,
+    /// Fields that have deadlines, in the order in which they came.
+    deadlines: Vec<(Box<[u8]>, i64)>,
 }
 
 impl Building {
     fn new(small: bool) -> Building {
         let table = (!small).then(Table::new);
-        Building { packed: Vec::new(), fields: Distinct::default(), table }
+        Building { packed: Vec::new(), fields: Distinct::default(), table, deadlines: Vec::new() }
     }
 
     /// Small as it may be by number, it is not by the length of what it holds.
@@ -150,17 +178,30 @@ impl Building {
         if table.set(field, value) { Ok(()) } else { Err(DUPLICATE) }
     }
 
-    fn finish(self) -> Result<Loaded> {
-        match self.table {
-            Some(table) => Ok(Loaded::Object(Box::new(Object::Hash(table)))),
-            None => {
-                let hash = HashRef::packed(&self.packed);
-                let fields = || hash.iter().map(|(field, _)| field);
-                match self.fields.are_distinct(fields) {
-                    true => Ok(Loaded::Bytes(Kind::PackedHash, self.packed)),
-                    false => Err(DUPLICATE),
-                }
+    fn finish(mut self) -> Result<Loaded> {
+        if self.table.is_none() {
+            let hash = HashRef::packed(&self.packed);
+            if !std::mem::take(&mut self.fields).are_distinct(|| hash.iter().map(|(field, _)| field)) {
+                return Err(DUPLICATE);
             }
+            if self.deadlines.is_empty() {
+                return Ok(Loaded::Bytes(Kind::PackedHash, self.packed));
+            }
+            let mut deadlines = self.deadlines.iter().peekable();
+            let expiring = with_deadlines(&self.packed, |field| {
+                deadlines.next_if(|(of, _)| **of == *field).map(|(_, deadline)| *deadline)
+            });
+            if expiring.len() < packed::SIZE_MAX {
+                return Ok(Loaded::Bytes(Kind::PackedExpiringHash, expiring));
+            }
+            self.unpack(true)?;
         }
+        let table = self.table.unwrap_or_default();
+        if self.deadlines.is_empty() {
+            return Ok(Loaded::Object(Box::new(Object::Hash(table))));
+        }
+        let mut hash = ExpiringHash::new(table);
+        self.deadlines.iter().for_each(|(field, deadline)| hash.set_deadline(field, Some(*deadline)));
+        Ok(Loaded::Object(Box::new(Object::ExpiringHash(Box::new(hash)))))
     }
 }

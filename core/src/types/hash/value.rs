@@ -1,22 +1,34 @@
-//! What a hash is, and what may be done to it: packed in its entry while it is small, a [`Table`] when it is large.
+//! What a hash is, and how it is read: packed in its entry while it is small, a [`Table`] when it is large; and both again
+//! for hashes of which some fields have deadlines.
 
-use crate::engine::edit::Edit;
+use super::expiring::ExpiringHash;
+use super::packed::{self, Field};
 use crate::engine::event::{self, EventClass};
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
-use crate::types::packed::{self, Items};
 use crate::types::table::Table;
 use crate::types::{Object, Type};
 
 /// The type of hashes.
 pub struct Hash;
 
-/// A hash as it is read.
+/// A moment at which nothing has expired: who reads at it sees every field.
+pub const NEVER: i64 = i64::MIN;
+
+/// How often a field is drawn before those that have not expired are counted.
+const DRAWS_MAX: usize = 16;
+
+/// A hash as it is read. One with deadlines is read at a moment: what has expired by then is not there, though it may not
+/// have been removed yet.
 #[derive(Clone, Copy)]
 pub enum HashRef<'a> {
     /// Fields and values in turn, in the order in which the fields came.
     Packed(&'a [u8]),
     /// A table.
     Table(&'a Table),
+    /// Fields, values and deadlines in turn.
+    PackedExpiring(&'a [u8], i64),
+    /// A table, beside one of deadlines.
+    Expiring(&'a ExpiringHash, i64),
 }
 
 impl Type for Hash {
@@ -24,9 +36,18 @@ impl Type for Hash {
     const CLASS: EventClass = event::HASH;
 
     fn view(entry: &Entry) -> Option<HashRef<'_>> {
+        Hash::view_at(entry, NEVER)
+    }
+
+    #[inline(always)]
+    fn view_at(entry: &Entry, now_ms: i64) -> Option<HashRef<'_>> {
         match entry.payload() {
             Payload::Bytes(bytes) if entry.kind() == Kind::PackedHash => Some(HashRef::Packed(bytes)),
+            Payload::Bytes(bytes) if entry.kind() == Kind::PackedExpiringHash => {
+                Some(HashRef::PackedExpiring(bytes, now_ms))
+            }
             Payload::Object(Object::Hash(table)) => Some(HashRef::Table(table)),
+            Payload::Object(Object::ExpiringHash(hash)) => Some(HashRef::Expiring(hash, now_ms)),
             _ => None,
         }
     }
@@ -40,44 +61,113 @@ impl Type for Hash {
     }
 }
 
+/// Before which moment no field of a hash with deadlines expires.
+pub fn due(entry: &Entry) -> Option<i64> {
+    match entry.payload() {
+        Payload::Bytes(bytes) if entry.kind() == Kind::PackedExpiringHash => Some(packed::due(bytes)),
+        Payload::Object(Object::ExpiringHash(hash)) => Some(hash.due()),
+        _ => None,
+    }
+}
+
 impl<'a> HashRef<'a> {
     /// A packed hash.
     pub fn packed(bytes: &'a [u8]) -> HashRef<'a> {
         HashRef::Packed(bytes)
     }
 
-    /// Number of fields.
+    /// Number of fields. What has expired counts until it is removed.
     pub fn len(self) -> usize {
         match self {
-            HashRef::Packed(bytes) => Items::new(bytes).count() / 2,
+            HashRef::Packed(bytes) => packed::fields(bytes).count(),
             HashRef::Table(table) => table.len(),
+            HashRef::PackedExpiring(bytes, _) => packed::expiring_fields(bytes).count(),
+            HashRef::Expiring(hash, _) => hash.table().len(),
         }
     }
 
-    /// Whether it has no field.
+    /// Number of fields that have not expired: as many as [`HashRef::iter`] gives.
+    pub fn len_live(self) -> usize {
+        if self.hides_some() { self.iter().count() } else { self.len() }
+    }
+
+    /// Whether it has no field, not even one that has expired.
     pub fn is_empty(self) -> bool {
         match self {
             HashRef::Packed(bytes) => bytes.is_empty(),
             HashRef::Table(table) => table.is_empty(),
+            HashRef::PackedExpiring(bytes, _) => bytes.len() <= packed::DUE_LEN,
+            HashRef::Expiring(hash, _) => hash.table().is_empty(),
+        }
+    }
+
+    /// Whether it is packed.
+    pub fn is_packed(self) -> bool {
+        matches!(self, HashRef::Packed(_) | HashRef::PackedExpiring(..))
+    }
+
+    /// Whether some fields may have expired and not been removed yet.
+    pub fn hides_some(self) -> bool {
+        match self {
+            HashRef::Packed(_) | HashRef::Table(_) => false,
+            HashRef::PackedExpiring(bytes, now_ms) => packed::due(bytes) <= now_ms,
+            HashRef::Expiring(hash, now_ms) => hash.due() <= now_ms,
         }
     }
 
     /// The value of a field.
+    #[inline]
     pub fn get(self, field: &[u8]) -> Option<&'a [u8]> {
         match self {
-            HashRef::Packed(bytes) => find(bytes, field).map(|found| found.value),
+            HashRef::Packed(bytes) => packed::fields(bytes).named(field).map(|found| found.value),
             HashRef::Table(table) => table.get(field),
+            HashRef::PackedExpiring(..) | HashRef::Expiring(..) => {
+                self.get_with_deadline(field).map(|found| found.0)
+            }
+        }
+    }
+
+    /// The value of a field, and when it expires.
+    pub fn get_with_deadline(self, field: &[u8]) -> Option<(&'a [u8], Option<i64>)> {
+        match self {
+            HashRef::Packed(_) | HashRef::Table(_) => self.get(field).map(|value| (value, None)),
+            HashRef::PackedExpiring(bytes, now_ms) => {
+                let found = packed::expiring_fields(bytes).named(field)?;
+                (!found.has_expired(now_ms)).then_some((found.value, found.deadline))
+            }
+            HashRef::Expiring(hash, now_ms) => {
+                let value = hash.table().get(field)?;
+                let deadline = hash.deadline(field);
+                deadline.is_none_or(|deadline| deadline > now_ms).then_some((value, deadline))
+            }
         }
     }
 
     /// Every field with its value.
     pub fn iter(self) -> Box<dyn Iterator<Item = (&'a [u8], &'a [u8])> + 'a> {
+        let pair = |field: Field<'a>| (field.name, field.value);
         match self {
-            HashRef::Packed(bytes) => {
-                let mut items = Items::new(bytes);
-                Box::new(std::iter::from_fn(move || Some((items.next()?, items.next()?))))
-            }
+            HashRef::Packed(bytes) => Box::new(packed::fields(bytes).map(pair)),
             HashRef::Table(table) => Box::new(table.iter()),
+            HashRef::PackedExpiring(bytes, now_ms) => {
+                let live = move |field: &Field<'a>| !field.has_expired(now_ms);
+                Box::new(packed::expiring_fields(bytes).filter(live).map(pair))
+            }
+            HashRef::Expiring(hash, now_ms) => {
+                Box::new(hash.table().iter().filter(move |(field, _)| !hash.has_expired(field, now_ms)))
+            }
+        }
+    }
+
+    /// Every field that has a deadline, with it.
+    pub fn deadlines(self) -> Vec<(&'a [u8], i64)> {
+        match self {
+            HashRef::Packed(_) | HashRef::Table(_) => Vec::new(),
+            HashRef::PackedExpiring(bytes, _) => {
+                let fields = packed::expiring_fields(bytes);
+                fields.filter_map(|field| Some((field.name, field.deadline?))).collect()
+            }
+            HashRef::Expiring(hash, _) => hash.deadlines().collect(),
         }
     }
 
@@ -85,112 +175,35 @@ impl<'a> HashRef<'a> {
     /// as a whole.
     pub fn scan(self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], &[u8])) -> u64 {
         match self {
-            HashRef::Packed(_) => {
+            HashRef::Packed(_) | HashRef::PackedExpiring(..) => {
                 self.iter().for_each(|(field, value)| visit(field, value));
                 0
             }
             HashRef::Table(table) => table.scan(cursor, count, visit),
+            HashRef::Expiring(hash, now_ms) => hash.table().scan(cursor, count, &mut |field, value| {
+                if !hash.has_expired(field, now_ms) {
+                    visit(field, value);
+                }
+            }),
         }
     }
 
     /// A field chosen uniformly by random numbers.
     pub fn random(self, next: &mut dyn FnMut() -> u64) -> Option<(&'a [u8], &'a [u8])> {
-        match self {
-            HashRef::Packed(_) => {
-                let len = self.len() as u64;
-                if len == 0 { None } else { self.iter().nth((next() % len) as usize) }
-            }
-            HashRef::Table(table) => table.random(next),
-        }
-    }
-}
-
-/// Where a field stands in a packed hash.
-struct Found<'a> {
-    start: usize,
-    value_start: usize,
-    end: usize,
-    value: &'a [u8],
-}
-
-fn find<'a>(bytes: &'a [u8], field: &[u8]) -> Option<Found<'a>> {
-    find_or_count(bytes, field).ok()
-}
-
-/// A field of a packed hash, or else how many others there are.
-fn find_or_count<'a>(bytes: &'a [u8], field: &[u8]) -> Result<Found<'a>, usize> {
-    let mut items = Items::new(bytes);
-    let mut others = 0;
-    loop {
-        let start = items.position();
-        let Some(name) = items.next() else { return Err(others) };
-        let value_start = items.position();
-        let Some(value) = items.next() else { return Err(others) };
-        if name == field {
-            return Ok(Found { start, value_start, end: items.position(), value });
-        }
-        others += 1;
-    }
-}
-
-impl Edit<'_, Hash> {
-    /// Sets a field; true if it is new.
-    pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        let limits = self.limits();
-        let fits = field.len() <= limits.hash_value_len && value.len() <= limits.hash_value_len;
-        if let HashRef::Packed(bytes) = self.view() {
-            let has_room = bytes.len() + field.len() + value.len() < packed::SIZE_MAX;
-            let found = find_or_count(bytes, field);
-            let stays_small =
-                fits && found.as_ref().map_or_else(|others| *others < limits.hash_entries, |_| true);
-            match found {
-                Ok(found) if fits && has_room => {
-                    let (at, len) = (found.value_start, found.end - found.value_start);
-                    packed::with_items(&[value], |items| self.open().splice(at, len, items));
-                    return false;
+        let table = match self {
+            HashRef::Table(table) => return table.random(next),
+            HashRef::Expiring(hash, _) => Some(hash.table()),
+            HashRef::Packed(_) | HashRef::PackedExpiring(..) => None,
+        };
+        if let Some(table) = table {
+            for _ in 0..DRAWS_MAX {
+                let drawn = table.random(next)?;
+                if self.get(drawn.0).is_some() {
+                    return Some(drawn);
                 }
-                Err(_) if stays_small && has_room => {
-                    let at = bytes.len();
-                    packed::with_items(&[field, value], |items| self.open().splice(at, 0, items));
-                    return true;
-                }
-                _ => self.unpack(stays_small),
             }
         }
-        let Some(table) = self.table() else { return false };
-        let is_new = table.set(field, value);
-        if table.is_kept_small() && !(fits && table.len() <= limits.hash_entries) {
-            table.keep_small(false);
-        }
-        is_new
-    }
-
-    /// Removes a field; false if there was none.
-    pub fn remove(&mut self, field: &[u8]) -> bool {
-        if let HashRef::Packed(bytes) = self.view() {
-            let Some(Found { start, end, .. }) = find(bytes, field) else { return false };
-            self.open().splice(start, end - start, b"");
-            return true;
-        }
-        if self.view().get(field).is_none() {
-            return false;
-        }
-        self.table().is_some_and(|table| table.remove(field))
-    }
-
-    fn table(&mut self) -> Option<&mut Table> {
-        match self.open().object_mut() {
-            Some(Object::Hash(table)) => Some(table),
-            _ => None,
-        }
-    }
-
-    fn unpack(&mut self, small: bool) {
-        let mut table = Table::new();
-        table.keep_small(small);
-        for (field, value) in self.view().iter() {
-            table.set(field, value);
-        }
-        self.set_value(NewValue::Object(Box::new(Object::Hash(table))));
+        let len = self.len_live() as u64;
+        if len == 0 { None } else { self.iter().nth((next() % len) as usize) }
     }
 }

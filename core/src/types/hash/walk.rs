@@ -119,21 +119,22 @@ impl Picks {
 
     /// Answers with fields of a hash.
     fn write(&self, hash: HashRef<'_>, random: &mut Random, out: &mut Output) {
-        let len = hash.len();
+        let len = hash.len_live();
         let count = if self.repeated { self.count } else { self.count.min(len) };
         // RESP3 nests the pairs.
         out.array(if self.with_values && !out.is_resp3() { count * 2 } else { count });
         if count == 0 {
             return;
         }
-        match hash {
-            HashRef::Table(_) if self.repeated => {
+        let draws = !hash.is_packed() && !hash.hides_some();
+        match () {
+            () if draws && self.repeated => {
                 for _ in 0..count {
                     let Some(pair) = hash.random(&mut || random.word()) else { return };
                     self.write_pair(pair, out);
                 }
             }
-            HashRef::Table(_) if count * DRAWN_SHARE <= len => {
+            () if draws && count * DRAWN_SHARE <= len => {
                 let mut drawn = HashSet::with_capacity(count);
                 while drawn.len() < count {
                     let Some(pair) = hash.random(&mut || random.word()) else { return };
@@ -142,7 +143,7 @@ impl Picks {
                     }
                 }
             }
-            _ => {
+            () => {
                 let mut pairs: Vec<_> = hash.iter().collect();
                 for index in 0..count {
                     if self.repeated {

@@ -4,11 +4,12 @@
 //! that none is more than fifteen steps away from a place that is known.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::mem::size_of;
 
 use super::End;
 use super::item::{self, Encoded, Item, Wanted};
-use super::squeeze;
+use crate::persistence::snapshot::lzf::{self, Compressor};
 use crate::types::table::size_class;
 
 /// Elements between two places that are noted.
@@ -16,6 +17,11 @@ const STRIDE: usize = 16;
 
 /// The most bytes of a chunk that holds more than one element: places are noted in two bytes.
 pub(super) const SIZE_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Its table is large, and serves one chunk after another.
+    static COMPRESSOR: RefCell<Compressor> = RefCell::default();
+}
 
 /// How full chunks may become.
 #[derive(Clone, Copy, Debug)]
@@ -121,15 +127,25 @@ impl Chunk {
     pub(super) fn readable(&self) -> Cow<'_, Chunk> {
         match self.squeezed {
             None => Cow::Borrowed(self),
-            Some(size) => Cow::Owned(Chunk::from_bytes(&squeeze::expand(&self.data, size as usize))),
+            Some(size) => {
+                let bytes = lzf::expand(&self.data, size as usize).expect("what was squeezed comes back");
+                Cow::Owned(Chunk::from_bytes(&bytes))
+            }
         }
     }
 
     /// Lets the elements take less space, if that is possible.
     pub(super) fn squeeze(&mut self) {
-        if !self.is_squeezed()
-            && let Some(data) = squeeze::squeeze(self.bytes())
-        {
+        /// Fewer bytes are left as they are.
+        const LEN_MIN: usize = 48;
+        /// What squeezing must save.
+        const GAIN_MIN: usize = 8;
+        if self.is_squeezed() || self.size() < LEN_MIN {
+            return;
+        }
+        let mut data = Vec::new();
+        if COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(self.bytes(), GAIN_MIN, &mut data)) {
+            data.shrink_to_fit();
             let size = self.size() as u32;
             *self =
                 Chunk { data, start: 0, len: self.len, lead: 0, places: Vec::new(), squeezed: Some(size) };

@@ -9,7 +9,6 @@ pub(crate) mod rdb;
 mod reading;
 mod removing;
 mod sequence;
-mod squeeze;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -153,7 +153,7 @@ fn not_negative(text: &[u8], negative: &'static str) -> Result<u64> {
 const XADD: Command = Spec {
     usage: "XADD key [NOMKSTREAM] [condition=<KEEPREF | DELREF | ACKED>] \
             [idmp=<IDMPAUTO producer-id | IDMP <producer-id idempotent-id>>] \
-            [trim=<strategy=<MAXLEN | MINID> [operator=<= | ~>] threshold [LIMIT count:int]>] \
+            [trim=<strategy=<MAXLEN | MINID> [operator=<equal== | approximately=~>] threshold [LIMIT count:int]>] \
             id_or_auto=<auto_id=* | id> field_value=<field value>...",
     about: "Adds an entry to a stream, which is created if need be; returns its id.",
     since: "5.0.0",
@@ -169,7 +169,13 @@ const XADD: Command = Spec {
         ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`."),
         ("8.6.0", "`IDMP` and `IDMPAUTO`."),
     ],
-    ages: &[added("condition", "8.2.0"), added("idmp", "8.6.0")],
+    ages: &[
+        added("NOMKSTREAM", "6.2.0"),
+        added("MINID", "6.2.0"),
+        added("LIMIT", "6.2.0"),
+        added("condition", "8.2.0"),
+        added("idmp", "8.6.0"),
+    ],
     ..STREAM
 }
 .runs(xadd);
@@ -250,8 +256,8 @@ fn xadd(call: &mut Call<'_>) -> Result {
 }
 
 const XTRIM: Command = Spec {
-    usage: "XTRIM key trim=<strategy=<MAXLEN | MINID> [operator=<= | ~>] threshold [LIMIT count:int]> \
-            [condition=<KEEPREF | DELREF | ACKED>]",
+    usage: "XTRIM key trim=<strategy=<MAXLEN | MINID> [operator=<equal== | approximately=~>] threshold \
+            [LIMIT count:int]> [condition=<KEEPREF | DELREF | ACKED>]",
     about: "Removes entries from the beginning of a stream; returns how many.",
     since: "5.0.0",
     cost: "O(log(N) + M), N being the entries and M those of one node",
@@ -259,7 +265,7 @@ const XTRIM: Command = Spec {
     keys: &[key("key", &[RW, DELETE])],
     tips: &["nondeterministic_output"],
     history: &[("6.2.0", "`MINID` and `LIMIT`."), ("8.2.0", "`KEEPREF`, `DELREF` and `ACKED`.")],
-    ages: &[added("condition", "8.2.0")],
+    ages: &[added("MINID", "6.2.0"), added("LIMIT", "6.2.0"), added("condition", "8.2.0")],
     ..STREAM
 }
 .runs(xtrim);
@@ -331,6 +337,7 @@ const XSETID: Command = Spec {
     flags: &[WRITE, DENYOOM, FAST],
     keys: &[key("key", &[RW, UPDATE])],
     history: &[("7.0.0", "`entries_added` and `max_deleted_entry_id`.")],
+    ages: &[added("ENTRIESADDED", "7.0.0"), added("MAXDELETEDID", "7.0.0")],
     ..STREAM
 }
 .runs(xsetid);

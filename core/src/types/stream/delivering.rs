@@ -23,9 +23,9 @@ use crate::resp::output::Output;
 pub(super) const COMMANDS: &[Command] = &[XREADGROUP];
 
 const XREADGROUP: Command = Spec {
-    usage: "XREADGROUP group_consumer=GROUP <group consumer> [COUNT count:int] [MAXCOUNT maxcount:int] \
+    usage: "XREADGROUP <GROUP group_consumer=<group consumer>> [COUNT count:int] [MAXCOUNT maxcount:int] \
             [MAXSIZE maxsize:int] [BLOCK milliseconds:int] [CLAIM min-idle-time:int] [NOACK] \
-            streams=STREAMS <key... id...>",
+            STREAMS streams=<key... id...>",
     about: "Returns entries that a consumer group has not seen, or that are pending to a consumer; or waits for some.",
     since: "5.0.0",
     cost: "O(M*log(N)), N being the entries and M those returned, for each stream",

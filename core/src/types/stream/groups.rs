@@ -80,7 +80,7 @@ fn edit_with_group<'a>(call: &'a mut Call<'_>) -> Result<Edit<'a, Stream>> {
 }
 
 const XGROUP_CREATE: Command = Spec {
-    usage: "XGROUP CREATE key groupname id_or_new=<id | new_id=$> [MKSTREAM] [ENTRIESREAD entries_read:int]",
+    usage: "XGROUP CREATE key groupname id=<id | new_id=$> [MKSTREAM] [ENTRIESREAD entries_read:int]",
     about: "Creates a consumer group, which reads what comes behind an id.",
     since: "5.0.0",
     flags: &[WRITE, DENYOOM],
@@ -117,7 +117,7 @@ fn xgroup_create(call: &mut Call<'_>) -> Result {
 }
 
 const XGROUP_SETID: Command = Spec {
-    usage: "XGROUP SETID key groupname id_or_new=<id | new_id=$> [ENTRIESREAD entries_read:int]",
+    usage: "XGROUP SETID key groupname id=<id | new_id=$> [ENTRIESREAD entries_read:int]",
     about: "Sets the id behind which a consumer group reads on.",
     since: "5.0.0",
     flags: &[WRITE],

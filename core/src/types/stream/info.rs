@@ -27,7 +27,7 @@ const XINFO: Command = Spec {
 .runs(container);
 
 const XINFO_STREAM: Command = Spec {
-    usage: "XINFO STREAM key full=[FULL <[COUNT count:int]>]",
+    usage: "XINFO STREAM key [FULL full=<[COUNT count:int]>]",
     about: "Tells of a stream; with FULL, also its entries and groups.",
     since: "5.0.0",
     flags: &[READONLY],

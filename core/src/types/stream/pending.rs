@@ -1,7 +1,7 @@
 //! What is pending in a consumer group: XPENDING.
 
 use mortise_sdk::declare::flags::*;
-use mortise_sdk::declare::{ACCESS, RO, Spec, key};
+use mortise_sdk::declare::{ACCESS, RO, Spec, added, key};
 use mortise_sdk::{Result, args, error};
 
 use super::STREAM;
@@ -26,6 +26,7 @@ const XPENDING: Command = Spec {
     keys: &[key("key", &[RO, ACCESS])],
     tips: &["nondeterministic_output"],
     history: &[("6.2.0", "`IDLE`, and bounds that are excluded.")],
+    ages: &[added("IDLE", "6.2.0")],
     ..STREAM
 }
 .runs(xpending);

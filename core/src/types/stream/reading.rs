@@ -277,7 +277,7 @@ pub(super) fn write_name(out: &mut Output, key: Key<'_>) {
 
 const XREAD: Command = Spec {
     usage: "XREAD [COUNT count:int] [MAXCOUNT maxcount:int] [MAXSIZE maxsize:int] [BLOCK milliseconds:int] \
-            streams=STREAMS <key... id...>",
+            STREAMS streams=<key... id...>",
     about: "Returns entries of streams behind given ids, or waits for some.",
     since: "5.0.0",
     cost: "O(log(N) + M), N being the entries and M those returned, for each stream",

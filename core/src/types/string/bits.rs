@@ -282,6 +282,14 @@ enum Operation {
     Or,
     Xor,
     Not,
+    /// What the first has and no other.
+    Diff,
+    /// What others have, and not the first.
+    Diff1,
+    /// What the first has, and any other.
+    AndOr,
+    /// What exactly one has.
+    One,
 }
 
 const BITOP: Command = Spec {
@@ -291,6 +299,7 @@ const BITOP: Command = Spec {
     cost: "O(N)",
     flags: &[WRITE, DENYOOM],
     keys: &[key("destkey", &[OW, UPDATE]), key("key", &[RO, ACCESS])],
+    history: &[("8.2.0", "Operations `DIFF`, `DIFF1`, `ANDOR` and `ONE`.")],
     ..BITMAP
 }
 .runs(bitop);
@@ -301,6 +310,10 @@ fn bitop(call: &mut Call<'_>) -> Result {
         word if word.eq_ignore_ascii_case(b"or") => Operation::Or,
         word if word.eq_ignore_ascii_case(b"xor") => Operation::Xor,
         word if word.eq_ignore_ascii_case(b"not") => Operation::Not,
+        word if word.eq_ignore_ascii_case(b"diff") => Operation::Diff,
+        word if word.eq_ignore_ascii_case(b"diff1") => Operation::Diff1,
+        word if word.eq_ignore_ascii_case(b"andor") => Operation::AndOr,
+        word if word.eq_ignore_ascii_case(b"one") => Operation::One,
         _ => return Err(error::SYNTAX),
     };
     if operation == Operation::Not && call.argc() != 4 {
@@ -357,6 +370,13 @@ fn combine(operation: Operation, sources: &[StrRef<'_>], len: usize) -> Combined
 
 /// Writes what the operation makes of the bytes from `start` on.
 fn combine_chunk(operation: Operation, sources: &[StrRef<'_>], start: usize, result: &mut [u8]) {
+    match operation {
+        Operation::Diff | Operation::Diff1 | Operation::AndOr => {
+            return combine_first(operation, sources, start, result);
+        }
+        Operation::One => return only_one(sources, start, result),
+        Operation::And | Operation::Or | Operation::Xor | Operation::Not => {}
+    }
     for (index, source) in sources.iter().enumerate() {
         let mut done = 0;
         let _ = source.visit(start, start + result.len(), |part| {
@@ -367,7 +387,7 @@ fn combine_chunk(operation: Operation, sources: &[StrRef<'_>], start: usize, res
                 Operation::And => pairs.for_each(|(to, from)| *to &= from),
                 Operation::Or => pairs.for_each(|(to, from)| *to |= from),
                 Operation::Xor => pairs.for_each(|(to, from)| *to ^= from),
-                Operation::Not => {}
+                _ => {}
             }
             done += part.len();
             ControlFlow::<()>::Continue(())
@@ -379,6 +399,41 @@ fn combine_chunk(operation: Operation, sources: &[StrRef<'_>], start: usize, res
     if operation == Operation::Not {
         result.iter_mut().for_each(|byte| *byte = !*byte);
     }
+}
+
+/// What the bits of the first source make with those that any of the others has.
+fn combine_first(operation: Operation, sources: &[StrRef<'_>], start: usize, result: &mut [u8]) {
+    let Some((first, others)) = sources.split_first() else { return };
+    result.fill(0);
+    combine_chunk(Operation::Or, others, start, result);
+    let mut bytes = vec![0; result.len()];
+    combine_chunk(Operation::Or, &[*first], start, &mut bytes);
+    for (any, first) in result.iter_mut().zip(bytes) {
+        *any = match operation {
+            Operation::Diff => first & !*any,
+            Operation::Diff1 => !first & *any,
+            _ => first & *any,
+        };
+    }
+}
+
+/// The bits that one of the sources has and no other.
+fn only_one(sources: &[StrRef<'_>], start: usize, result: &mut [u8]) {
+    let mut several = vec![0; result.len()];
+    result.fill(0);
+    for source in sources {
+        let mut done = 0;
+        let _ = source.visit(start, start + result.len(), |part| {
+            let pairs = result[done..].iter_mut().zip(&mut several[done..]).zip(part);
+            pairs.for_each(|((any, several), part)| {
+                *several |= *any & part;
+                *any |= part;
+            });
+            done += part.len();
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    result.iter_mut().zip(several).for_each(|(any, several)| *any &= !several);
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{
     ACCESS, Access, DELETE, Deprecation, INSERT, OW, RO, RW, Spec, UPDATE, VARIABLE_FLAGS, added, key,
 };
-use mortise_sdk::error::Error;
+use mortise_sdk::error::{self, Error};
 use mortise_sdk::host::Text;
 use mortise_sdk::resp::format_integer;
 
 use super::STRING;
-use super::expiry::{Condition, Expiry, Form, Lifetime, SetOptions};
+use super::expiry::{Comparison, Condition, Expiry, Form, Lifetime, SetOptions};
 use super::value::{Str, StrRef, stored};
 use crate::engine::call::{Call, Key};
 use crate::engine::event;
@@ -98,7 +98,7 @@ fn getdel(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
-fn propagate_removal(call: &mut Call<'_>, key: Key<'_>, lazily: bool) {
+pub(super) fn propagate_removal(call: &mut Call<'_>, key: Key<'_>, lazily: bool) {
     call.propagates(&[if lazily { b"UNLINK" } else { b"DEL" }, key.bytes]);
 }
 
@@ -165,7 +165,8 @@ fn set_access<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Access {
 }
 
 const SET: Command = Spec {
-    usage: "SET key value [condition=<NX | XX>] [GET] [expiration=<EX seconds:int | \
+    usage: "SET key value [condition=<NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | \
+            IFDNE ifdne-digest>] [GET] [expiration=<EX seconds:int | \
             PX milliseconds:int | EXAT unix-time-seconds:time | \
             PXAT unix-time-milliseconds:time | KEEPTTL>]",
     about: "Sets a key to a string, whatever it held, and may give it a time to live or ask for conditions.",
@@ -178,9 +179,14 @@ const SET: Command = Spec {
         ("6.0.0", "Option `KEEPTTL`."),
         ("6.2.0", "Options `GET`, `EXAT` and `PXAT`."),
         ("7.0.0", "`NX` and `GET` go together."),
+        ("8.4.0", "Options `IFEQ`, `IFNE`, `IFDEQ` and `IFDNE`."),
     ],
     ages: &[
         added("condition", "2.6.12"),
+        added("IFEQ", "8.4.0"),
+        added("IFNE", "8.4.0"),
+        added("IFDEQ", "8.4.0"),
+        added("IFDNE", "8.4.0"),
         added("GET", "6.2.0"),
         added("EX", "2.6.12"),
         added("PX", "2.6.12"),
@@ -203,6 +209,9 @@ fn set(call: &mut Call<'_>) -> Result {
     if options.gets {
         reply_value(call, key)?;
     }
+    if let Some(comparison) = options.comparison {
+        return set_if(call, &options, comparison, fate);
+    }
     let done = store(call, key, call.arg(2), options.condition, fate);
     if !options.gets {
         return if done { call.ok() } else { call.reply(None::<&[u8]>) };
@@ -216,9 +225,38 @@ fn set(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// Sets the key if its value compares as is wanted. GET has been answered.
+#[cold]
+fn set_if(call: &mut Call<'_>, options: &SetOptions<'_>, comparison: Comparison<'_>, fate: Fate) -> Result {
+    let (key, value) = (call.key(1), call.arg(2));
+    let done = compares(call, key, comparison)?;
+    if done {
+        store(call, key, value, None, fate);
+        // Whoever follows need not compare.
+        match fate {
+            Fate::Clear => call.propagates(&[b"SET", key.bytes, value]),
+            Fate::Keep => call.propagates(&[b"SET", key.bytes, value, b"KEEPTTL"]),
+            Fate::Until(_) => {}
+        }
+    }
+    match done {
+        _ if options.gets => Ok(()),
+        true => call.ok(),
+        false => call.reply(None::<&[u8]>),
+    }
+}
+
+/// Whether the string at a key, or that there is none, compares as is wanted.
+pub(super) fn compares(call: &mut Call<'_>, key: Key<'_>, comparison: Comparison<'_>) -> Result<bool> {
+    match call.peek(key) {
+        None => Ok(comparison.holds(None)),
+        Some(entry) => Str::view(entry).map(|text| comparison.holds(Some(text))).ok_or(error::WRONGTYPE),
+    }
+}
+
 /// What becomes of the deadline of a key that is set.
 #[derive(Clone, Copy)]
-enum Fate {
+pub(super) enum Fate {
     Clear,
     Keep,
     Until(i64),
@@ -226,7 +264,13 @@ enum Fate {
 
 /// Sets a key to a string; false if the condition is not met.
 #[inline(always)]
-fn store(call: &mut Call<'_>, key: Key<'_>, value: &[u8], condition: Option<Condition>, fate: Fate) -> bool {
+pub(super) fn store(
+    call: &mut Call<'_>,
+    key: Key<'_>,
+    value: &[u8],
+    condition: Option<Condition>,
+    fate: Fate,
+) -> bool {
     if let Some(condition) = condition
         && call.exists(key) != (condition == Condition::Present)
     {

@@ -3,6 +3,7 @@
 use mortise_sdk::args;
 use mortise_sdk::error::{self, Error, Result};
 
+use super::value::StrRef;
 use crate::engine::call::{Call, Options};
 
 /// A time at which a key is to expire, as a client gave it.
@@ -46,6 +47,14 @@ impl<'a> Expiry<'a> {
         let time = args::parse_integer(self.time).ok_or(error::NOT_INTEGER)?;
         self.deadline_from(time, call.now_ms())
             .ok_or_else(|| Error::text(format!("ERR invalid expire time in '{}' command", call.command.name)))
+    }
+
+    /// The same where 0 is allowed: at once.
+    pub fn deadline_or_now(&self, call: &Call<'_>) -> Result<i64> {
+        match args::parse_integer(self.time) {
+            Some(0) => Ok(if self.form.from_now { call.now_ms() } else { 0 }),
+            _ => self.deadline(call),
+        }
     }
 
     fn deadline_from(&self, time: i64, now_ms: i64) -> Option<i64> {
@@ -112,11 +121,69 @@ pub enum Condition {
     Present,
 }
 
+/// What a value is to be before it is set or deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison<'a> {
+    with: Compared<'a>,
+    /// It is to be this, and not anything else.
+    is_equal: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Compared<'a> {
+    Value(&'a [u8]),
+    Digest(u64),
+}
+
+impl<'a> Comparison<'a> {
+    /// The value is to be this.
+    pub fn equal_to(value: &'a [u8]) -> Comparison<'a> {
+        Comparison { with: Compared::Value(value), is_equal: true }
+    }
+
+    /// Passes an option that says so: IFEQ, IFNE, IFDEQ, IFDNE.
+    pub fn take(options: &mut Options<'a>) -> Result<Option<Comparison<'a>>> {
+        for (word, is_equal) in [("IFEQ", true), ("IFNE", false)] {
+            if let Some(value) = options.takes_value(word) {
+                return Ok(Some(Comparison { with: Compared::Value(value), is_equal }));
+            }
+        }
+        for (word, is_equal) in [("IFDEQ", true), ("IFDNE", false)] {
+            if let Some(digits) = options.takes_value(word) {
+                return Ok(Some(Comparison { with: Compared::Digest(parse_digest(digits)?), is_equal }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it holds of a value, or of none: that differs from every value.
+    pub fn holds(&self, value: Option<StrRef<'_>>) -> bool {
+        let Some(value) = value else { return !self.is_equal };
+        let is_equal = match self.with {
+            Compared::Value(wanted) => value.is_bytes(wanted),
+            Compared::Digest(wanted) => value.digest() == wanted,
+        };
+        is_equal == self.is_equal
+    }
+}
+
+/// A digest as DIGEST shows it, in either case.
+fn parse_digest(digits: &[u8]) -> Result<u64> {
+    const DIGITS: usize = 16;
+    let digest = std::str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.len() == DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit()))
+        .and_then(|text| u64::from_str_radix(text, 16).ok());
+    digest.ok_or(Error::new("ERR digest must be 16 hexadecimal digits"))
+}
+
 /// The options of SET.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct SetOptions<'a> {
     /// NX or XX.
     pub condition: Option<Condition>,
+    /// IFEQ and its kin.
+    pub comparison: Option<Comparison<'a>>,
     /// GET
     pub gets: bool,
     /// What becomes of the time to live; it goes if nothing is said.
@@ -138,14 +205,28 @@ impl<'a> SetOptions<'a> {
                 true
             } else if options.takes("KEEPTTL") {
                 parsed.lifetime.keep()
+            } else if parsed.lifetime.take_expiry(&mut options) {
+                true
             } else {
-                parsed.lifetime.take_expiry(&mut options)
+                parsed.takes_comparison(&mut options)?
             };
             if !accepted {
                 return Err(error::SYNTAX);
             }
         }
+        if parsed.comparison.is_some() && parsed.condition.is_some() {
+            return Err(error::SYNTAX);
+        }
         Ok(parsed)
+    }
+
+    #[cold]
+    fn takes_comparison(&mut self, options: &mut Options<'a>) -> Result<bool> {
+        if self.comparison.is_some() {
+            return Ok(false);
+        }
+        self.comparison = Comparison::take(options)?;
+        Ok(self.comparison.is_some())
     }
 
     fn require(&mut self, condition: Condition) -> bool {

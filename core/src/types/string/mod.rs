@@ -3,8 +3,10 @@
 mod bitfield;
 mod bits;
 mod commands;
+mod compare;
 pub mod expiry;
 pub mod hyperloglog;
+mod increx;
 mod lcs;
 pub mod long;
 mod numbers;
@@ -24,8 +26,10 @@ pub const FEATURE: Feature = Feature {
     config: hyperloglog::HyperLogLogConfig::directives(),
     commands: &[
         commands::COMMANDS,
+        compare::COMMANDS,
         ranges::COMMANDS,
         numbers::COMMANDS,
+        increx::COMMANDS,
         bits::COMMANDS,
         bitfield::COMMANDS,
         lcs::COMMANDS,

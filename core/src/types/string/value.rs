@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use mortise_sdk::resp::format_integer;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::long::{CHUNK_LEN, LongText};
 use crate::engine::edit::Edit;
@@ -72,6 +73,32 @@ impl<'a> StrRef<'a> {
             StrRef::Integer(n) => Cow::Owned(n.to_string().into_bytes()),
             StrRef::Long(text) => Cow::Owned(text.to_vec()),
         }
+    }
+
+    /// Whether it consists of these bytes.
+    pub fn is_bytes(self, bytes: &[u8]) -> bool {
+        if self.len() != bytes.len() {
+            return false;
+        }
+        let mut left = bytes;
+        let compared = self.visit(0, bytes.len(), |part| match left.split_at_checked(part.len()) {
+            Some((first, rest)) if first == part => {
+                left = rest;
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Break(()),
+        });
+        compared.is_continue()
+    }
+
+    /// XXH3 of its bytes, in 64 bits.
+    pub fn digest(self) -> u64 {
+        let mut digest = Xxh3Default::new();
+        let _ = self.visit(0, self.len(), |part| -> ControlFlow<()> {
+            digest.update(part);
+            ControlFlow::Continue(())
+        });
+        digest.digest()
     }
 
     /// A byte.

@@ -95,13 +95,23 @@ enum Aggregate {
     Sum,
     Min,
     Max,
+    /// How many sources have the member, or the sum of their weights.
+    Count,
 }
 
 impl Aggregate {
+    /// What a score counts with the weight of its source.
+    fn weigh(self, score: f64, weight: f64) -> f64 {
+        match self {
+            Aggregate::Count => weight,
+            Aggregate::Sum | Aggregate::Min | Aggregate::Max => score * weight,
+        }
+    }
+
     fn of(self, left: f64, right: f64) -> f64 {
         match self {
             // Opposite infinities make nothing.
-            Aggregate::Sum => not_nan(left + right),
+            Aggregate::Sum | Aggregate::Count => not_nan(left + right),
             Aggregate::Min => {
                 if right < left {
                     right
@@ -184,6 +194,7 @@ impl Choices {
                     b"sum" => Aggregate::Sum,
                     b"min" => Aggregate::Min,
                     b"max" => Aggregate::Max,
+                    b"count" => Aggregate::Count,
                     _ => return Err(error::SYNTAX),
                 };
             } else if purpose == Use::Answer && options.takes("WITHSCORES") {
@@ -233,8 +244,12 @@ fn compute<'a>(operation: Operation, sources: &[Weighted<'a>], aggregate: Aggreg
     let mut members = match operation {
         Operation::Union => union(sources, aggregate),
         Operation::Intersection => intersection(sources, aggregate).collect(),
-        Operation::Difference => return difference(sources).collect(),
+        Operation::Difference => difference(sources).collect(),
     };
+    if operation == Operation::Difference && matches!(sources.first(), Some((Source::Zset(_), _))) {
+        // It has the order of the first source.
+        return members;
+    }
     // No score is NaN.
     members.sort_unstable_by(|left, right| left.partial_cmp(right).unwrap_or(std::cmp::Ordering::Equal));
     members
@@ -246,7 +261,7 @@ fn union<'a>(sources: &[Weighted<'a>], aggregate: Aggregate) -> Vec<(f64, &'a [u
     scores.reserve(largest);
     for (source, weight) in sources {
         for (score, member) in source.iter() {
-            let score = not_nan(score * weight);
+            let score = not_nan(aggregate.weigh(score, *weight));
             scores.entry(member).and_modify(|so_far| *so_far = aggregate.of(*so_far, score)).or_insert(score);
         }
     }
@@ -261,9 +276,9 @@ fn intersection<'a, 's>(
     smallest.iter().filter_map(move |(score, member)| {
         let mut sources = sources.iter();
         let (_, weight) = sources.next()?;
-        let mut total = not_nan(score * weight);
+        let mut total = not_nan(aggregate.weigh(score, *weight));
         for (source, weight) in sources {
-            total = aggregate.of(total, source.score(member)? * weight);
+            total = aggregate.of(total, aggregate.weigh(source.score(member)?, *weight));
         }
         Some((total, member))
     })
@@ -294,7 +309,7 @@ fn store_result(call: &mut Call<'_>, operation: Operation, event: &'static str) 
 
 const ZUNION: Command = Spec {
     usage: "ZUNION numkeys:int key... [WEIGHTS weight:int...] [AGGREGATE aggregate=<SUM | MIN | \
-            MAX>] [WITHSCORES]",
+            MAX | COUNT>] [WITHSCORES]",
     about: "Returns the members of any of several sorted sets.",
     since: "6.2.0",
     cost: "O(N) + O(M*log(M)), N being the members of all sets and M those returned",
@@ -310,7 +325,7 @@ fn zunion(call: &mut Call<'_>) -> Result {
 
 const ZINTER: Command = Spec {
     usage: "ZINTER numkeys:int key... [WEIGHTS weight:int...] [AGGREGATE aggregate=<SUM | MIN | \
-            MAX>] [WITHSCORES]",
+            MAX | COUNT>] [WITHSCORES]",
     about: "Returns the members that all sorted sets share.",
     since: "6.2.0",
     cost: "O(N*K) + O(M*log(M)), N being the members of the smallest of K sets and M those returned",
@@ -341,7 +356,7 @@ fn zdiff(call: &mut Call<'_>) -> Result {
 
 const ZUNIONSTORE: Command = Spec {
     usage: "ZUNIONSTORE destination numkeys:int key... [WEIGHTS weight:int...] \
-            [AGGREGATE aggregate=<SUM | MIN | MAX>]",
+            [AGGREGATE aggregate=<SUM | MIN | MAX | COUNT>]",
     about: "Stores the members of any of several sorted sets.",
     since: "2.0.0",
     cost: "O(N) + O(M*log(M)), N being the members of all sets and M those stored",
@@ -357,7 +372,7 @@ fn zunionstore(call: &mut Call<'_>) -> Result {
 
 const ZINTERSTORE: Command = Spec {
     usage: "ZINTERSTORE destination numkeys:int key... [WEIGHTS weight:int...] \
-            [AGGREGATE aggregate=<SUM | MIN | MAX>]",
+            [AGGREGATE aggregate=<SUM | MIN | MAX | COUNT>]",
     about: "Stores the members that all sorted sets share.",
     since: "2.0.0",
     cost: "O(N*K) + O(M*log(M)), N being the members of the smallest of K sets and M those stored",

@@ -109,13 +109,17 @@ pub(super) fn load(base: Id, bytes: &[u8], last: &mut Option<Id>, to: &mut dyn T
             }
         };
         let passed = before - walk.left;
-        if walk.natural()? != passed || last.is_some_and(|last| last >= id) {
+        if walk.natural()? != passed {
             return Err(BROKEN);
         }
-        *last = Some(id);
         if flags & DELETED != 0 {
+            // Its id may be above those that came when the stream's last id had been set back.
             deleted_left = deleted_left.checked_sub(1).ok_or(BROKEN)?;
         } else {
+            if last.is_some_and(|last| last >= id) {
+                return Err(BROKEN);
+            }
+            *last = Some(id);
             entries_left = entries_left.checked_sub(1).ok_or(BROKEN)?;
             to.entry(id, fields)?;
         }

@@ -25,7 +25,12 @@ impl Point {
     /// The point that a score means: the centre of its cell.
     pub(super) fn of_score(score: f64) -> Point {
         // A score that was not made from a point may be negative: its bits are taken as they come.
-        let bits = if score < i64::MAX as f64 { score as i64 as u64 } else { score as u64 };
+        let bits = match score {
+            _ if score < i64::MAX as f64 => score as i64 as u64,
+            _ if score < u64::MAX as f64 => score as u64,
+            // What no word holds is nothing.
+            _ => 0,
+        };
         let area = Cell { bits, steps: STEPS_MAX }.area();
         let middle = |(min, max): (f64, f64), (low, high): (f64, f64)| ((min + max) / 2.0).clamp(low, high);
         Point {

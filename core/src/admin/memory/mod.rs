@@ -1,4 +1,6 @@
-//! MEMORY: what values take.
+//! MEMORY: what values take, and everything else.
+
+mod stats;
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{RO, Spec, key};
@@ -12,7 +14,7 @@ use crate::keyspace::{Entry, Payload};
 const SERVER: Spec = Spec::group("server");
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[MEMORY_CONTAINER, MEMORY_USAGE, MEMORY_HELP];
+pub(super) const COMMANDS: &[&[Command]] = &[&[MEMORY_CONTAINER, MEMORY_USAGE, MEMORY_HELP], stats::COMMANDS];
 
 const MEMORY_CONTAINER: Command = Spec {
     usage: "MEMORY",
@@ -78,11 +80,17 @@ const MEMORY_HELP: Command = Spec {
 .runs(memory_help);
 
 fn memory_help(call: &mut Call<'_>) -> Result {
-    call.help(&[(
+    call.help(&[
+        ("DOCTOR", "Return memory problems reports."),
+        ("MALLOC-STATS", "Return internal statistics report from the memory allocator."),
+        ("PURGE", "Attempt to purge dirty pages for reclamation by the allocator."),
+        ("STATS", "Return information about the memory usage of the server."),
+        (
         "USAGE <key> [SAMPLES <count>]",
         "Return the bytes that a key and its value take. Values keep count of their\nbytes, so that SAMPLES changes \
          nothing.",
-    )])
+        ),
+    ])
 }
 
 #[cfg(test)]

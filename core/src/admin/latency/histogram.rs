@@ -1,27 +1,17 @@
-//! LATENCY: how long calls take.
+//! LATENCY HISTOGRAM: how long calls take.
 
 use hdrhistogram::Histogram;
 use mortise_sdk::declare::Spec;
-use mortise_sdk::declare::flags::{ADMIN, CONTAINER, LOADING, NOSCRIPT, STALE};
+use mortise_sdk::declare::flags::{ADMIN, LOADING, NOSCRIPT, STALE};
 use mortise_sdk::error::Result;
 
 use crate::engine::call::Call;
 use crate::engine::registry;
 use crate::engine::stats::Stats;
-use crate::features::{Command, container};
+use crate::features::Command;
 use crate::resp::output::Output;
 
 const SERVER: Spec = Spec::group("server");
-
-const LATENCY_CONTAINER: Command = Spec {
-    usage: "LATENCY",
-    about: "Commands about slow events.",
-    since: "2.8.13",
-    cost: "depends on the subcommand",
-    flags: &[CONTAINER],
-    ..SERVER
-}
-.runs(container);
 
 const LATENCY_HISTOGRAM: Command = Spec {
     usage: "LATENCY HISTOGRAM [command...]",
@@ -34,29 +24,13 @@ const LATENCY_HISTOGRAM: Command = Spec {
 }
 .runs(latency_histogram);
 
-const LATENCY_HELP: Command = Spec {
-    usage: "LATENCY HELP",
-    about: "Lists the subcommands of LATENCY.",
-    since: "2.8.13",
-    flags: &[LOADING, STALE],
-    ..SERVER
-}
-.runs(latency_help);
-
-pub(super) const COMMANDS: &[Command] = &[LATENCY_CONTAINER, LATENCY_HISTOGRAM, LATENCY_HELP];
+/// This file's commands.
+pub(super) const COMMANDS: &[Command] = &[LATENCY_HISTOGRAM];
 
 /// Where the first class of a histogram ends, in nanoseconds; each further one is twice as wide.
 const FIRST_CLASS_NS: u64 = 1024;
 /// Where the last one ends: just beyond the longest latency that is kept.
 const LAST_CLASS_NS: u64 = (1 << 30) - 1;
-
-fn latency_help(call: &mut Call<'_>) -> Result {
-    call.help(&[(
-        "HISTOGRAM [<command> ...]",
-        "Returns how long calls took, as cumulative histograms in microseconds: of the\n\
-         commands that are named, or of all that were called.",
-    )])
-}
 
 fn latency_histogram(call: &mut Call<'_>) -> Result {
     let registry = call.registry;
