@@ -59,7 +59,29 @@ fn made(bench: &mut Bench) -> Vec<Vec<u8>> {
         }
     }
     bench.ask(&[b"SETRANGE", b"long", b"70000", b"end"]);
-    let keys: [&[u8]; 5] = [b"small hash", b"large hash", b"small zset", b"large zset", b"long"];
+    for n in 0..300 {
+        let (id, name) = ((1 + n / 3).to_string() + "-*", (n / 100).to_string());
+        bench.ask(&[b"XADD", b"stream", id.as_bytes(), b"field", &text(n), name.as_bytes(), b"x"]);
+    }
+    bench.ask(&[b"XGROUP", b"CREATE", b"stream", b"readers", b"0"]);
+    bench.ask(&[b"XGROUP", b"CREATE", b"stream", b"others", b"7"]);
+    for consumer in [&b"ann"[..], b"bob", b""] {
+        let read = [
+            &b"XREADGROUP"[..],
+            b"GROUP",
+            b"readers",
+            consumer,
+            b"COUNT",
+            b"20",
+            b"STREAMS",
+            b"stream",
+            b">",
+        ];
+        bench.ask(&read);
+    }
+    bench.ask(&[b"XNACK", b"stream", b"readers", b"FATAL", b"IDS", b"2", b"4-1", b"2-0"]);
+    bench.ask(&[b"XDEL", b"stream", b"1-1", b"3-0", b"90-2"]);
+    let keys: [&[u8]; 6] = [b"small hash", b"large hash", b"small zset", b"large zset", b"long", b"stream"];
     let shown = keys.iter().map(|key| bench.shown(key)).collect();
     bench.ask(&[b"FLUSHALL"]);
     shown
@@ -104,6 +126,74 @@ fn good_payloads_of_what_there_is_are_taken() {
     // Two strings, four hashes and four sorted sets at least.
     assert!(taken >= 10, "{taken}");
     assert!(made(&mut bench).iter().all(|value| bench.restore(value)));
+}
+
+/// A node of entries that have the fields of the first: one, whose name is long.
+fn node_with_a_long_name(name_len: usize, entries: u32) -> Vec<u8> {
+    let mut pack = vec![0; 4];
+    pack.extend(u16::MAX.to_le_bytes());
+    let number = |pack: &mut Vec<u8>, n: u32| {
+        pack.push(0xf3);
+        pack.extend(n.to_le_bytes());
+        pack.push(5);
+    };
+    [entries, 0, 1].iter().for_each(|n| number(&mut pack, *n));
+    pack.push(0xf0);
+    pack.extend((name_len as u32).to_le_bytes());
+    pack.resize(pack.len() + name_len, b'n');
+    let len = name_len + 5;
+    pack.extend([(len >> 14) as u8, (len >> 7 & 0x7f) as u8 | 0x80, (len & 0x7f) as u8 | 0x80]);
+    pack.extend([0, 1]);
+    for n in 0..entries {
+        // Flags, milliseconds, number, value, and how many these are.
+        pack.extend([2, 1, 0, 1]);
+        number(&mut pack, n);
+        pack.extend([0x81, b'v', 2, 4, 1]);
+    }
+    pack.push(0xff);
+    let len = (pack.len() as u32).to_le_bytes();
+    pack[..4].copy_from_slice(&len);
+    pack
+}
+
+#[test]
+fn a_long_name_that_many_entries_share_does_not_swell() {
+    const NAME_LEN: usize = 1 << 20;
+    const ENTRIES: u32 = 100_000;
+    let pack = node_with_a_long_name(NAME_LEN, ENTRIES);
+    let long = |n: usize| [&[0x80][..], &(n as u32).to_be_bytes()].concat();
+    let mut value = vec![0x13, 1, 16];
+    value.extend([0; 7]);
+    value.push(1);
+    value.extend([0; 8]);
+    value.extend([long(pack.len()), pack].concat());
+    // Entries, the last id, the first, none deleted, as many added, no group.
+    value.extend(long(ENTRIES as usize));
+    value.extend([vec![1], long(ENTRIES as usize - 1), vec![1, 0, 0, 0]].concat());
+    value.extend([long(ENTRIES as usize), vec![0]].concat());
+    let allocated = allocatedp::read().expect("the allocator is jemalloc");
+    let mut bench = Bench::new();
+    let payload = [&value[..], b"\x0a\x00", &[0; 8]].concat();
+    let (start, before) = (Instant::now(), allocated.get());
+    assert_eq!(bench.ask(&[b"RESTORE", b"k", b"0", &payload]), b"+OK\r\n");
+    let (took, cost) = (start.elapsed(), allocated.get() - before);
+    assert_eq!(bench.ask(&[b"XLEN", b"k"]), b":100000\r\n");
+    println!("{} bytes: {took:?}, {cost} reserved", payload.len());
+    assert!(cost < 20 * payload.len() as u64, "{cost} bytes reserved for {}", payload.len());
+    let usage = bench.ask(&[b"MEMORY", b"USAGE", b"k"]);
+    let usage: usize = String::from_utf8_lossy(&usage[1..]).trim().parse().expect("a number");
+    assert!(usage < 3 * payload.len(), "{usage} bytes for {}", payload.len());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let start = Instant::now();
+    let again = bench.shown(b"k");
+    println!("shown again: {:?}", start.elapsed());
+    assert!(again.len() <= value.len() && start.elapsed() < Duration::from_secs(1));
+    let again = [&again[..], b"\x0a\x00", &[0; 8]].concat();
+    assert_eq!(bench.ask(&[b"RESTORE", b"other", b"0", &again]), b"+OK\r\n");
+    let last = [&b"XREVRANGE"[..], b"k", b"+", b"-", b"COUNT", b"1"];
+    let reply = bench.ask(&last);
+    assert!(reply.starts_with(b"*1\r\n*2\r\n$7\r\n1-99999\r\n") && reply.ends_with(b"n\r\n$1\r\nv\r\n"));
+    assert_eq!(bench.ask(&[&b"XREVRANGE"[..], b"other", b"+", b"-", b"COUNT", b"1"]), reply);
 }
 
 #[test]

@@ -54,13 +54,16 @@ impl Bench {
             assert_eq!(self.ask(&[b"EXISTS", b"k"]), b":0\r\n");
             return false;
         }
-        let reading: [&[&[u8]]; 6] = [
+        let reading: [&[&[u8]]; 9] = [
             &[b"HGETALL", b"k"],
             &[b"ZRANGE", b"k", b"0", b"-1", b"WITHSCORES"],
             &[b"GET", b"k"],
             &[b"LRANGE", b"k", b"0", b"-1"],
             &[b"SMEMBERS", b"k"],
             &[b"XRANGE", b"k", b"-", b"+"],
+            &[b"XREVRANGE", b"k", b"+", b"-", b"COUNT", b"10"],
+            &[b"XINFO", b"STREAM", b"k", b"FULL"],
+            &[b"XPENDING", b"k", b"readers", b"-", b"+", b"10"],
         ];
         for words in reading {
             self.ask(words);
@@ -70,6 +73,9 @@ impl Bench {
         assert_eq!(self.ask(&[b"RESTORE", b"k", b"0", &again, b"REPLACE"]), b"+OK\r\n");
         assert_eq!(self.engine.digest(), digest, "it is the same when it has been saved and loaded");
         self.ask(&[b"DEL", b"k"]);
+        // What a worker would do, so that it does not pile up.
+        self.engine.jobs.clear();
+        drop(self.engine.keyspace.take_spent());
         true
     }
 }

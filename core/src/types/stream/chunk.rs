@@ -171,6 +171,11 @@ impl<'a> Entry<'a> {
         self.record.fields
     }
 
+    /// Whether its fields are those that stand in front of its chunk.
+    pub(super) fn has_fields_of_chunk(&self) -> bool {
+        self.record.same
+    }
+
     /// Whether it has no field: only entries that somebody made up have none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -75,9 +75,19 @@ pub(crate) fn save(stream: &Stream, out: &mut Writer) {
         if chunk.opens() {
             close_node(open.take(), out);
         }
-        let (_, node) = open.get_or_insert_with(|| ((*first).into(), node_of(*first, chunk, &mut texts)));
+        let (_, node, names) = open.get_or_insert_with(|| {
+            let node = node_of(*first, chunk, &mut texts);
+            ((*first).into(), node, chunk)
+        });
+        // Long names are not to be written, read and compared for each of many entries.
+        let has_names = chunk.fields().eq(names.fields());
         for entry in chunk.entries() {
             texts.clear();
+            if has_names && entry.has_fields_of_chunk() {
+                entry.pairs().for_each(|(_, value)| value.with_bytes(|text| texts.push(text)));
+                node.push_same(entry.id().into(), (0..texts.count()).map(|value| texts.at(value)));
+                continue;
+            }
             for item in entry.pairs().flat_map(|(field, value)| [field, value]) {
                 item.with_bytes(|text| texts.push(text));
             }
@@ -106,8 +116,8 @@ fn node_of(first: StreamId, chunk: &Chunk, names: &mut Texts) -> NodeBuilder {
     NodeBuilder::new(first.into(), (0..names.count()).map(|name| names.at(name)))
 }
 
-fn close_node(node: Option<(Id, NodeBuilder)>, out: &mut Writer) {
-    if let Some((base, node)) = node.filter(|(_, node)| !node.is_empty()) {
+fn close_node(node: Option<(Id, NodeBuilder, &Arc<Chunk>)>, out: &mut Writer) {
+    if let Some((base, node, _)) = node.filter(|(_, node, _)| !node.is_empty()) {
         stream::save_node(base, &node.finish(), out);
     }
 }

@@ -179,6 +179,17 @@ impl NodeBuilder {
         self.len += 1;
     }
 
+    /// Appends an entry that is known to have the node's fields, which nobody looks at; ids ascend.
+    pub fn push_same<'a>(&mut self, id: Id, values: impl Iterator<Item = &'a [u8]>) {
+        let before = self.entries.len();
+        self.entries.push_integer(SAME_FIELDS);
+        self.entries.push_integer(id.ms.wrapping_sub(self.base.ms) as i64);
+        self.entries.push_integer(id.seq.wrapping_sub(self.base.seq) as i64);
+        values.for_each(|value| self.entries.push(value));
+        self.entries.push_integer((self.entries.len() - before) as i64);
+        self.len += 1;
+    }
+
     /// The listpack.
     pub fn finish(self) -> Vec<u8> {
         let mut pack = Builder::default();
