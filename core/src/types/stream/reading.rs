@@ -66,6 +66,10 @@ impl<'a> Options<'a> {
             let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
             let follow = args.len() - at - 1;
             if is("BLOCK") && follow > 0 {
+                if call.caller() == Caller::Script {
+                    const IN_SCRIPT: &str = "ERR {} command is not allowed with BLOCK option from scripts";
+                    return Err(Error::quoting(IN_SCRIPT, &[args.at(0)]));
+                }
                 at += 1;
                 block_ms = Some(timeout_ms(args.at(at), call.now_ms())?);
             } else if is("COUNT") && follow > 0 {
