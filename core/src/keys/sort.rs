@@ -2,7 +2,9 @@
 //! or stored as a list.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use mortise_sdk::args::{self as numbers, Range as Fit};
 use mortise_sdk::declare::flags::*;
@@ -160,8 +162,14 @@ impl<'c> Query<'c> {
 /// An element with what it is sorted by.
 struct Weighed {
     element: Vec<u8>,
+    weight: Weight,
+}
+
+/// What an element is sorted by: a number, or a text where there is one other than its own.
+#[derive(Clone, Default)]
+struct Weight {
     score: f64,
-    text: Option<Vec<u8>>,
+    text: Option<Rc<[u8]>>,
 }
 
 fn sort(call: &mut Call<'_>, may_store: bool) -> Result {
@@ -223,30 +231,33 @@ fn sorted(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Res
     let wanted = query.range(elements.len());
     let mut all_numbers = true;
     let mut items: Vec<Weighed> = Vec::with_capacity(elements.len());
+    // Only a list holds an element twice. What it weighs may be long, and is read and held once.
+    let mut known: HashMap<Vec<u8>, Option<Weight>> = HashMap::new();
     for element in elements {
-        let found = query.by.map(|pattern| look_up(call, pattern, &element));
-        let mut item = Weighed { element, score: 0.0, text: None };
-        match found {
-            // What has no weight weighs nothing.
-            Some(None) => {}
-            Some(Some(text)) if query.alpha => item.text = Some(text),
-            None if query.alpha => {}
-            Some(_) | None => {
-                let text = found.flatten();
-                let score = score(text.as_deref().unwrap_or(&item.element));
-                all_numbers &= score.is_some();
-                item.score = score.unwrap_or_default();
-            }
-        }
-        items.push(item);
+        let weight = match query.by {
+            Some(_) if query.is_list => match known.get(&element) {
+                Some(weight) => weight.clone(),
+                None => {
+                    let weight = weigh(call, query, &element);
+                    known.insert(element.clone(), weight.clone());
+                    weight
+                }
+            },
+            _ => weigh(call, query, &element),
+        };
+        all_numbers &= weight.is_some();
+        items.push(Weighed { element, weight: weight.unwrap_or_default() });
     }
     if !all_numbers {
         return Err(Error::new("ERR One or more scores can't be converted into double"));
     }
     items.sort_by(|one, other| {
         let by_weight = match query.alpha {
-            true => one.text.cmp(&other.text),
-            false => one.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal),
+            true => match (&one.weight.text, &other.weight.text) {
+                (Some(one), Some(other)) if Rc::ptr_eq(one, other) => Ordering::Equal,
+                (one, other) => one.cmp(other),
+            },
+            false => one.weight.score.partial_cmp(&other.weight.score).unwrap_or(Ordering::Equal),
         };
         let in_place = query.is_list && query.alpha && query.by.is_some();
         let order =
@@ -254,6 +265,19 @@ fn sorted(call: &mut Call<'_>, elements: Vec<Vec<u8>>, query: &Query<'_>) -> Res
         if query.descending { order.reverse() } else { order }
     });
     Ok(items.drain(wanted).map(|item| item.element).collect())
+}
+
+/// What an element is sorted by; nothing if that should be a number and is none.
+fn weigh(call: &mut Call<'_>, query: &Query<'_>, element: &[u8]) -> Option<Weight> {
+    let found = query.by.map(|pattern| look_up(call, pattern, element));
+    match found {
+        // What has no weight weighs nothing.
+        Some(None) => Some(Weight::default()),
+        Some(Some(text)) if query.alpha => Some(Weight { text: Some(text.into()), ..Weight::default() }),
+        None if query.alpha => Some(Weight::default()),
+        Some(Some(text)) => score(&text).map(|score| Weight { score, text: None }),
+        None => score(element).map(|score| Weight { score, text: None }),
+    }
 }
 
 /// A number as C's `strtod` reads it, up to the first zero byte; nothing at all is 0.
