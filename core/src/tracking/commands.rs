@@ -1,6 +1,7 @@
 //! CLIENT TRACKING, TRACKINGINFO, CACHING, GETREDIR.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use mortise_sdk::args::parse_integer;
 use mortise_sdk::declare::Spec;
@@ -135,22 +136,25 @@ impl<'a> Wanted<'a> {
 
     /// The prefixes that it has, and those that come now. None of them may begin as another: a key would be told twice.
     fn all_prefixes(&self, before: Option<&Tracker>) -> Result<BTreeSet<Box<[u8]>>> {
-        let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
         let mut all = before.map(|before| before.prefixes.clone()).unwrap_or_default();
-        for (index, prefix) in self.prefixes.iter().enumerate() {
-            if let Some(known) = all.iter().find(|known| overlap(known, prefix)) {
+        let of_known =
+            self.prefixes.iter().enumerate().find_map(|(at, prefix)| Some((at, overlapping(&all, prefix)?)));
+        let of_given = first_overlap(&self.prefixes);
+        match (of_known, of_given) {
+            (Some((at, known)), _) if of_given.is_none_or(|(given, _)| at <= given) => {
                 return Err(Error::quoting(
                     "ERR Prefix '{}' overlaps with an existing prefix '{}'. Prefixes for a single client must not overlap.",
-                    &[prefix, known],
+                    &[self.prefixes[at], known],
                 ));
             }
-            if let Some(later) = self.prefixes[index + 1..].iter().find(|later| overlap(prefix, later)) {
+            (_, Some((at, later))) => {
                 return Err(Error::quoting(
                     "ERR Prefix '{}' overlaps with another provided prefix '{}'. Prefixes for a single client must not \
                      overlap.",
-                    &[prefix, later],
+                    &[self.prefixes[at], self.prefixes[later]],
                 ));
             }
+            _ => {}
         }
         all.extend(self.prefixes.iter().map(|prefix| Box::from(*prefix)));
         if self.prefixes.is_empty() {
@@ -158,6 +162,39 @@ impl<'a> Wanted<'a> {
         }
         Ok(all)
     }
+}
+
+/// That of the prefixes, none of which begins as another, which begins as this one, or as which this one begins.
+fn overlapping<'p>(prefixes: &'p BTreeSet<Box<[u8]>>, prefix: &[u8]) -> Option<&'p [u8]> {
+    let to_it = (Bound::Unbounded, Bound::Included(prefix));
+    let from_it = (Bound::Included(prefix), Bound::Unbounded);
+    let before = prefixes.range::<[u8], _>(to_it).next_back().filter(|before| prefix.starts_with(before));
+    let behind = || prefixes.range::<[u8], _>(from_it).next().filter(|behind| behind.starts_with(prefix));
+    before.or_else(behind).map(|found| &**found)
+}
+
+/// The first prefix that overlaps with a later one, and the first such. A client may name a hundred thousand, so they
+/// are not compared each with each: in order, those that begin as another stand right behind it.
+fn first_overlap(prefixes: &[&[u8]]) -> Option<(usize, usize)> {
+    let mut in_order: Vec<usize> = (0..prefixes.len()).collect();
+    in_order.sort_by_key(|at| prefixes[*at]);
+    let mut first: Option<usize> = None;
+    let mut shortest: Option<usize> = None;
+    for at in in_order {
+        match shortest {
+            Some(short) if prefixes[at].starts_with(prefixes[short]) => {
+                first = first.into_iter().chain([at, short]).min();
+            }
+            _ => shortest = Some(at),
+        }
+    }
+    let first = first?;
+    let overlaps = |later: &usize| overlap(prefixes[first], prefixes[*later]);
+    Some((first, (first + 1..prefixes.len()).find(overlaps)?))
+}
+
+fn overlap(one: &[u8], other: &[u8]) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 const CLIENT_TRACKINGINFO: Command = Spec {
@@ -252,4 +289,44 @@ fn client_getredir(call: &mut Call<'_>) -> Result {
     let tracker = call.engine.clients.get(id).and_then(|client| client.tracking.as_deref());
     let redirect = redirect_of(tracker);
     call.reply(redirect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::random::Random;
+
+    #[test]
+    fn overlaps_are_found_as_by_comparing_each_with_each() {
+        let mut random = Random::new(1);
+        for _ in 0..20_000 {
+            let words: Vec<Vec<u8>> = (0..random.below(8))
+                .map(|_| (0..random.below(5)).map(|_| b'a' + random.below(3) as u8).collect())
+                .collect();
+            let prefixes: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            let expected = (0..prefixes.len()).find_map(|one| {
+                let later =
+                    (one + 1..prefixes.len()).find(|later| overlap(prefixes[one], prefixes[*later]))?;
+                Some((one, later))
+            });
+            assert_eq!(first_overlap(&prefixes), expected, "{words:?}");
+            let mut known = BTreeSet::new();
+            for prefix in prefixes {
+                let expected =
+                    known.iter().find(|known: &&Box<[u8]>| overlap(known, prefix)).map(|known| &**known);
+                assert_eq!(overlapping(&known, prefix), expected, "{words:?}");
+                let is_new = expected.is_none();
+                if is_new {
+                    known.insert(prefix.into());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_million_prefixes_are_compared() {
+        let words: Vec<String> = (0..500_000).map(|number| format!("{number:07}")).collect();
+        let prefixes: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        assert_eq!(first_overlap(&prefixes), None);
+    }
 }
