@@ -1,5 +1,7 @@
 //! Which clients CLIENT LIST and CLIENT KILL mean: those to which all of it applies.
 
+use std::mem::discriminant;
+
 use mortise_sdk::args::parse_integer;
 use mortise_sdk::{Error, Result, error};
 
@@ -11,7 +13,7 @@ use crate::engine::session::ClientId;
 
 /// Something that is true of a client or not.
 enum Condition<'a> {
-    /// It is one of these.
+    /// It is one of these, which are in order.
     Ids(Vec<ClientId>),
     Type(ClientType),
     User(&'a [u8]),
@@ -38,7 +40,7 @@ impl Condition<'_> {
         let now_ms = engine.now_ms;
         let is = |text: &str, wanted: &[u8]| text.as_bytes() == wanted;
         match *self {
-            Condition::Ids(ref ids) => ids.contains(&client.id),
+            Condition::Ids(ref ids) => ids.binary_search(&client.id).is_ok(),
             Condition::Type(kind) => kind == ClientType::of(client),
             Condition::User(user) => *user == *client.user,
             Condition::Address(address) => is(&client.origin.address, address),
@@ -110,7 +112,7 @@ impl<'a> Filter<'a> {
     fn take(&mut self, call: &Call<'a>, options: &mut Options<'a>, numbers: Numbers) -> Result {
         for (word, condition) in [("MAXAGE", Condition::Age as fn(i64) -> _), ("IDLE", Condition::Idle)] {
             if let Some(seconds) = options.takes_value(word) {
-                self.conditions.push((true, condition(positive(word, seconds)?)));
+                self.set(true, condition(positive(word, seconds)?));
                 return Ok(());
             }
         }
@@ -138,8 +140,15 @@ impl<'a> Filter<'a> {
             "FLAGS" => Condition::Flags(known_letters("flags", value, FLAGS)?),
             _ => Condition::Capabilities(known_letters("capa", value, "r")?),
         };
-        self.conditions.push((holds, condition));
+        self.set(holds, condition);
         Ok(())
+    }
+
+    /// What is said twice is what was said last.
+    fn set(&mut self, holds: bool, condition: Condition<'a>) {
+        let kind = discriminant(&condition);
+        self.conditions.retain(|(held, before)| *held != holds || discriminant(before) != kind);
+        self.conditions.push((holds, condition));
     }
 
     /// Whether a client is meant.
@@ -156,7 +165,7 @@ pub(super) struct Numbers {
     pub(super) positive: bool,
 }
 
-/// One number or several.
+/// One number or several, in order.
 fn ids(first: &[u8], options: &mut Options<'_>, numbers: Numbers) -> Result<Vec<ClientId>> {
     let refused = || Error::new(numbers.refused);
     let id = |n: i64| match ClientId::try_from(n) {
@@ -170,6 +179,7 @@ fn ids(first: &[u8], options: &mut Options<'_>, numbers: Numbers) -> Result<Vec<
         ids.push(id(next)?);
         options.required()?;
     }
+    ids.sort_unstable();
     Ok(ids)
 }
 
