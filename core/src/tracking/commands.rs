@@ -310,10 +310,9 @@ mod tests {
                 Some((one, later))
             });
             assert_eq!(first_overlap(&prefixes), expected, "{words:?}");
-            let mut known = BTreeSet::new();
+            let mut known: BTreeSet<Box<[u8]>> = BTreeSet::new();
             for prefix in prefixes {
-                let expected =
-                    known.iter().find(|known: &&Box<[u8]>| overlap(known, prefix)).map(|known| &**known);
+                let expected = known.iter().find(|known| overlap(known, prefix)).map(|known| &**known);
                 assert_eq!(overlapping(&known, prefix), expected, "{words:?}");
                 let is_new = expected.is_none();
                 if is_new {

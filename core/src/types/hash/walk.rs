@@ -120,7 +120,8 @@ impl Picks {
     /// Answers with fields of a hash.
     fn write(&self, hash: HashRef<'_>, random: &mut Random, out: &mut Output) {
         let len = hash.len_live();
-        let count = if self.repeated { self.count } else { self.count.min(len) };
+        // Of a hash whose fields have all expired, nothing can be repeated either.
+        let count = if self.repeated && len > 0 { self.count } else { self.count.min(len) };
         // RESP3 nests the pairs.
         out.array(if self.with_values && !out.is_resp3() { count * 2 } else { count });
         if count == 0 {
