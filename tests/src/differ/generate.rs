@@ -296,6 +296,14 @@ fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &m
                     put_part(command, chosen, request, chance);
                 }
             }
+            // Lists beside each other, as of keys and ids, are of one length.
+            Kind::Block(parts) if parts.len() > 1 && parts.iter().all(|part| part.multiple) => {
+                let len = 1 + chance.below(2);
+                for part in parts {
+                    let part = Argument { multiple: false, ..part.clone() };
+                    (0..len).for_each(|_| put(command, &part, request, chance));
+                }
+            }
             Kind::Block(parts) => parts.iter().for_each(|part| put(command, part, request, chance)),
             _ if ["numkeys", "numfields"].contains(&argument.name.as_str()) => request.push(NUMBER.to_vec()),
             _ => request.push(value(command, argument, chance)),
