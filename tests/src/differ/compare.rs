@@ -45,6 +45,9 @@ pub(super) fn agree(request: &Request, one: &Reply, other: &Reply, said_before: 
         "OBJECT" => is_setbit_unchanged(one, other, said_before) || is_sort_encoding(one, other, said_before),
         // What is in it shows when it is restored.
         "SORT" | "SORT_RO" => are_sorted_alike(request, one, other),
+        "GEORADIUS" | "GEORADIUS_RO" | "GEORADIUSBYMEMBER" | "GEORADIUSBYMEMBER_RO" | "GEOSEARCH" => {
+            are_as_far_away(request, one, other)
+        }
         "DUMP" => matches!((one, other), (Reply::Bulk(_), Reply::Bulk(_))),
         "XPENDING" => without_idle(one) == without_idle(other),
         "XINFO" => shared_fields(one) == shared_fields(other),
@@ -82,6 +85,25 @@ fn are_sorted_alike(request: &Request, one: &Reply, other: &Reply) -> bool {
         }
         _ => in_order(one, "KEYS") == in_order(other, "KEYS"),
     }
+}
+
+/// Of places that are equally far away it is not promised which are the first.
+fn are_as_far_away(request: &Request, one: &Reply, other: &Reply) -> bool {
+    let (Reply::Array(ours), Reply::Array(theirs)) = (one, other) else { return false };
+    let limited = request.iter().any(|word| word.eq_ignore_ascii_case(b"COUNT"));
+    let facts = |places: &[Reply]| {
+        let mut facts: Vec<String> = places
+            .iter()
+            .map(|place| match place {
+                Reply::Array(facts) if limited => format!("{:?}", &facts[1..]),
+                _ if limited => String::new(),
+                place => format!("{place:?}"),
+            })
+            .collect();
+        facts.sort();
+        facts
+    };
+    facts(ours) == facts(theirs)
 }
 
 /// The answer of XPENDING, without how long ago entries were delivered.

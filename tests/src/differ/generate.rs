@@ -248,9 +248,7 @@ impl Generator {
         }
         count_keys(&mut request);
         self.put_ids(&command, &mut request);
-        if command.name() == "SORT" {
-            without_chance(&mut request);
-        }
+        without_chance(&command, &mut request);
         match self.chance.below(300) {
             0 => {
                 request.pop();
@@ -298,6 +296,14 @@ fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &m
                     put_part(command, chosen, request, chance);
                 }
             }
+            // Lists beside each other, as of keys and ids, are of one length.
+            Kind::Block(parts) if parts.len() > 1 && parts.iter().all(|part| part.multiple) => {
+                let len = 1 + chance.below(2);
+                for part in parts {
+                    let part = Argument { multiple: false, ..part.clone() };
+                    (0..len).for_each(|_| put(command, &part, request, chance));
+                }
+            }
             Kind::Block(parts) => parts.iter().for_each(|part| put(command, part, request, chance)),
             _ if ["numkeys", "numfields"].contains(&argument.name.as_str()) => request.push(NUMBER.to_vec()),
             _ => request.push(value(command, argument, chance)),
@@ -311,11 +317,18 @@ fn put_part(command: &Command, part: &Argument, request: &mut Request, chance: &
     put(command, &chosen, request, chance);
 }
 
-/// What is stored has to be in an order that is promised: texts of other keys may be the same.
-fn without_chance(request: &mut Request) {
-    let at = |token: &str, request: &Request| request.iter().position(|word| word == token.as_bytes());
-    if let (Some(_), Some(_), Some(store)) = (at("BY", request), at("ALPHA", request), at("STORE", request)) {
-        request.truncate(store);
+/// What is stored has to be what is promised: not in the order of other keys' texts, which may be the same, nor some of
+/// the places that are equally far away.
+fn without_chance(command: &Command, request: &mut Request) {
+    let at = |token: &str| request.iter().position(|word| word == token.as_bytes());
+    match (command.group.as_str(), at("COUNT"), at("STORE").or(at("STOREDIST"))) {
+        ("generic", _, Some(store)) if at("BY").is_some() && at("ALPHA").is_some() => request.truncate(store),
+        ("geo", Some(count), stores) if stores.is_some() || command.words[0] == "GEOSEARCHSTORE" => {
+            if at("ANY").is_none() {
+                request.drain(count..count + 2);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -30,7 +30,7 @@ const NO_TIMES: [&str; 6] = ["0", "-1", "-9223372036854775808", "922337203685477
 /// Without -0: the row `zero-sign` of differences.md.
 const DOUBLES: [&str; 11] = ["0", "1", "-1", "2.5", "-0.5", "3", "1e3", "inf", "-inf", "1e-7", "10"];
 const NO_DOUBLES: [&str; 4] = ["nan", "x", "", "1,5"];
-const DISTANCES: [&str; 7] = ["0", "1", "100", "1000", "3000", "1e6", "2.5e5"];
+const DISTANCES: [&str; 7] = ["0", "100", "3000", "1e6", "2.5e5", "4e6", "1e7"];
 const NO_TIMEOUTS: [&str; 4] = ["-1", "nan", "x", ""];
 const WORDS: [&str; 20] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "1", "2", "3", "10", "-5", "1.5", "", "aa", "ab", "A", "abc",

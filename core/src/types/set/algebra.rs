@@ -1,10 +1,10 @@
-//! SINTER, SUNION, SDIFF, what stores them, and SINTERCARD.
+//! SINTER, SUNION, SDIFF, and what stores them.
 
 use std::collections::HashSet;
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, OW, RO, RW, Spec, UPDATE, key};
-use mortise_sdk::{Error, Result, args, error};
+use mortise_sdk::{Result, error};
 
 use super::SET;
 use super::value::{Built, Member, Set, SetRef};
@@ -14,8 +14,7 @@ use crate::resp::output::Output;
 use crate::types::Type;
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] =
-    &[SINTER, SUNION, SDIFF, SINTERSTORE, SUNIONSTORE, SDIFFSTORE, SINTERCARD];
+pub(super) const COMMANDS: &[Command] = &[SINTER, SUNION, SDIFF, SINTERSTORE, SUNIONSTORE, SDIFFSTORE];
 
 #[derive(Clone, Copy)]
 enum Operation {
@@ -35,7 +34,7 @@ impl Operation {
 }
 
 /// Members without repetitions.
-type Seen<'a> = HashSet<Member<'a>, foldhash::quality::RandomState>;
+pub(super) type Seen<'a> = HashSet<Member<'a>, foldhash::quality::RandomState>;
 
 fn union<'a>(sets: &[Option<SetRef<'a>>]) -> Vec<Member<'a>> {
     let mut sets = sets.iter().copied().flatten();
@@ -50,14 +49,14 @@ fn union<'a>(sets: &[Option<SetRef<'a>>]) -> Vec<Member<'a>> {
 }
 
 /// The sets, the smallest first; `None` if one has no key, and so no member.
-fn by_size<'a>(sets: &[Option<SetRef<'a>>]) -> Option<Vec<SetRef<'a>>> {
+pub(super) fn by_size<'a>(sets: &[Option<SetRef<'a>>]) -> Option<Vec<SetRef<'a>>> {
     let mut sets = sets.iter().copied().collect::<Option<Vec<SetRef<'a>>>>()?;
     sets.sort_by_key(|set| set.len());
     Some(sets)
 }
 
 /// Members that all sets have, of which the first should be the smallest.
-fn shared<'a, 's>(sets: &'s [SetRef<'a>]) -> impl Iterator<Item = Member<'a>> + 's {
+pub(super) fn shared<'a, 's>(sets: &'s [SetRef<'a>]) -> impl Iterator<Item = Member<'a>> + 's {
     let (first, others) = sets.split_first().map_or((None, sets), |(first, others)| (Some(*first), others));
     let members = first.into_iter().flat_map(SetRef::iter);
     members.filter(|member| others.iter().all(|set| set.has(*member)))
@@ -82,7 +81,7 @@ fn subtract<'a>(sets: &[Option<SetRef<'a>>]) -> Vec<Member<'a>> {
 }
 
 /// Looks sets up; one that is of another type fails the call, wherever it stands.
-fn with_sets<T>(
+pub(super) fn with_sets<T>(
     call: &mut Call<'_>,
     keys: &[Key<'_>],
     run: impl FnOnce(Vec<Option<SetRef<'_>>>, &mut Output) -> T,
@@ -179,36 +178,3 @@ const SDIFFSTORE: Command = Spec {
     ..SET
 }
 .runs(|call| store(call, Operation::Difference, "sdiffstore"));
-
-const SINTERCARD: Command = Spec {
-    usage: "SINTERCARD numkeys:int key... [LIMIT limit:int]",
-    about: "Counts the members that all sets share.",
-    since: "7.0.0",
-    cost: "O(N*M), N being the members of the smallest of M sets",
-    flags: &[READONLY],
-    keys: &[key("key", &[RO, ACCESS])],
-    ..SET
-}
-.runs(sintercard);
-
-fn sintercard(call: &mut Call<'_>) -> Result {
-    let count = args::parse_integer(call.arg(1)).and_then(|count| usize::try_from(count).ok());
-    let count = count.filter(|count| *count > 0);
-    let count = count.ok_or(Error::new("ERR numkeys should be greater than 0"))?;
-    if count > call.argc() - 2 {
-        return Err(Error::new("ERR Number of keys can't be greater than number of args"));
-    }
-    let mut limit = usize::MAX;
-    let mut options = call.options(2 + count);
-    while !options.is_empty() {
-        let text = options.takes_value("LIMIT").ok_or(error::SYNTAX)?;
-        let asked = args::parse_integer(text).and_then(|asked| usize::try_from(asked).ok());
-        let asked = asked.ok_or(Error::new("ERR LIMIT can't be negative"))?;
-        limit = if asked == 0 { usize::MAX } else { asked };
-    }
-    let keys: Vec<Key<'_>> = (2..2 + count).map(|index| call.key(index)).collect();
-    with_sets(call, &keys, |sets, out| {
-        let sets = by_size(&sets).unwrap_or_default();
-        out.count(shared(&sets).take(limit).count());
-    })
-}

@@ -2,6 +2,7 @@
 
 mod algebra;
 mod commands;
+mod counting;
 pub mod ints;
 pub(crate) mod rdb;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use crate::features::Feature;
 /// Sets.
 pub const FEATURE: Feature = Feature {
     name: "set",
-    commands: &[commands::COMMANDS, algebra::COMMANDS, walk::COMMANDS],
+    commands: &[commands::COMMANDS, algebra::COMMANDS, counting::COMMANDS, walk::COMMANDS],
     config: SetConfig::directives(),
     ..Feature::EMPTY
 };

@@ -77,9 +77,7 @@ const PFCOUNT: Command = Spec {
 fn pfcount(call: &mut Call<'_>) -> Result {
     if call.argc() > 2 {
         let (registers, _) = united(call, 1)?;
-        let mut counts = [0; 64];
-        registers.iter().for_each(|register| counts[usize::from(*register)] += 1);
-        return call.reply(estimate::cardinality(&counts) as i64);
+        return call.reply(estimate::cardinality_of(&registers) as i64);
     }
     let key = call.key(1);
     let (entry, out) = call.look(key);

@@ -1,6 +1,6 @@
 //! The estimate: Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6.
 
-use super::{RANK_BITS, REGISTERS};
+use super::{RANK_BITS, REGISTERS, Registers};
 
 /// How many registers have each value.
 pub(super) type Counts = [u32; 64];
@@ -18,6 +18,13 @@ pub(super) fn cardinality(counts: &Counts) -> u64 {
     }
     z += m * sigma(f64::from(counts[0]) / m);
     (ALPHA * m * m / z).round() as u64
+}
+
+/// About how many different elements there are, by registers of a byte each.
+pub(super) fn cardinality_of(registers: &Registers) -> u64 {
+    let mut counts = [0; 64];
+    registers.iter().for_each(|register| counts[usize::from(*register)] += 1);
+    cardinality(&counts)
 }
 
 /// What registers without any element add.

@@ -160,6 +160,30 @@ impl<'a> Sketch<'a> {
     }
 }
 
+/// Estimates how many different elements it is shown, in the memory of a HyperLogLog.
+pub(crate) struct Distinct {
+    registers: Box<Registers>,
+}
+
+impl Default for Distinct {
+    fn default() -> Distinct {
+        Distinct { registers: Box::new([0; REGISTERS]) }
+    }
+}
+
+impl Distinct {
+    /// Shows it an element.
+    pub(crate) fn add(&mut self, element: &[u8]) {
+        let (index, value) = place(element);
+        self.registers[index] = self.registers[index].max(value);
+    }
+
+    /// About how many there were.
+    pub(crate) fn estimate(&self) -> usize {
+        estimate::cardinality_of(&self.registers) as usize
+    }
+}
+
 fn header(encoding: u8) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     header[..MAGIC.len()].copy_from_slice(MAGIC);
