@@ -15,6 +15,7 @@ mod load;
 mod tables;
 mod values;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -169,6 +170,12 @@ impl Modules {
     pub fn data_type(&self, name: &str) -> Option<Arc<dyn ForeignType>> {
         let of = self.loaded.iter().flat_map(|module| &module.types).find(|of| of.name() == name)?;
         Some(of.clone())
+    }
+
+    /// All data types, by their names.
+    pub fn data_types(&self) -> HashMap<String, Arc<dyn ForeignType>> {
+        let types = self.loaded.iter().flat_map(|module| &module.types);
+        types.map(|of| (of.name().to_owned(), of.clone() as Arc<dyn ForeignType>)).collect()
     }
 
     /// What a file of directives says of them.
