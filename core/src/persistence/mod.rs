@@ -15,6 +15,7 @@
 //!
 //! Nothing here opens a file by itself: whoever owns the disk hands it over, and a test may hand over one that fails.
 
+pub mod check;
 pub mod cut;
 pub mod data;
 pub mod disk;
