@@ -281,6 +281,7 @@ fn begin(
         setting,
     })?;
     tracing::info!("Module '{name}' loaded from {path}");
+    engine.thaw();
     Ok(())
 }
 

@@ -96,10 +96,16 @@ impl Engine {
         for (_, index, db) in self.keyspace.iter().filter(|(of, _, db)| *of == space && !db.dict().is_empty())
         {
             file.database(index, db.dict().len(), db.dict().expiring())?;
-            for entry in db.dict().iter() {
-                file.entry(entry, usages.of(entry))?;
-                delay.wait(None);
+            let (mut from, mut written) = (Some(0), Ok(()));
+            while let (Some(hash), Ok(())) = (from, &written) {
+                from = db.dict().visit_segment(hash, |entry| {
+                    if written.is_ok() {
+                        written = file.entry(entry, usages.of(entry));
+                        delay.wait(None);
+                    }
+                });
             }
+            written?;
         }
         file.finish()?;
         Ok(())

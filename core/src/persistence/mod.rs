@@ -9,6 +9,7 @@
 //! | `save.rs` | SAVE, BGSAVE, LASTSAVE |
 //! | `cut.rs` | a snapshot that is written while everything goes on |
 //! | `start.rs` | what the server finds when it starts |
+//! | `thaw.rs` | what becomes of values that were kept until a module with their type is loaded |
 //! | `shutdown.rs` | SHUTDOWN |
 //! | `check.rs` | looking at a file without a server |
 //! | `info.rs` `settings.rs` | INFO's section; settings with a form of their own |
@@ -26,6 +27,7 @@ mod shutdown;
 pub mod snapshot;
 pub mod start;
 pub mod state;
+mod thaw;
 
 use mortise_sdk::{config, setting_enum};
 

@@ -29,6 +29,10 @@ pub trait ForeignType: Send + Sync {
     fn kept_as(&self) -> Option<u64> {
         None
     }
+    /// Whether its values are kept as a type saved them until a module with that type is loaded.
+    fn is_frozen(&self) -> bool {
+        false
+    }
 }
 
 /// A module's value: its type, and the handle by which the module knows it.

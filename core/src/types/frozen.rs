@@ -133,6 +133,10 @@ impl ForeignType for FrozenType {
         Ok(self.put(bytes.into()))
     }
 
+    fn is_frozen(&self) -> bool {
+        matches!(self.form, Form::Own { .. })
+    }
+
     fn kept_as(&self) -> Option<u64> {
         match &self.form {
             Form::Own { .. } => None,

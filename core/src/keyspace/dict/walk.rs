@@ -65,7 +65,11 @@ impl Dict {
     /// last one. Walking from 0 with what it returns visits every entry once if nothing changes in between.
     pub fn visit_segment(&self, hash: u64, mut visit: impl FnMut(&Entry)) -> Option<u64> {
         let segment = self.segment(hash);
-        for i in 0..segment.header().buckets as usize {
+        let buckets = segment.header().buckets as usize;
+        for i in 0..buckets {
+            if i + 2 < buckets {
+                segment.bucket(i + 2).occupied().for_each(|entry| prefetch(entry.address()));
+            }
             segment.bucket(i).occupied().for_each(&mut visit);
         }
         Dict::following(segment, hash)
