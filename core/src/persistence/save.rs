@@ -53,9 +53,10 @@ const BGSAVE: Command = Spec {
 .runs(bgsave);
 
 fn bgsave(call: &mut Call<'_>) -> Result {
-    let mut options = call.options(1);
-    if !options.is_empty() && !(options.takes("SCHEDULE") && options.is_empty()) {
-        return Err(error::SYNTAX);
+    match call.argc() {
+        1 => {}
+        2 if call.arg(1).eq_ignore_ascii_case(b"SCHEDULE") => {}
+        _ => return Err(error::SYNTAX),
     }
     if call.engine.persistence.drawing.is_some() {
         return Err(IN_PROGRESS);
