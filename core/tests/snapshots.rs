@@ -438,7 +438,6 @@ fn a_snapshot_is_taken_when_it_is_due() {
         Lending { bench: RefCell::new(&mut bench), between: |_: &mut Bench, _| {}, slices: Cell::new(0) };
     let snapshot = begun(&mut nothing.bench.borrow_mut());
     snapshot.run(&nothing);
-    drop(nothing);
     bench.engine.persistence.last_save_s = 0;
     assert!(!due(&mut bench), "nothing has changed since");
     bench.ask(&[b"MULTI"]);

@@ -401,6 +401,8 @@ fn a_million_pending_entries() {
     steps("XGROUP DELCONSUMER of the last", 8, &|n| format!("XGROUP DELCONSUMER copy:{n} g bob"));
     steps("XGROUP DESTROY", 4, &|n| format!("XGROUP DESTROY copy:{n} g"));
     steps("DEL", 8, &|n| format!("DEL copy:{n}"));
+}
+
 /// Lends the engine between edits, and notes how long each held it.
 struct Timed<'a> {
     bench: RefCell<&'a mut Bench>,
