@@ -4,16 +4,18 @@
 //! The bounds are generous, because the machine is others' as well: what takes time in proportion to the data takes at
 //! least ten times as long.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mortise_core::config::Config;
-use mortise_core::engine::Engine;
 use mortise_core::engine::session::Session;
+use mortise_core::engine::{Engine, Job};
 use mortise_core::features;
 use mortise_core::keyspace::entry::{Kind, Payload};
 use mortise_core::keyspace::hash::hash;
 use mortise_core::keyspace::{NewValue, SpaceId};
+use mortise_core::persistence::cut::Lender;
 use mortise_core::server::clock::SystemClock;
 use mortise_core::types::AnyRef;
 
@@ -399,4 +401,76 @@ fn a_million_pending_entries() {
     steps("XGROUP DELCONSUMER of the last", 8, &|n| format!("XGROUP DELCONSUMER copy:{n} g bob"));
     steps("XGROUP DESTROY", 4, &|n| format!("XGROUP DESTROY copy:{n} g"));
     steps("DEL", 8, &|n| format!("DEL copy:{n}"));
+}
+
+/// Lends the engine between edits, and notes how long each held it.
+struct Timed<'a> {
+    bench: RefCell<&'a mut Bench>,
+    slices: RefCell<Vec<Duration>>,
+    edits: RefCell<Vec<Duration>>,
+}
+
+impl Lender for Timed<'_> {
+    fn lend(&self, what: &mut dyn FnMut(&mut Engine)) -> bool {
+        let mut bench = self.bench.borrow_mut();
+        for _ in 0..20 {
+            let n = bench.engine.random();
+            let key = format!("key:{}", n % MANY);
+            let member = format!("member:{}", n % MANY);
+            let begun = Instant::now();
+            match n >> 62 {
+                0 => bench.ask(&[b"ZADD", b"zset", b"5", member.as_bytes()]),
+                1 => bench.ask(&[b"DEL", key.as_bytes()]),
+                _ => bench.ask(&[b"SET", key.as_bytes(), b"other"]),
+            }
+            self.edits.borrow_mut().push(begun.elapsed());
+        }
+        let begun = Instant::now();
+        what(&mut bench.engine);
+        self.slices.borrow_mut().push(begun.elapsed());
+        // Whoever frees what is no longer needed does so elsewhere.
+        bench.do_jobs();
+        true
+    }
+}
+
+#[test]
+#[ignore = "takes long, and means something in a release build only"]
+fn a_snapshot_beside_of_a_million_keys_and_members() {
+    let mut bench = Bench::new();
+    bench.fill(None);
+    for n in 0..2_000 {
+        bench.ask(&[b"SET", format!("large:{n}").as_bytes(), &[b'x'; 60_000]]);
+    }
+    for n in 0..MANY {
+        let member = format!("member:{n}");
+        bench.ask(&[b"ZADD", b"zset", n.to_string().as_bytes(), member.as_bytes()]);
+    }
+    let begun = Instant::now();
+    bench.ask(&[b"BGSAVE"]);
+    let cut = begun.elapsed();
+    let snapshot = bench.engine.jobs.drain(..).find_map(|job| match job {
+        Job::Snapshot(snapshot) => Some(snapshot),
+        _ => None,
+    });
+    let (slices, edits) = (RefCell::default(), RefCell::default());
+    let timed = Timed { bench: RefCell::new(&mut bench), slices, edits };
+    snapshot.expect("one is to be written").run(&timed);
+    let Timed { slices, edits, .. } = timed;
+    for (name, mut took) in [("slices", slices.into_inner()), ("edits", edits.into_inner())] {
+        took.sort();
+        let at = |part: usize| took[(took.len() - 1) * part / 1000];
+        println!(
+            "a snapshot's {name}: {}, median {:?}, p99 {:?}, p99.9 {:?}, longest {:?}",
+            took.len(),
+            at(500),
+            at(990),
+            at(999),
+            at(1000)
+        );
+        assert!(at(990) < BOUND && took[took.len() - 4] < BOUND);
+    }
+    println!("the cut begins in {cut:?}");
+    assert!(cut < BOUND);
+    assert!(bench.engine.persistence.last_is_ok && bench.engine.persistence.saves == 1);
 }

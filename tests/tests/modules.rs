@@ -140,3 +140,27 @@ fn many_clients_at_once_get_no_more_than_their_limit() {
     let info = say(&mut server.connect(), &["INFO", "ratelimit"]);
     assert!(info.contains("ratelimit_allowed:100\r\nratelimit_limited:300"), "{info}");
 }
+
+#[test]
+fn values_without_their_module_are_kept_until_it_comes() {
+    let hello = hello();
+    let directives = ["enable-module-command yes", "enable-debug-command yes"];
+    let with = Server::start(&[&directives[..], &[&format!("loadmodule {hello}")]].concat());
+    let mut client = with.connect();
+    assert_eq!(say(&mut client, &["HELLO.SIGN", "book", "Ann"]), "1");
+    let name = say(&mut client, &["TYPE", "book"]);
+    assert_eq!(say(&mut client, &["SAVE"]), "OK");
+
+    let without = Server::start(&directives);
+    fs::copy(with.dir().join("dump.rdb"), without.dir().join("dump.rdb")).expect("it was saved");
+    let mut client = without.connect();
+    // What is kept is saved again as it was.
+    for options in [&["NOSAVE"][..], &[]] {
+        assert_eq!(say(&mut client, &[&["DEBUG", "RELOAD"], options].concat()), "OK");
+        assert_eq!(say(&mut client, &["TYPE", "book"]), name);
+        assert!(say(&mut client, &["GET", "book"]).starts_with("-WRONGTYPE"));
+    }
+    assert_eq!(say(&mut client, &["MODULE", "LOAD", &hello]), "OK");
+    assert_eq!(say(&mut client, &["HELLO.SIGN", "book", "Bob"]), "2");
+    assert!(say(&mut client, &["MODULE", "UNLOAD", "hello"]).starts_with("-ERR"), "its value is in use");
+}

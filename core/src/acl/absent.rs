@@ -15,14 +15,13 @@ use crate::engine::registry::Registry;
 /// Categories, and the commands that are in just these.
 const ALL: &[(&str, &str)] = &[
     ("keyspace write slow dangerous", "migrate restore-asking"),
-    ("admin fast dangerous", "lastsave"),
     (
         "admin slow dangerous",
-        "bgrewriteaof bgsave cluster|addslots cluster|addslotsrange cluster|bumpepoch \
+        "bgrewriteaof cluster|addslots cluster|addslotsrange cluster|bumpepoch \
          cluster|count-failure-reports cluster|delslots cluster|delslotsrange cluster|failover \
          cluster|flushslots cluster|forget cluster|meet cluster|replicas cluster|replicate \
          cluster|reset cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves \
-         failover psync replconf replicaof save shutdown slaveof sync",
+         failover psync replconf replicaof slaveof sync",
     ),
     (
         "slow",

@@ -96,8 +96,9 @@ fn help(call: &mut Call<'_>) -> Result {
              verbatim, true or false.",
         ),
         (
-            "RELOAD [NOFLUSH] [MERGE]",
-            "Save all data in memory, and load it again. With NOFLUSH it is loaded over what is there, which\nMERGE must allow.",
+            "RELOAD [NOFLUSH] [MERGE] [NOSAVE]",
+            "Save all data, and load the file. With NOSAVE the file is loaded that is there; with NOFLUSH over\nwhat is there, \
+             which MERGE must allow.",
         ),
         (
             "QUICKLIST-PACKED-THRESHOLD <size>",
@@ -183,7 +184,7 @@ fn serialized_len(entry: &Entry) -> usize {
 }
 
 fn reload(call: &mut Call<'_>) -> Result {
-    let (mut flushes, mut merges) = (true, false);
+    let (mut flushes, mut merges, mut saves) = (true, false, true);
     let mut options = call.options(2);
     while !options.is_empty() {
         if options.takes("NOFLUSH") {
@@ -191,7 +192,7 @@ fn reload(call: &mut Call<'_>) -> Result {
         } else if options.takes("MERGE") {
             merges = true;
         } else if options.takes("NOSAVE") {
-            return Err(Error::new("ERR DEBUG RELOAD takes no NOSAVE: there is no file to load"));
+            saves = false;
         } else {
             return Err(Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
         }
@@ -199,10 +200,7 @@ fn reload(call: &mut Call<'_>) -> Result {
     if !flushes && !merges {
         return Err(Error::new("ERR DEBUG RELOAD NOFLUSH without MERGE: every key would be there already"));
     }
-    call.engine.reload(call.session.space, flushes).map_err(|reason| {
-        tracing::warn!("DEBUG RELOAD: {reason}");
-        Error::new("ERR Error trying to load the RDB dump, check server logs.")
-    })?;
+    call.engine.reload_file(saves, flushes)?;
     call.ok()
 }
 

@@ -65,7 +65,9 @@ const FLUSHALL: Command = Spec {
 fn flushall(call: &mut Call<'_>) -> Result {
     let mut places = call.engine.keyspace.places();
     places.retain(|(space, _)| *space == call.session.space);
-    flush(call, &places)
+    flush(call, &places)?;
+    call.engine.save_emptiness();
+    Ok(())
 }
 
 fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {

@@ -46,7 +46,6 @@ pub const FEATURE: Feature = Feature {
     ],
     config: StatsConfig::directives(),
     info: &[
-        absent::PERSISTENCE,
         stats::STATS,
         absent::REPLICATION,
         stats::COMMANDSTATS,

@@ -2,7 +2,7 @@
 //!
 //! At start they are ignored with a warning, so that an existing redis.conf can be used, unless durability or
 //! safety hangs on the value: then the server does not start. Where one value says what the server does without the
-//! directive (`save ""`, `appendonly no`), CONFIG GET shows it and CONFIG SET takes it; all else is refused. A directive
+//! directive (`appendonly no`), CONFIG GET shows it and CONFIG SET takes it; all else is refused. A directive
 //! leaves this table when a feature declares it.
 
 use mortise_sdk::declare::config::Bytes;
@@ -30,7 +30,6 @@ const FIXED: &[&str] = &[
     "cluster-port",
     "disable-thp",
     "io-threads-do-reads",
-    "rdbchecksum",
     "replicaof",
     "server_cpulist",
     "set-proc-title",
@@ -145,18 +144,10 @@ pub const ALL: &[Absent] = &[
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
     Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },
     // Snapshots.
-    unless("save", Ignored::For("")),
-    ignored("dbfilename"),
-    ignored("rdbchecksum"),
     ignored("rdb-del-sync-files"),
-    ignored("rdb-key-save-delay"),
     ignored("rdb-save-incremental-fsync"),
-    ignored("stop-writes-on-bgsave-error"),
-    ignored("key-load-delay"),
     ignored("loading-process-events-interval-bytes"),
     ignored("shutdown-timeout"),
-    ignored("shutdown-on-sigint"),
-    ignored("shutdown-on-sigterm"),
     // The journal.
     ignored("appendfilename"),
     ignored("appenddirname"),
@@ -328,7 +319,7 @@ mod tests {
             assert!(row.in_force().is_none_or(|value| !stops(row.name, &[value])), "{}", row.name);
         }
         assert_eq!(find("slaveof").and_then(Absent::in_force), Some(""));
-        assert_eq!(find("dbfilename").and_then(Absent::in_force), None);
+        assert_eq!(find("appendfilename").and_then(Absent::in_force), None);
     }
 
     #[test]
@@ -337,7 +328,6 @@ mod tests {
             ("appendonly", &["No"][..]),
             ("tls-cluster", &["no"]),
             ("replicaof", &["NO", "ONE"]),
-            ("save", &["3600", "1"]),
             ("tls-client-cert-file", &["/etc/redis.crt"]),
         ] {
             assert!(!stops(name, words), "{name} {words:?}");

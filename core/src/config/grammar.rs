@@ -5,8 +5,6 @@
 use mortise_sdk::declare::config::{Bytes, Kind, Limits, Setting};
 use mortise_sdk::words::split_words;
 
-use super::values::SavePoints;
-
 /// `yes` or `no`.
 const YES_NO: &[&str] = &[
     "activedefrag",
@@ -34,7 +32,6 @@ const YES_NO: &[&str] = &[
     "no-appendfsync-on-rewrite",
     "rdb-del-sync-files",
     "rdb-save-incremental-fsync",
-    "rdbchecksum",
     "repl-disable-tcp-nodelay",
     "repl-diskless-sync",
     "replica-announced",
@@ -44,7 +41,6 @@ const YES_NO: &[&str] = &[
     "replica-read-only",
     "replica-serve-stale-data",
     "set-proc-title",
-    "stop-writes-on-bgsave-error",
     "syslog-enabled",
     "tls-cluster",
     "tls-replication",
@@ -52,7 +48,6 @@ const YES_NO: &[&str] = &[
 ];
 
 const INT_MAX: i128 = i32::MAX as i128;
-const INT_MIN: i128 = i32::MIN as i128;
 const LONG_MAX: i128 = i64::MAX as i128;
 
 /// Numbers, from one value to another.
@@ -70,12 +65,10 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-node-timeout", 0, LONG_MAX),
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
-    ("key-load-delay", INT_MIN, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
     ("maxmemory-eviction-tenacity", 0, 100),
     ("min-replicas-max-lag", 0, INT_MAX),
     ("min-replicas-to-write", 0, INT_MAX),
-    ("rdb-key-save-delay", INT_MIN, INT_MAX),
     ("repl-backlog-ttl", 0, LONG_MAX),
     ("repl-diskless-sync-delay", 0, INT_MAX),
     ("repl-diskless-sync-max-replicas", 0, INT_MAX),
@@ -133,14 +126,8 @@ pub(super) fn check(name: &str, words: &[Vec<u8>]) -> Result<(), String> {
 fn other(name: &str, words: &[&str]) -> Result<(), String> {
     let single = || String::parse(words, None);
     match name {
-        "save" => {
-            let words = several(words)?;
-            SavePoints::parse(&words.iter().map(String::as_str).collect::<Vec<_>>(), None).map(drop)
-        }
         "replicaof" => replica_of(words),
         "oom-score-adj-values" => oom_scores(&several(words)?),
-        "shutdown-on-sigint" | "shutdown-on-sigterm" => shutdown(&several(words)?),
-        "dbfilename" => file_name(name, "filename", &single()?),
         "appendfilename" if single()?.is_empty() => Err(format!("{name} can't be empty")),
         "appendfilename" => file_name(name, "filename", &single()?),
         "appenddirname" if single()?.is_empty() => Err(format!("{name} can't be empty")),
@@ -197,19 +184,6 @@ fn oom_scores(words: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn shutdown(words: &[String]) -> Result<(), String> {
-    const KNOWN: &[&str] = &["default", "save", "nosave", "now", "force"];
-    if words.is_empty() {
-        return Err(Kind::OneOf(KNOWN).refusal());
-    }
-    words.iter().try_for_each(|word| one_of(word, KNOWN))?;
-    let says = |wanted: &str| words.iter().any(|word| word.eq_ignore_ascii_case(wanted));
-    match says("save") && says("nosave") {
-        true => Err("shutdown options SAVE and NOSAVE can't be used simultaneously".into()),
-        false => Ok(()),
-    }
-}
-
 /// A file's name, without directories.
 fn file_name(directive: &str, what: &str, name: &str) -> Result<(), String> {
     match name.contains('/') {
@@ -249,16 +223,12 @@ mod tests {
         for (line, reason) in [
             ("appendonly maybe", "argument must be 'yes' or 'no'"),
             ("appendonly", "wrong number of arguments"),
-            ("dbfilename a b", "wrong number of arguments"),
+            ("appendfilename a b", "wrong number of arguments"),
             ("repl-timeout 0", "argument must be between 1 and 2147483647 inclusive"),
             ("repl-timeout 1s", "argument couldn't be parsed into an integer"),
             ("repl-backlog-size 0", "argument must be between 1 and 9223372036854775807 inclusive"),
             ("active-defrag-ignore-bytes x", "argument must be a memory value"),
             ("appendfsync often", "argument(s) must be one of the following: everysec, always, no"),
-            ("save 10", "Invalid save parameters"),
-            ("save 0 1", "Invalid save parameters"),
-            ("save 10 -1", "Invalid save parameters"),
-            ("save \"600 1 60\"", "Invalid save parameters"),
             ("replicaof host", "wrong number of arguments"),
             ("replicaof host 65536", "Invalid master port"),
             (
@@ -266,11 +236,7 @@ mod tests {
                 "Invalid oom-score-adj-values, elements must be between -2000 and 2000.",
             ),
             ("oom-score-adj-values 0 0", "wrong number of arguments"),
-            (
-                "shutdown-on-sigint nosave save",
-                "shutdown options SAVE and NOSAVE can't be used simultaneously",
-            ),
-            ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
+            ("appendfilename a/b", "appendfilename can't be a path, just a filename"),
             ("appenddirname a/b", "appenddirname can't be a path, just a dirname"),
             ("appendfilename \"\"", "appendfilename can't be empty"),
             (
@@ -286,15 +252,9 @@ mod tests {
     #[test]
     fn what_redis_takes_is_taken() {
         for line in [
-            "save",
-            "save \"\"",
-            "save 3600 1 300 100",
-            "save \"3600 1\"",
             "appendonly YES",
             "replicaof no one",
             "replicaof 10.0.0.1 6379",
-            "shutdown-on-sigterm nosave now",
-            "shutdown-on-sigint \"save force\"",
             "oom-score-adj-values 0 200 800",
             "tls-client-cert-file /etc/redis.crt",
         ] {

@@ -153,12 +153,12 @@ mod tests {
     #[test]
     fn absent_directives_are_named_in_one_warning() {
         let (_, loaded) =
-            load("appendonly no\nslave-priority 3\nreplica-priority 4\nstop-writes-on-bgsave-error yes\n")
-                .unwrap();
+            load("appendonly no\nslave-priority 3\nreplica-priority 4\nwatchdog-period 0\n").unwrap();
         assert_eq!(
             loaded.warnings,
-            ["Ignored directives that Mortise does not have yet: appendonly, replica-priority, \
-                 stop-writes-on-bgsave-error"]
+            [
+                "Ignored directives that Mortise does not have yet: appendonly, replica-priority, watchdog-period"
+            ]
         );
     }
 

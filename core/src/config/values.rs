@@ -223,6 +223,14 @@ pub struct SavePoint {
     pub changes: u32,
 }
 
+impl SavePoints {
+    /// Those that there are if nobody says otherwise.
+    pub fn usual() -> SavePoints {
+        let point = |(seconds, changes)| SavePoint { seconds, changes };
+        SavePoints([(3600, 1), (300, 100), (60, 10_000)].map(point).into())
+    }
+}
+
 impl Setting for SavePoints {
     const KIND: Kind = Kind::Words("Pairs of seconds and changes; \"\" means never.");
     const MULTIPLE: bool = true;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mortise_acl::{User, Users};
-use mortise_sdk::{Result, error};
+use mortise_sdk::{Error, Result, error};
 
 use super::Engine;
 use super::args::{Args, OwnedArgs};
@@ -18,6 +18,7 @@ use super::deferred::{Finish, Work};
 use super::event::RunInSight;
 use super::session::Session;
 use crate::acl::Refused;
+use crate::persistence::settings::Shutdown;
 use crate::resp::output::Output;
 use crate::transactions::watch::Watched;
 
@@ -105,6 +106,8 @@ pub struct Owes {
     pub crossing: bool,
     /// What was answered without the engine.
     pub tally: BTreeMap<(usize, Answered), u64>,
+    /// The server's end.
+    pub shutdown: Option<Shutdown>,
     /// Kinds of errors among the answers.
     pub errors: BTreeMap<String, u64>,
     /// What was refused.
@@ -177,6 +180,12 @@ impl Engine {
         }
         for refused in owes.refused {
             self.note_refused(session.id, refused, Args::new(&[], &[]));
+        }
+        if let Some(how) = owes.shutdown {
+            if !self.shut_down(how) {
+                return Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs."));
+            }
+            session.closing = true;
         }
         let Some(client) = self.clients.get_mut(session.id) else { return Ok(()) };
         if owes.reset {

@@ -49,6 +49,8 @@ pub trait Suspend {
 pub trait RunInSight: Send + Sync {
     /// Asks the call that runs to end.
     fn kill(&self) -> Kill;
+    /// Stops the server, and with it the call that runs.
+    fn stop_server(&self);
 }
 
 /// What becomes of a call that somebody wants to end.

@@ -40,8 +40,8 @@ impl Engine {
         }
         let refusal = self
             .memory(session, command)
+            .or_else(|| self.hindrance(session, command))
             .or_else(|| subscriber_mode(session, command))
-            .or_else(|| self.loading(command))
             .or_else(|| monitor(session, command));
         if let Some(error) = refusal {
             return Admission::Refuse(error);
@@ -91,9 +91,30 @@ impl Engine {
         self.lacks_memory(session, command).then_some(error::OOM)
     }
 
+    /// What holds for everybody, now and then.
     #[inline(always)]
-    fn loading(&self, command: &Command) -> Option<Error> {
-        (self.loading && !command.flags.has(flags::LOADING)).then_some(error::LOADING)
+    fn hindrance(&self, session: &Session, command: &Command) -> Option<Error> {
+        if self.hindered { self.hindered_by(session, command) } else { None }
+    }
+
+    #[cold]
+    fn hindered_by(&self, session: &Session, command: &Command) -> Option<Error> {
+        let loads = || (self.loading && !command.flags.has(flags::LOADING)).then_some(error::LOADING);
+        let writes = command.flags.has(flags::WRITE)
+            || is_exec(command)
+                && session
+                    .transaction
+                    .as_ref()
+                    .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.has(flags::WRITE)));
+        // Whoever asks whether the server is well is told.
+        let asks = command.name.eq_ignore_ascii_case("ping");
+        let unsaved = (writes || asks) && self.persistence.refuses_writes(&self.config);
+        unsaved.then_some(error::MISCONF).or_else(|| subscriber_mode(session, command)).or_else(loads)
+    }
+
+    /// Looks anew whether there are hindrances.
+    pub(crate) fn follow_hindrances(&mut self) {
+        self.hindered = self.loading || self.persistence.refuses_writes(&self.config);
     }
 
     #[inline(always)]

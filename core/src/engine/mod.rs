@@ -51,6 +51,8 @@ use self::stats::Stats;
 use self::unit::Unit;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
+use crate::persistence::cut::Snapshot;
+use crate::persistence::state::Persistence;
 use crate::pubsub::PubSubs;
 use crate::types::hash::value::Hash;
 use crate::types::list::ChunkLimits;
@@ -79,6 +81,8 @@ pub enum Job {
     Free(Box<dyn FnOnce() + Send>),
     /// A call goes on.
     Call(deferred::Deferred),
+    /// A snapshot is written.
+    Snapshot(Box<Snapshot>),
 }
 
 /// All shared state.
@@ -109,6 +113,8 @@ pub struct Engine {
     pub registry: Arc<Registry>,
     /// Scripts.
     pub scripting: crate::scripting::Scripting,
+    /// Snapshots.
+    pub persistence: Persistence,
     /// Loaded modules.
     pub modules: crate::modules::Modules,
     /// Counters.
@@ -129,6 +135,8 @@ pub struct Engine {
     pub clock24: AccessClock,
     /// Whether a file is being loaded.
     pub loading: bool,
+    /// Whether some commands are refused whoever calls them: while a file is being loaded, or as nothing can be saved.
+    pub(crate) hindered: bool,
     /// More memory is used than `maxmemory` allows, and nothing can be evicted.
     pub(crate) out_of_memory: bool,
     /// DEBUG PAUSE-CRON: what is done from time to time is not done.
@@ -217,6 +225,7 @@ impl Engine {
             rim: Box::new(NoRim),
             registry,
             scripting: Default::default(),
+            persistence: Persistence::default(),
             modules: Default::default(),
             stats: Stats::default(),
             latency: Default::default(),
@@ -227,6 +236,7 @@ impl Engine {
             now_ms: 0,
             clock24: AccessClock::default(),
             loading: false,
+            hindered: false,
             out_of_memory: false,
             cron_paused: false,
             active_expire: true,
@@ -264,6 +274,8 @@ impl Engine {
         engine.refresh_clock();
         engine.memory.sample();
         engine.unit.leaving = engine.memory.leaving.clone();
+        engine.keyspace.door.frozen = engine.persistence.frozen.clone();
+        engine.persistence.last_save_s = engine.now_ms / 1000;
         engine
     }
 
@@ -302,6 +314,7 @@ impl Engine {
         self.follow_tracking();
         self.follow_client_limit();
         self.follow_acl_settings();
+        self.follow_hindrances();
     }
 
     /// Takes over `requirepass` as the default user's password.
@@ -342,7 +355,7 @@ impl Engine {
 
     /// Reads the clock of commands, once per command: the end of one is the start of the next.
     #[inline(always)]
-    fn lap(&mut self) -> u64 {
+    pub(crate) fn lap(&mut self) -> u64 {
         self.lap_ns = self.clock.monotonic_ns();
         self.lap_ns
     }

@@ -25,7 +25,7 @@ impl Engine {
     /// Releases what a unit has collected: listeners hear of its changes, readers of the stream get it, and calls that
     /// waited for its keys run, each a unit of its own.
     #[inline(always)]
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.unit.is_quiet() {
             return;
         }

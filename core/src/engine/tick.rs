@@ -39,6 +39,7 @@ impl Engine {
         if self.tracking.is_over() {
             self.forget_some_tracked();
         }
+        self.save_if_due();
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
@@ -113,7 +114,7 @@ impl Engine {
     }
 
     /// Hands what trials and cuts no longer need to the worker.
-    pub(super) fn free_spent(&mut self) {
+    pub(crate) fn free_spent(&mut self) {
         for thing in self.keyspace.take_spent() {
             self.unit.discard_later(thing);
         }
@@ -123,7 +124,7 @@ impl Engine {
     fn expire_some(&mut self) -> bool {
         const FOUND_MAX: usize = 16;
         const SEGMENTS: usize = 4;
-        if !self.active_expire || self.clients.pause.stops_writes(self.now_ms) {
+        if self.loading || !self.active_expire || self.clients.pause.stops_writes(self.now_ms) {
             self.slices.to_expire.clear();
         }
         let Some(&(space, index)) = self.slices.to_expire.last() else { return false };

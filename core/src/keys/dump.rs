@@ -123,7 +123,7 @@ fn load(call: &Call<'_>, key: Key<'_>) -> Result<Entry> {
     let Some(mut from) = payload::open(payload, !engine.skips_checksums) else {
         return Err(Error::new("ERR DUMP payload version or checksum are wrong"));
     };
-    let around = Around { limits: engine.limits, types: &engine.modules };
+    let around = Around { limits: engine.limits, types: &engine.modules, frozen: None };
     match from.byte().and_then(|kind| value::load(kind, &mut from, around)) {
         Ok(value) => Ok(value.into_entry(key.bytes)),
         Err(reason) => {

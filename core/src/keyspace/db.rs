@@ -43,10 +43,11 @@ impl Contents {
         self.cut_from.is_none()
     }
 
-    /// Lets a cut walk one segment on; false if it has nothing to do here.
+    /// Lets a cut walk one segment on, or less if that holds much; false if it has nothing to do here.
     pub(super) fn advance_cut(&mut self, door: &mut Door) -> bool {
         let Some(from) = self.cut_from else { return false };
         let (space, db) = (self.cut_space, self.cut_db);
+        door.begin_step();
         self.cut_from = self.dict.visit_segment_mut(from, |entry| door.walk(space, db, entry));
         true
     }

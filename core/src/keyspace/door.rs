@@ -6,10 +6,13 @@
 //! has an inverse to get wrong.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::SpaceId;
 use super::db::Contents;
-use super::entry::Entry;
+use super::entry::{Entry, NewValue, Payload};
+use crate::types::Object;
+use crate::types::frozen::FrozenTypes;
 
 /// What a cut has saved: where the entry was when the cut began, and the entry.
 pub struct Saved {
@@ -42,6 +45,12 @@ pub(super) struct Undo {
 struct Cut {
     saved: Vec<Saved>,
     moved: Vec<Contents>,
+    /// Bytes of entries that were saved as they were about to change.
+    preserved: u64,
+    /// How much a step of the walk may still copy.
+    room: usize,
+    /// An entry could not be saved: why.
+    failed: Option<String>,
     /// The walk has come to its end: every entry bears the cut's epoch.
     complete: bool,
     /// It was ended before: the walk goes on, but nothing is saved any more.
@@ -72,9 +81,14 @@ pub struct Door {
     spent: Vec<Box<dyn Send>>,
     /// Whether what comes into being is marked as listened to, as anybody may have looked for its key.
     pub marks_newborns: bool,
+    /// Who keeps copies of values that cannot be copied.
+    pub frozen: Arc<FrozenTypes>,
     /// Entries whose change was announced, ever.
     pub touched: u64,
 }
+
+/// A step of a cut's walk ends when it has copied so many bytes, so that it takes the same time whatever entries hold.
+const STEP_LEN: usize = 128 * 1024;
 
 impl Door {
     fn rearm(&mut self) {
@@ -114,7 +128,8 @@ impl Door {
         if let Some(cut) = &mut self.cut
             && entry.epoch() != self.epoch
         {
-            cut.save(home.cut_space, home.cut_db, entry);
+            cut.save(home.cut_space, home.cut_db, entry, &self.frozen);
+            cut.preserved += entry.memory() as u64;
             entry.set_epoch(self.epoch);
         }
         if let Some(undo) = &mut self.undo
@@ -229,15 +244,38 @@ impl Door {
         true
     }
 
-    /// Saves an entry that the walk has reached, unless a change was quicker.
-    pub(super) fn walk(&mut self, space: SpaceId, db: u32, entry: &mut Entry) {
+    /// A step of the walk begins.
+    pub(super) fn begin_step(&mut self) {
+        if let Some(cut) = &mut self.cut {
+            cut.room = STEP_LEN;
+        }
+    }
+
+    /// Saves an entry that the walk has reached, unless a change was quicker. False: that was enough for this step.
+    #[inline]
+    pub(super) fn walk(&mut self, space: SpaceId, db: u32, entry: &mut Entry) -> bool {
         if entry.epoch() == self.epoch {
-            return;
+            return true;
         }
         entry.set_epoch(self.epoch);
-        if let Some(cut) = &mut self.cut {
-            cut.save(space, db, entry);
+        let Some(cut) = &mut self.cut else { return true };
+        cut.save(space, db, entry, &self.frozen);
+        cut.room = cut.room.saturating_sub(entry.memory());
+        cut.room > 0 || cut.only_stamps
+    }
+
+    /// Takes what has been saved so far; the cut goes on. An error says what could not be saved.
+    pub(super) fn take_saved(&mut self) -> Result<Vec<Saved>, String> {
+        let Some(cut) = &mut self.cut else { return Ok(Vec::new()) };
+        match cut.failed.take() {
+            Some(reason) => Err(reason),
+            None => Ok(std::mem::take(&mut cut.saved)),
         }
+    }
+
+    /// Bytes of entries that the cut has saved as they were about to change.
+    pub fn preserved(&self) -> u64 {
+        self.cut.as_ref().map_or(0, |cut| cut.preserved)
     }
 
     /// Walks on in the databases that were moved out; false when there are none left, and the cut is complete.
@@ -284,13 +322,32 @@ impl Door {
 }
 
 impl Cut {
-    fn save(&mut self, space: SpaceId, db: u32, entry: &Entry) {
-        if !self.only_stamps
-            && let Some(entry) = entry.share()
-        {
-            self.saved.push(Saved { space, db, entry });
+    #[inline]
+    fn save(&mut self, space: SpaceId, db: u32, entry: &Entry, frozen: &FrozenTypes) {
+        if self.only_stamps {
+            return;
+        }
+        match entry.share() {
+            Some(entry) => self.saved.push(Saved { space, db, entry }),
+            None => match freeze(entry, frozen) {
+                Ok(entry) => self.saved.push(Saved { space, db, entry }),
+                Err(reason) => self.failed = Some(reason),
+            },
         }
     }
+}
+
+/// A copy of an entry whose value cannot be copied: what it says of itself when it is saved.
+#[cold]
+fn freeze(entry: &Entry, frozen: &FrozenTypes) -> Result<Entry, String> {
+    let Payload::Object(Object::Foreign(value)) = entry.payload() else {
+        return Err("a value cannot be copied".to_owned());
+    };
+    let copy = NewValue::Object(Box::new(Object::Foreign(frozen.copy_of(value)?)));
+    let mut copy = Entry::new(entry.key(), copy);
+    copy.set_deadline(entry.deadline());
+    copy.set_clock(entry.clock());
+    Ok(copy)
 }
 
 impl Undo {

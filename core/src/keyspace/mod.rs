@@ -164,6 +164,11 @@ impl Keyspace {
         self.door.is_stamping()
     }
 
+    /// Hands over what a cut has saved so far; it goes on. An error says what could not be saved.
+    pub fn take_saved(&mut self) -> Result<Vec<door::Saved>, String> {
+        self.door.take_saved()
+    }
+
     /// Ends a cut and hands over what it saved: all that there was when it began, or less if it is ended early.
     pub fn end_cut(&mut self) -> Vec<door::Saved> {
         self.door.end_cut()

@@ -15,6 +15,7 @@ mod load;
 mod tables;
 mod values;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -171,6 +172,12 @@ impl Modules {
         Some(of.clone())
     }
 
+    /// All data types, by their names.
+    pub fn data_types(&self) -> HashMap<String, Arc<dyn ForeignType>> {
+        let types = self.loaded.iter().flat_map(|module| &module.types);
+        types.map(|of| (of.name().to_owned(), of.clone() as Arc<dyn ForeignType>)).collect()
+    }
+
     /// What a file of directives says of them.
     pub fn entry(&self) -> Entry {
         use std::os::unix::ffi::OsStrExt as _;
@@ -274,6 +281,7 @@ fn begin(
         setting,
     })?;
     tracing::info!("Module '{name}' loaded from {path}");
+    engine.thaw();
     Ok(())
 }
 

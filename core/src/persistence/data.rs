@@ -1,12 +1,18 @@
 //! All data of a space written as a file, and read again. What a file is called and where it lies is not known here.
 
+use std::cell::Cell;
 use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::cut::Fate;
 use super::snapshot::file::{Item, Key, Loading, Saving, Usage};
 use super::snapshot::value::Around;
 use super::snapshot::{Reader, Result};
+use super::state::Kept;
 use crate::engine::Engine;
 use crate::engine::access::AccessClock;
+use crate::keys::EvictionPolicy;
 use crate::keyspace::hash::hash;
 use crate::keyspace::{Db, Door, Entry, SpaceId};
 
@@ -19,31 +25,87 @@ pub struct Report {
     pub expired: u64,
     /// Keys whose value was an empty collection.
     pub empty: u64,
-    /// Libraries of functions, which were passed over.
+    /// Libraries of functions, which are kept but cannot be called.
     pub functions: u64,
 }
 
-impl Engine {
-    /// Writes all data of a space as a file holds it.
-    pub fn save(&self, space: SpaceId, to: impl Write) -> Result<()> {
-        let policy = self.config.keyspace.maxmemory_policy;
-        let mut file = Saving::begin(to, self.config.persistence.rdbcompression, true)?;
+/// What stands in a file before its keys, and what there is to know to write them.
+pub(super) struct Head {
+    compress: bool,
+    is_checked: bool,
+    ctime_s: i64,
+    used_memory: u64,
+    kept: Kept,
+    usages: Usages,
+}
+
+/// How entries say that they are used, by the policy of eviction.
+#[derive(Clone, Copy)]
+pub(super) struct Usages {
+    policy: EvictionPolicy,
+    clock: AccessClock,
+}
+
+impl Usages {
+    pub(super) fn of(self, entry: &Entry) -> Usage {
+        let clock = entry.clock();
+        match self.policy {
+            policy if policy.is_lfu() => Usage::Frequency(self.clock.frequency(clock) as u8),
+            policy if policy.is_lru() => Usage::IdleSeconds(self.clock.idle_seconds(clock).into()),
+            _ => Usage::Unknown,
+        }
+    }
+}
+
+impl Head {
+    /// Begins a file with it.
+    pub(super) fn begin<W: Write>(self, to: W) -> Result<(Saving<W>, Usages)> {
+        let mut file = Saving::begin(to, self.compress, self.is_checked)?;
         file.about("redis-ver", REDIS_VERSION.as_bytes())?;
         file.about("redis-bits", usize::BITS.to_string().as_bytes())?;
-        file.about("ctime", (self.now_ms / 1000).to_string().as_bytes())?;
+        file.about("ctime", self.ctime_s.to_string().as_bytes())?;
+        file.about("used-mem", self.used_memory.to_string().as_bytes())?;
+        file.about("aof-base", b"0")?;
         file.about("mortise-ver", env!("CARGO_PKG_VERSION").as_bytes())?;
+        for kept in &self.kept.of_modules {
+            file.of_module(kept)?;
+        }
+        for code in &self.kept.functions {
+            file.function(code)?;
+        }
+        Ok((file, self.usages))
+    }
+}
+
+impl Engine {
+    pub(super) fn head(&self) -> Head {
+        Head {
+            compress: self.config.persistence.rdbcompression,
+            is_checked: self.config.persistence.rdbchecksum,
+            ctime_s: self.now_ms / 1000,
+            used_memory: self.memory.allocated,
+            kept: self.persistence.kept.clone(),
+            usages: Usages { policy: self.config.keyspace.maxmemory_policy, clock: self.clock24 },
+        }
+    }
+
+    /// Writes all data of a space as a file holds it.
+    pub fn save(&self, space: SpaceId, to: impl Write) -> Result<()> {
+        let (mut file, usages) = self.head().begin(to)?;
+        let delay = Delay::new(self.config.persistence.rdb_key_save_delay);
         for (_, index, db) in self.keyspace.iter().filter(|(of, _, db)| *of == space && !db.dict().is_empty())
         {
             file.database(index, db.dict().len(), db.dict().expiring())?;
-            for entry in db.dict().iter() {
-                let clock = entry.clock();
-                let usage = match policy {
-                    policy if policy.is_lfu() => Usage::Frequency(self.clock24.frequency(clock) as u8),
-                    policy if policy.is_lru() => Usage::IdleSeconds(self.clock24.idle_seconds(clock).into()),
-                    _ => Usage::Unknown,
-                };
-                file.entry(entry, usage)?;
+            let (mut from, mut written) = (Some(0), Ok(()));
+            while let (Some(hash), Ok(())) = (from, &written) {
+                from = db.dict().visit_segment(hash, |entry| {
+                    if written.is_ok() {
+                        written = file.entry(entry, usages.of(entry));
+                        delay.wait(None);
+                    }
+                });
             }
+            written?;
         }
         file.finish()?;
         Ok(())
@@ -52,10 +114,10 @@ impl Engine {
     /// Puts into a space what a file holds, in place of what its keys held. What comes before the place where a file is
     /// broken is there by then.
     pub fn load(&mut self, space: SpaceId, from: Reader<'_>) -> Result<Report> {
-        let Engine { keyspace, unit, modules, limits, clock24, now_ms, .. } = self;
-        let around = Around { limits: *limits, types: &*modules };
-        let mut report = Report::default();
-        read(from, around, *clock24, &mut report, |index, entry| {
+        let Engine { keyspace, unit, modules, limits, clock24, now_ms, persistence, .. } = self;
+        let around = Around { limits: *limits, types: &*modules, frozen: Some(&persistence.frozen) };
+        let (mut report, mut kept) = (Report::default(), Kept::default());
+        read(from, around, *clock24, (&mut report, &mut kept), |index, entry| {
             let (db, door) = keyspace.db(space, index);
             if is_due(&entry, *now_ms) {
                 return false;
@@ -63,21 +125,22 @@ impl Engine {
             unit.discard(put(db, door, entry).and_then(Entry::into_object));
             true
         })?;
+        persistence.kept = kept;
         Ok(report)
     }
 
-    /// Saves all data of a space, empties it if `flushes`, and puts in what was loaded from what was saved. Nothing
-    /// changes if that cannot be loaded. Nobody is told: to everybody else the data is what it was.
-    pub(crate) fn reload(&mut self, space: SpaceId, flushes: bool) -> Result<()> {
-        let mut file = Vec::new();
-        self.save(space, &mut file)?;
+    /// Takes from a reader what a space is to hold, then empties it if `flushes`, and puts that in. Nothing changes if it
+    /// cannot be read. Nobody is told: to everybody else the data is what it was.
+    pub(super) fn reload(&mut self, space: SpaceId, from: Reader<'_>, flushes: bool) -> Result<Report> {
+        let (mut report, mut kept) = (Report::default(), Kept::default());
         let mut loaded = Vec::new();
-        let around = Around { limits: self.limits, types: &self.modules };
-        read(Reader::new(&file), around, self.clock24, &mut Report::default(), |index, entry| {
+        let around =
+            Around { limits: self.limits, types: &self.modules, frozen: Some(&self.persistence.frozen) };
+        read(from, around, self.clock24, (&mut report, &mut kept), |index, entry| {
             loaded.push((index, entry));
             true
         })?;
-        drop(file);
+        self.persistence.kept = kept;
         for (_, index) in self.keyspace.places().into_iter().filter(|(of, _)| flushes && *of == space) {
             let (db, door) = self.keyspace.db(space, index);
             if let Some(contents) = db.flush(door) {
@@ -89,18 +152,54 @@ impl Engine {
             if is_due(&entry, self.now_ms) {
                 db.remove(door, hash(entry.key()), entry.key());
                 self.unit.say_expired(space, index, &[b"DEL", entry.key()]);
+                (report.keys, report.expired) = (report.keys - 1, report.expired + 1);
             } else {
                 self.unit.discard(put(db, door, entry).and_then(Entry::into_object));
             }
         }
-        Ok(())
+        Ok(report)
     }
 }
 
 /// What other servers take the file for: they only read what they know.
 const REDIS_VERSION: &str = "7.0.15";
 
-fn is_due(entry: &Entry, now_ms: i64) -> bool {
+/// A wait after each key, for tests: so many microseconds, or a microsecond after so many keys if negative.
+pub(super) struct Delay {
+    us: i32,
+    keys: Cell<i32>,
+}
+
+impl Delay {
+    pub(super) fn new(us: i32) -> Delay {
+        Delay { us, keys: Cell::new(0) }
+    }
+
+    /// Waits, or until the snapshot is called off.
+    #[inline(always)]
+    pub(super) fn wait(&self, fate: Option<&Fate>) {
+        if self.us != 0 {
+            self.sleep(fate);
+        }
+    }
+
+    #[cold]
+    fn sleep(&self, fate: Option<&Fate>) {
+        const STEP_US: u64 = 10_000;
+        self.keys.set(self.keys.get().wrapping_add(1));
+        let mut left_us = match u64::try_from(self.us) {
+            Ok(us) => us,
+            Err(_) => u64::from(self.keys.get().wrapping_rem(self.us) == 0),
+        };
+        while left_us > 0 && !fate.is_some_and(Fate::is_cancelled) {
+            let step_us = left_us.min(STEP_US);
+            std::thread::sleep(Duration::from_micros(step_us));
+            left_us -= step_us;
+        }
+    }
+}
+
+pub(super) fn is_due(entry: &Entry, now_ms: i64) -> bool {
     entry.deadline().is_some_and(|deadline| deadline <= now_ms)
 }
 
@@ -117,7 +216,7 @@ fn read(
     from: Reader<'_>,
     around: Around<'_>,
     clock: AccessClock,
-    report: &mut Report,
+    (report, kept): (&mut Report, &mut Kept),
     mut wants: impl FnMut(u32, Entry) -> bool,
 ) -> Result<()> {
     let mut db = 0;
@@ -125,31 +224,44 @@ fn read(
     while let Some(item) = file.next(around)? {
         match item {
             Item::Database(index) => db = index,
-            Item::Key(Key { key, value, deadline, usage }) => {
-                let mut entry = value.into_entry(&key);
-                entry.set_deadline(deadline);
-                entry.set_clock(clock.restored(usage));
-                match wants(db, entry) {
-                    true => report.keys += 1,
-                    false => report.expired += 1,
-                }
-            }
-            Item::Empty(key) => {
-                tracing::info!("skipping empty key: {}", key.escape_ascii());
-                report.empty += 1;
-            }
-            Item::Function(code) => {
-                tracing::warn!(
-                    "The library of functions that begins with '{}' is not loaded: Mortise has no functions yet",
-                    code.split(|byte| *byte == b'\n').next().unwrap_or_default().escape_ascii()
-                );
-                report.functions += 1;
-            }
-            Item::Module(name) => {
-                tracing::warn!("What the module '{name}' keeps beside its values is not loaded");
-            }
-            Item::About(..) | Item::Sizes { .. } => {}
+            Item::Key(key) => match wants(db, entry_of(key, clock)) {
+                true => report.keys += 1,
+                false => report.expired += 1,
+            },
+            other => note_beside(other, report, kept),
         }
     }
     Ok(())
+}
+
+/// The entry that a key of a file becomes.
+pub(super) fn entry_of(key: Key, clock: AccessClock) -> Entry {
+    let Key { key, value, deadline, usage } = key;
+    let mut entry = value.into_entry(&key);
+    entry.set_deadline(deadline);
+    entry.set_clock(clock.restored(usage));
+    entry
+}
+
+/// Takes note of what a file holds beside keys.
+pub(super) fn note_beside(item: Item, report: &mut Report, kept: &mut Kept) {
+    match item {
+        Item::Empty(key) => {
+            tracing::info!("skipping empty key: {}", key.escape_ascii());
+            report.empty += 1;
+        }
+        Item::Function(code) => {
+            tracing::warn!(
+                "The library of functions that begins with '{}' is kept, but cannot be called: Mortise has no functions yet",
+                code.split(|byte| *byte == b'\n').next().unwrap_or_default().escape_ascii()
+            );
+            report.functions += 1;
+            kept.functions.push(Arc::from(code));
+        }
+        Item::Module(name, bytes) => {
+            tracing::warn!("What the module '{name}' keeps beside its values is kept, but not understood");
+            kept.of_modules.push(Arc::from(bytes));
+        }
+        Item::Database(_) | Item::Key(_) | Item::About(..) | Item::Sizes { .. } => {}
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Running<'r, 'c> {
     read_only: bool,
     /// Memory was short when it began.
     out_of_memory: bool,
+    /// Nothing could be saved that it would write.
+    unsaved: bool,
     /// It has called a command that writes.
     has_written: bool,
     /// Where the replies of its commands begin in the output.
@@ -40,6 +42,7 @@ impl<'r, 'c> Running<'r, 'c> {
     pub(super) fn new(call: &'r mut Call<'c>, flags: Flags, read_only: bool) -> Running<'r, 'c> {
         let mark = call.out().mark();
         let out_of_memory = call.engine.out_of_memory;
+        let unsaved = call.engine.refuses_writes();
         let words = std::mem::take(&mut call.engine.scripting.words);
         let spans = std::mem::take(&mut call.engine.scripting.spans);
         let recent = std::mem::take(&mut call.engine.scripting.recent);
@@ -49,6 +52,7 @@ impl<'r, 'c> Running<'r, 'c> {
             flags,
             read_only,
             out_of_memory,
+            unsaved,
             has_written: false,
             mark,
             words,
@@ -126,6 +130,9 @@ impl<'r, 'c> Running<'r, 'c> {
         // What others hear of counts as a write, as PUBLISH.
         if self.read_only && command.flags.any(WRITE | MAY_REPLICATE) {
             return Err(READS_ONLY);
+        }
+        if self.unsaved && command.flags.has(WRITE) {
+            return Err(error::MISCONF);
         }
         if self.out_of_memory && command.flags.has(DENYOOM) && !self.flags.allow_oom && !self.has_written {
             return Err(error::OOM);

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod disk;
 mod info;
 pub mod io_thread;
 pub mod listener;
@@ -12,6 +13,7 @@ pub mod put_off;
 pub mod rim;
 pub mod run;
 pub mod signals;
+mod snapshot;
 pub mod start;
 pub mod stream;
 pub mod supervisor;
@@ -21,7 +23,9 @@ pub mod traffic;
 pub mod turn;
 pub mod worker;
 
+use std::ffi::OsString;
 use std::io::{self, Read as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -39,12 +43,16 @@ use crate::config::{Config, Directives};
 use crate::engine::busy::Known;
 use crate::engine::client_memory;
 use crate::engine::clients::ClientIds;
+use crate::engine::event::Clock as _;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
 use crate::modules::Permission;
+use crate::persistence::check;
+use crate::persistence::disk::Pending;
 use run::Running;
 use signals::Signals;
+use snapshot::Writing;
 pub use start::{Server, Settings};
 use supervisor::Supervisor;
 use ticker::Ticker;
@@ -160,6 +168,12 @@ pub struct Shared {
     /// Who is told when a tick has to come early.
     pub ticker: Ticker,
     worker: Worker,
+    /// The snapshot that is being written.
+    writing: Writing,
+    /// Files that are being written.
+    pending: Pending,
+    /// Whether there are save points, read without the lock.
+    saves_at_end: AtomicBool,
     this: Weak<Shared>,
 }
 
@@ -170,11 +184,14 @@ impl Shared {
     /// What `threads` I/O threads share. Settings take effect with `apply_config`.
     pub fn new(engine: Engine, threads: usize, tls: Tls) -> io::Result<Arc<Shared>> {
         let worker = Worker::start()?;
+        let stop = watch::Sender::new(false);
+        let running = Arc::new(Running::new(stop.clone()));
         Ok(Arc::new_cyclic(|this| Shared {
             known: Mutex::default(),
             ids: engine.clients.ids.clone(),
+            pending: engine.persistence.pending.clone(),
             engine: Arc::new(Mutex::new(engine)),
-            running: Arc::default(),
+            running,
             busy_threshold_ms: AtomicI64::new(0),
             later: Mutex::default(),
             is_later: AtomicBool::new(false),
@@ -182,12 +199,14 @@ impl Shared {
             query_len_max: AtomicU64::new(0),
             output_limit_min: AtomicU64::new(0),
             limits_clients: AtomicBool::new(false),
-            stop: watch::Sender::new(false),
+            stop,
             tcp_keepalive_s: AtomicU32::new(0),
             traffic: (0..threads).map(|_| Traffic::default()).collect(),
             tls,
             ticker: Ticker::default(),
             worker,
+            writing: Writing::default(),
+            saves_at_end: AtomicBool::new(false),
             this: this.clone(),
         }))
     }
@@ -300,6 +319,11 @@ impl Shared {
     pub(crate) fn start_job(&self, job: Job) {
         match job {
             Job::Free(free) => self.worker.free(free),
+            Job::Snapshot(snapshot) => {
+                if let Some(shared) = self.this.upgrade() {
+                    self.writing.start(shared, snapshot);
+                }
+            }
             Job::Call(call) => {
                 if let Some(shared) = self.this.upgrade() {
                     self.worker.go_on(shared, call);
@@ -315,6 +339,7 @@ impl Shared {
             protected_mode: config.server.protected_mode,
             running: Some(self.running.clone()),
         });
+        self.saves_at_end.store(!config.persistence.save.0.is_empty(), Ordering::Relaxed);
         self.busy_threshold_ms.store(config.server.busy_reply_threshold, Ordering::Relaxed);
         self.bulk_len_max.store(config.clients.proto_max_bulk_len.0 as i64, Ordering::Relaxed);
         self.query_len_max.store(config.clients.client_query_buffer_limit.0, Ordering::Relaxed);
@@ -353,7 +378,12 @@ pub fn directives() -> Result<Directives<Config>, String> {
 
 /// Runs the server; returns when it has stopped.
 pub fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<_> = arguments.collect();
+    if name.as_encoded_bytes().ends_with(b"redis-check-rdb") {
+        return check_snapshot(&arguments);
+    }
     let mut stdin = Vec::new();
     let request = cli::read(&arguments, || {
         io::stdin().read_to_end(&mut stdin)?;
@@ -387,6 +417,36 @@ pub fn main() -> ExitCode {
                 // Whoever started the server sees where it stands, wherever the log goes.
                 eprint!("{fatal}");
             }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the program does under the name redis-check-rdb: looks at a snapshot's file.
+fn check_snapshot(arguments: &[OsString]) -> ExitCode {
+    let path = match arguments {
+        [word] if word == "-v" || word == "--version" => {
+            println!(
+                "redis-check-rdb {} (Mortise {})",
+                crate::session::REDIS_VERSION,
+                env!("CARGO_PKG_VERSION")
+            );
+            return ExitCode::SUCCESS;
+        }
+        [path] => Path::new(path),
+        _ => {
+            eprintln!("Usage: redis-check-rdb <rdb-file-name>");
+            return ExitCode::FAILURE;
+        }
+    };
+    let now_ms = clock::SystemClock::new().unix_us() / 1000;
+    match check::check(path, &disk::SystemDisk, now_ms) {
+        Ok(finding) => {
+            print!("{}", finding.text);
+            if finding.is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("Cannot open the file {}: {}", path.display(), error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -447,7 +507,7 @@ fn serve(settings: Settings, without_arguments: bool) -> Result<bool, Fatal> {
     log_panics();
     let mut signals = Signals::take()
         .map_err(|error| Fatal::new(format!("Can't wait for signals: {}", error_text(&error))))?;
-    Ok(Server::start(settings)?.run_until(&mut signals))
+    Server::launch(settings)?.run_until(&mut signals)
 }
 
 /// The system's words for an error, without Rust's addition.

@@ -17,6 +17,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mortise_sdk::Error;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
+use tokio::sync::watch;
 
 use super::Shared;
 use crate::engine::Engine;
@@ -39,8 +40,9 @@ const STACK_LEN: usize = 8 << 20;
 ///
 /// It is written under the engine's lock alone: whoever takes the engine finds that no run has it, and whoever sees a run
 /// here can count on being woken when it is over.
-#[derive(Default)]
 pub struct Running {
+    /// Stops the server.
+    stop: watch::Sender<bool>,
     /// Unix milliseconds; 0 when there is no run.
     since_ms: AtomicI64,
     /// The number of the run; 0 when there is none.
@@ -67,9 +69,27 @@ impl RunInSight for Running {
             Kill::NothingRuns
         }
     }
+
+    fn stop_server(&self) {
+        tracing::warn!("User requested shutdown...");
+        self.stop.send_replace(true);
+    }
 }
 
 impl Running {
+    /// No run, of a server that is stopped by `stop`.
+    pub fn new(stop: watch::Sender<bool>) -> Running {
+        Running {
+            stop,
+            since_ms: AtomicI64::new(0),
+            number: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+            ending: AtomicU64::new(0),
+            has_written: AtomicBool::new(false),
+            waiting: Mutex::default(),
+        }
+    }
+
     /// Since when a run has held the engine.
     #[inline(always)]
     pub fn since_ms(&self) -> Option<i64> {

@@ -23,29 +23,25 @@ impl Signals {
         Ok(Signals { runtime, term, int, _hup })
     }
 
-    /// Waits for a signal, or until `stopped`; then calls `stop` and waits until `ended`. False if a second SIGINT has cut
-    /// that short.
-    pub fn wait(
-        &mut self,
-        stopped: impl Future<Output = ()>,
-        stop: impl FnOnce(),
-        ended: impl Future<Output = ()>,
-    ) -> bool {
+    /// Waits for a signal, or for something else.
+    pub fn next<T>(&mut self, other: impl Future<Output = T>) -> Heard<T> {
         let Signals { runtime, term, int, .. } = self;
         runtime.block_on(async {
             tokio::select! {
-                _ = term.recv() => tracing::warn!("Received SIGTERM scheduling shutdown..."),
-                _ = int.recv() => tracing::warn!("Received SIGINT scheduling shutdown..."),
-                () = stopped => {}
-            }
-            stop();
-            tokio::select! {
-                () = ended => true,
-                _ = int.recv() => {
-                    tracing::warn!("You insist... exiting now.");
-                    false
-                }
+                _ = term.recv() => Heard::Term,
+                _ = int.recv() => Heard::Int,
+                other = other => Heard::Other(other),
             }
         })
     }
+}
+
+/// What was heard first.
+pub enum Heard<T> {
+    /// SIGTERM.
+    Term,
+    /// SIGINT.
+    Int,
+    /// What else was waited for.
+    Other(T),
 }

@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::clock::SystemClock;
+use super::disk::SystemDisk;
 use super::listener::{self, Listeners, Ports};
 use super::process::{self, OpenFiles, Pidfile};
 use super::rim::ProcessRim;
-use super::signals::Signals;
+use super::signals::{Heard, Signals};
 use super::supervisor::Supervisor;
 use super::tls::Tls;
 use super::{Shared, cli, directives, error_text, io_thread, ticker};
@@ -25,6 +27,8 @@ use crate::engine::settle::StreamReader;
 use crate::engine::{Engine, Process};
 use crate::features;
 use crate::modules;
+use crate::persistence::cut::Lender as _;
+use crate::persistence::start::{Ended, load_file};
 
 /// What a server is started with: lines of configuration, understood and found right.
 pub struct Settings {
@@ -100,12 +104,22 @@ pub struct Server {
     ended: mpsc::Receiver<()>,
     pidfile: Option<Pidfile>,
     supervisor: Supervisor,
+    unixsocket: Option<String>,
+    maxmemory: u64,
 }
 
 impl Server {
-    /// Starts a server. What concerns the process as a whole (`dir`, `logfile`, `daemonize`, signals) is left to the
-    /// caller.
+    /// Starts a server, which has loaded its data then. What concerns the process as a whole (`dir`, `logfile`,
+    /// `daemonize`, signals) is left to the caller.
     pub fn start(settings: Settings) -> Result<Server, Fatal> {
+        let server = Server::launch(settings)?;
+        load_file(&*server.shared)?;
+        server.announce();
+        Ok(server)
+    }
+
+    /// Starts a server, which has its data still to load, and tells its clients so.
+    pub(super) fn launch(settings: Settings) -> Result<Server, Fatal> {
         let Settings { mut config, directives, loaded, registry, config_file, any_port, .. } = settings;
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         config.clients.maxclients = fit_clients(config.clients.maxclients)?;
@@ -120,6 +134,8 @@ impl Server {
         let mut engine =
             Engine::new(config.clone(), Arc::new(registry), Box::new(SystemClock::new()), entropy(0));
         engine.directives = Arc::new(directives);
+        engine.persistence.disk = Arc::new(SystemDisk);
+        engine.set_loading(true);
         engine.process = Process {
             pid: std::process::id(),
             run_id: (1..6).map(|part| format!("{:08x}", entropy(part) as u32)).collect(),
@@ -149,10 +165,10 @@ impl Server {
             ended,
             pidfile,
             supervisor: settings.supervisor,
+            unixsocket: config.server.unixsocket.clone(),
+            maxmemory: config.keyspace.maxmemory.0,
         };
         server.start_threads(count, additions, alive).map_err(fatal)?;
-        server.announce(config.server.unixsocket.as_deref());
-        warn_of_small_memory(config.keyspace.maxmemory.0);
         Ok(server)
     }
 
@@ -188,15 +204,17 @@ impl Server {
         Ok(())
     }
 
-    fn announce(&self, unixsocket: Option<&str>) {
+    /// The data is there.
+    fn announce(&self) {
         let listeners = self.listeners.lock();
         if listeners.has_tcp() {
             tracing::info!("Ready to accept connections");
         }
-        if let (Some(_), Some(path)) = (listeners.unix(), unixsocket) {
+        if let (Some(_), Some(path)) = (listeners.unix(), &self.unixsocket) {
             tracing::info!("The server is now ready to accept connections at {path}");
         }
         self.supervisor.ready();
+        warn_of_small_memory(self.maxmemory);
     }
 
     /// Where it listens for TCP: the first address, with the real port.
@@ -230,32 +248,115 @@ impl Server {
         let _ = self.ended.blocking_recv();
     }
 
-    /// Waits until the server is stopped by a signal or a command. False if it was not given the time to end well.
-    pub(super) fn run_until(mut self, signals: &mut Signals) -> bool {
+    /// Loads the data, and waits until the server is stopped by a signal or a command. False if it was not given the time
+    /// to end well.
+    pub(super) fn run_until(mut self, signals: &mut Signals) -> Result<bool, Fatal> {
         let mut stop = self.shared.stop.subscribe();
-        let shared = self.shared.clone();
-        let supervisor = self.supervisor;
-        let ended = &mut self.ended;
-        let well = signals.wait(
-            async {
-                let _ = stop.wait_for(|stop| *stop).await;
-            },
-            || {
-                tracing::warn!("User requested shutdown...");
-                supervisor.stopping();
-                shared.stop.send_replace(true);
-            },
-            async {
-                let _ = ended.recv().await;
-            },
-        );
-        if well {
-            drop(self);
-            tracing::warn!("Mortise is now ready to exit, bye bye...");
-            // The data is not freed: `shared` is kept, and the system takes the memory back faster.
-            std::mem::forget(shared);
+        let mut loading = Some(self.load_beside()?);
+        let ending = Arc::new(AtomicBool::new(false));
+        loop {
+            let heard = signals.next(async {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => Happened::Stopped,
+                    ended = loaded(&mut loading) => Happened::Loaded(ended),
+                }
+            });
+            let name = match heard {
+                Heard::Other(Happened::Stopped) => break,
+                Heard::Other(Happened::Loaded(ended)) => {
+                    loading = None;
+                    if ended? == Ended::Loaded {
+                        self.announce();
+                    }
+                    continue;
+                }
+                Heard::Int if ending.load(Ordering::Acquire) => {
+                    self.hurry();
+                    return Ok(false);
+                }
+                Heard::Int => "SIGINT",
+                Heard::Term => "SIGTERM",
+            };
+            tracing::warn!("Received {name} scheduling shutdown...");
+            if loading.is_some() {
+                tracing::warn!("Received shutdown signal during loading, exiting now.");
+                self.shared.stop.send_replace(true);
+            } else if !ending.swap(true, Ordering::AcqRel) {
+                self.shut_down_beside(name, ending.clone())?;
+            }
         }
-        well
+        self.supervisor.stopping();
+        // Whoever is loading sees that it is of no use any more.
+        let ended = &mut self.ended;
+        loop {
+            let heard = signals.next(async {
+                let _ = ended.recv().await;
+            });
+            match heard {
+                Heard::Term => {}
+                Heard::Other(()) => break,
+                Heard::Int => {
+                    self.hurry();
+                    return Ok(false);
+                }
+            }
+        }
+        let shared = self.shared.clone();
+        drop(self);
+        tracing::warn!("Mortise is now ready to exit, bye bye...");
+        // The data is not freed: `shared` is kept, and the system takes the memory back faster.
+        std::mem::forget(shared);
+        Ok(true)
+    }
+
+    /// Whoever started the server does not want to wait: nothing half done is to be left.
+    fn hurry(&self) {
+        tracing::warn!("You insist... exiting now.");
+        self.shared.pending.remove_all(&SystemDisk);
+    }
+
+    /// Loads the data on a thread of its own.
+    fn load_beside(&self) -> Result<oneshot::Receiver<Result<Ended, Fatal>>, Fatal> {
+        let (sender, receiver) = oneshot::channel();
+        let shared = self.shared.clone();
+        // If nobody waits for it any more, the server is stopping.
+        let load = move || drop(sender.send(load_file(&*shared)));
+        std::thread::Builder::new()
+            .name("mortise-load".to_owned())
+            .spawn(load)
+            .map_err(|error| Fatal::new(format!("Can't start a thread: {}", error_text(&error))))?;
+        Ok(receiver)
+    }
+
+    /// Shuts the server down because of a signal: on a thread of its own, as it may take long to save the data.
+    fn shut_down_beside(&self, name: &'static str, ending: Arc<AtomicBool>) -> Result<(), Fatal> {
+        let shared = self.shared.clone();
+        if !shared.saves_at_end.load(Ordering::Relaxed) && shared.running.since_ms().is_some() {
+            // A script may hold the engine for ever, and there is nothing to be saved.
+            tracing::warn!("User requested shutdown...");
+            shared.stop.send_replace(true);
+            return Ok(());
+        }
+        let shut_down = move || {
+            let mut is_done = true;
+            shared.lend(&mut |engine| {
+                let settings = &engine.config.persistence;
+                let how =
+                    if name == "SIGINT" { settings.shutdown_on_sigint } else { settings.shutdown_on_sigterm };
+                is_done = engine.shut_down(how);
+            });
+            if !is_done {
+                tracing::warn!(
+                    "{name} received but errors trying to shut down the server, check the logs for more information"
+                );
+                ending.store(false, Ordering::Release);
+            }
+        };
+        std::thread::Builder::new()
+            .name("mortise-end".to_owned())
+            .spawn(shut_down)
+            .map(drop)
+            .map_err(|error| Fatal::new(format!("Can't start a thread: {}", error_text(&error))))
     }
 
     /// Stops the server, and waits until it has ended.
@@ -269,8 +370,23 @@ impl Drop for Server {
             // A thread that has panicked has said so on standard error.
             let _ = thread.join();
         }
+        self.shared.writing.end();
         self.pidfile.take();
         self.listeners.lock().close();
+    }
+}
+
+/// What a server that runs hears of beside signals.
+enum Happened {
+    Stopped,
+    Loaded(Result<Ended, Fatal>),
+}
+
+/// How loading has ended; never, if it had before.
+async fn loaded(loading: &mut Option<oneshot::Receiver<Result<Ended, Fatal>>>) -> Result<Ended, Fatal> {
+    match loading {
+        Some(loading) => loading.await.unwrap_or_else(|_| Err(Fatal::new("Loading the data has panicked."))),
+        None => std::future::pending().await,
     }
 }
 

@@ -24,6 +24,15 @@ pub trait ForeignType: Send + Sync {
     fn save(&self, value: u64) -> Result<Vec<u8>, String>;
     /// A value from what a version of the type saved, or why there can be none.
     fn load(&self, bytes: &[u8], version: u32) -> Result<u64, String>;
+    /// The number of the type, if what `save` gives is all that stands behind that number in a file: a value that is kept
+    /// as it was found, since nobody here understands it.
+    fn kept_as(&self) -> Option<u64> {
+        None
+    }
+    /// Whether its values are kept as a type saved them until a module with that type is loaded.
+    fn is_frozen(&self) -> bool {
+        false
+    }
 }
 
 /// A module's value: its type, and the handle by which the module knows it.

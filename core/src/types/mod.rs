@@ -5,6 +5,7 @@
 //! collections stand packed inside the key's entry, large ones are boxed and can be shared in constant time.
 
 pub mod foreign;
+pub mod frozen;
 pub mod hash;
 pub mod list;
 pub mod ordered;

@@ -65,21 +65,34 @@ impl Dict {
     /// last one. Walking from 0 with what it returns visits every entry once if nothing changes in between.
     pub fn visit_segment(&self, hash: u64, mut visit: impl FnMut(&Entry)) -> Option<u64> {
         let segment = self.segment(hash);
-        for i in 0..segment.header().buckets as usize {
+        let buckets = segment.header().buckets as usize;
+        for i in 0..buckets {
+            if i + 2 < buckets {
+                segment.bucket(i + 2).occupied().for_each(|entry| prefetch(entry.address()));
+            }
             segment.bucket(i).occupied().for_each(&mut visit);
         }
         Dict::following(segment, hash)
     }
 
-    /// As [`Dict::visit_segment`], with entries that may be stamped.
+    /// As [`Dict::visit_segment`], with entries that may be stamped. It may be broken off by `visit`, and is to be begun
+    /// again with the same hash then.
     pub(in crate::keyspace) fn visit_segment_mut(
         &mut self,
         hash: u64,
-        mut visit: impl FnMut(&mut Entry),
+        mut visit: impl FnMut(&mut Entry) -> bool,
     ) -> Option<u64> {
         let segment = self.segment(hash);
-        for i in 0..segment.header().buckets as usize {
-            segment.bucket_mut(i).entries.iter_mut().flatten().for_each(&mut visit);
+        let buckets = segment.header().buckets as usize;
+        for i in 0..buckets {
+            if i + 2 < buckets {
+                segment.bucket(i + 2).occupied().for_each(|entry| prefetch(entry.address()));
+            }
+            for entry in segment.bucket_mut(i).entries.iter_mut().flatten() {
+                if !visit(entry) {
+                    return Some(hash);
+                }
+            }
         }
         Dict::following(segment, hash)
     }

@@ -18,7 +18,9 @@ use crate::types::AnyRef;
 const MAGIC: &[u8; 5] = b"REDIS";
 const VERSION_DIGITS: usize = 4;
 /// From this version on there is a checksum.
-const CHECKED_SINCE: u16 = 5;
+pub const CHECKED_SINCE: u16 = 5;
+/// What is wrong with a file that is something else.
+pub const SIGNATURE: &str = "Wrong signature trying to load DB from file";
 
 /// How a key is used, as far as a file says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,10 +58,29 @@ impl<W: Write> Saving<W> {
         self.pass_on()
     }
 
-    /// Begins a database with so many keys, of which some expire.
-    pub fn database(&mut self, index: u32, keys: usize, expiring: usize) -> Result<()> {
+    /// Writes the code of a library of functions.
+    pub fn function(&mut self, code: &[u8]) -> Result<()> {
+        self.out.byte(mark::FUNCTION);
+        self.out.bytes(code);
+        self.pass_on()
+    }
+
+    /// Writes what a module keeps beside its values, as it was found.
+    pub fn of_module(&mut self, kept: &[u8]) -> Result<()> {
+        self.out.byte(mark::MODULE_AUX);
+        self.out.raw(kept);
+        self.pass_on()
+    }
+
+    /// What follows is of this database.
+    pub fn select(&mut self, index: u32) {
         self.out.byte(mark::SELECT_DB);
         self.out.number(index.into());
+    }
+
+    /// Begins a database with so many keys, of which some expire.
+    pub fn database(&mut self, index: u32, keys: usize, expiring: usize) -> Result<()> {
+        self.select(index);
         self.out.byte(mark::RESIZE_DB);
         self.out.len(keys);
         self.out.len(expiring);
@@ -143,8 +164,8 @@ pub enum Item {
     Empty(Vec<u8>),
     /// The code of a library of functions.
     Function(Vec<u8>),
-    /// What a module of this name keeps beside its values. It was passed over.
-    Module(String),
+    /// What a module of this name keeps beside its values, as it stands in the file.
+    Module(String, Vec<u8>),
 }
 
 /// Reads a file.
@@ -153,25 +174,31 @@ pub struct Loading<'a> {
     version: u16,
     is_checked: bool,
     is_over: bool,
+    has_checksum: bool,
 }
 
 impl<'a> Loading<'a> {
     /// Begins with the head of a file. Its checksum may be left alone.
     pub fn begin(mut from: Reader<'a>, is_checked: bool) -> Result<Loading<'a>> {
         if from.take(MAGIC.len())? != MAGIC {
-            return Err(Broken::Malformed("Wrong signature trying to load DB from file"));
+            return Err(Broken::Malformed(SIGNATURE));
         }
         let digits: [u8; VERSION_DIGITS] = from.array()?;
         let version = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0);
         if !(1..=VERSION_MAX).contains(&version) {
-            return Err(Broken::Malformed("Can't handle this RDB format version"));
+            return Err(Broken::Version(String::from_utf8_lossy(&digits).into_owned()));
         }
-        Ok(Loading { from, version, is_checked, is_over: false })
+        Ok(Loading { from, version, is_checked, is_over: false, has_checksum: false })
     }
 
     /// The version of the format.
     pub fn version(&self) -> u16 {
         self.version
+    }
+
+    /// Whether there was a checksum to compare with, once the end has been read.
+    pub fn has_checksum(&self) -> bool {
+        self.has_checksum
     }
 
     /// How far the file has been read, in bytes.
@@ -214,7 +241,7 @@ impl<'a> Loading<'a> {
                 mark::FUNCTION_PRE_GA => {
                     return Err(Broken::Malformed("Pre-release function format not supported."));
                 }
-                mark::MODULE_AUX => Item::Module(self.pass_module()?),
+                mark::MODULE_AUX => self.of_module()?,
                 mark::END => {
                     self.end()?;
                     return Ok(None);
@@ -231,15 +258,19 @@ impl<'a> Loading<'a> {
         }
     }
 
-    fn pass_module(&mut self) -> Result<String> {
+    fn of_module(&mut self) -> Result<Item> {
+        let mut kept = Writer::new(false);
         let id = self.from.number()?;
+        kept.number(id);
         // When it is to be loaded: before the keys or behind them.
-        if self.from.number()? != module::UNSIGNED {
+        let (kind, when) = (self.from.number()?, self.from.number()?);
+        if kind != module::UNSIGNED {
             return Err(Broken::Malformed("a module's data is not framed as it should be"));
         }
-        self.from.number()?;
-        value::pass_module(&mut self.from)?;
-        Ok(value::module_name(id))
+        kept.number(kind);
+        kept.number(when);
+        value::copy_module(&mut self.from, &mut kept)?;
+        Ok(Item::Module(value::module_name(id), kept.into_bytes()))
     }
 
     fn end(&mut self) -> Result<()> {
@@ -249,8 +280,9 @@ impl<'a> Loading<'a> {
         }
         let expected = self.from.checksum();
         let found = u64::from_le_bytes(self.from.array()?);
+        self.has_checksum = found != 0;
         if self.is_checked && found != 0 && found != expected {
-            return Err(Broken::Malformed("Wrong RDB checksum"));
+            return Err(Broken::Checksum { expected: found, got: expected });
         }
         Ok(())
     }
@@ -263,7 +295,8 @@ mod tests {
     use crate::keyspace::NewValue;
     use crate::persistence::snapshot::value::NoTypes;
 
-    const AROUND: fn() -> Around<'static> = || Around { limits: Limits::default(), types: &NoTypes };
+    const AROUND: fn() -> Around<'static> =
+        || Around { limits: Limits::default(), types: &NoTypes, frozen: None };
 
     fn saved(is_checked: bool) -> Vec<u8> {
         let mut file = Saving::begin(Vec::new(), true, is_checked).unwrap();
@@ -293,7 +326,7 @@ mod tests {
                 }
                 Item::Empty(key) => format!("empty {}", key.escape_ascii()),
                 Item::Function(code) => format!("function {}", code.escape_ascii()),
-                Item::Module(name) => format!("module {name}"),
+                Item::Module(name, kept) => format!("module {name} {}", kept.len()),
             });
         }
         Ok(items)

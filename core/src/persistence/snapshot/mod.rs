@@ -43,6 +43,15 @@ pub use writer::Writer;
 pub enum Broken {
     /// It ends before what it promises.
     CutShort,
+    /// It is of a version that is not known: the digits that say so.
+    Version(String),
+    /// Its checksum says that it has been damaged.
+    Checksum {
+        /// What it says.
+        expected: u64,
+        /// What it comes to.
+        got: u64,
+    },
     /// It is not what it says it is.
     Malformed(&'static str),
     /// A value of this type is not what it says it is.
@@ -59,6 +68,17 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Broken::CutShort => f.write_str("it is cut short"),
+            Broken::Version(digits) => {
+                let version = digits.trim_start_matches('0');
+                write!(
+                    f,
+                    "Can't handle RDB format version {}",
+                    if version.is_empty() { "0" } else { version }
+                )
+            }
+            Broken::Checksum { expected, got } => {
+                write!(f, "Wrong RDB checksum expected: ({expected:x}) but got ({got:x})")
+            }
             Broken::Malformed(why) => f.write_str(why),
             Broken::Value(of, why) => write!(f, "{of} {why}"),
             Broken::Empty => f.write_str("it is an empty collection"),

@@ -7,6 +7,7 @@ use super::{Broken, Reader, Result, Writer};
 use crate::engine::edit::Limits;
 use crate::keyspace::entry::{Entry, Kind, NewValue};
 use crate::types::foreign::{Foreign, ForeignType};
+use crate::types::frozen::FrozenTypes;
 use crate::types::{AnyRef, Object, hash, list, set, stream, string, zset};
 
 /// A value that was read, and is not yet a key's.
@@ -47,6 +48,8 @@ pub struct Around<'a> {
     pub limits: Limits,
     /// The types that modules have brought.
     pub types: &'a dyn ForeignTypes,
+    /// Who keeps values of types that no loaded module has. Without it they are refused.
+    pub frozen: Option<&'a FrozenTypes>,
 }
 
 /// Types that modules have brought, by name.
@@ -106,7 +109,7 @@ pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded>
         _ if set::rdb::KINDS.contains(&of) => ("Set", set::rdb::load(of, from, around.limits)),
         _ if zset::rdb::KINDS.contains(&of) => ("Zset", zset::rdb::load(of, from, around.limits)),
         _ if stream::rdb::KINDS.contains(&of) => ("Stream", stream::rdb::load(of, from)),
-        kind::MODULE_2 => ("Module", load_foreign(from, around.types)),
+        kind::MODULE_2 => ("Module", load_foreign(from, around)),
         _ => return Err(Broken::Malformed("Unknown RDB encoding type")),
     };
     loaded.map_err(|error| match error {
@@ -120,6 +123,11 @@ pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded>
 /// Redis passes over it where it knows no module of that number; the name is what Mortise goes by.
 fn save_foreign(value: &Foreign, out: &mut Writer) -> Result<()> {
     let saved = value.save().map_err(Broken::Module)?;
+    if let Some(id) = value.of().kept_as() {
+        out.number(id);
+        out.raw(&saved);
+        return Ok(());
+    }
     out.number(module_id(value.type_name(), value.of().version()));
     out.number(module::STRING);
     out.bytes(value.type_name().as_bytes());
@@ -131,33 +139,55 @@ fn save_foreign(value: &Foreign, out: &mut Writer) -> Result<()> {
     Ok(())
 }
 
-fn load_foreign(from: &mut Reader<'_>, types: &dyn ForeignTypes) -> Result<Loaded> {
+fn load_foreign(from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded> {
     let id = from.number()?;
-    let missing = |name: &str| {
-        Broken::Module(format!("The value is of the data type '{name}', which no loaded module has"))
+    let mut frame = Writer::new(false);
+    copy_module(from, &mut frame)?;
+    let foreign = match Own::of(id, frame.as_bytes()) {
+        Some(own) => match around.types.find(&own.name) {
+            Some(of) => {
+                let value = of.load(&own.saved, own.version).map_err(Broken::Module)?;
+                Foreign::new(of, value)
+            }
+            None => {
+                let frozen = around.frozen.ok_or_else(|| missing(&own.name))?;
+                frozen.freeze(&own.name, own.version, own.saved)
+            }
+        },
+        None => {
+            let name = module_name(id);
+            let frozen = around.frozen.ok_or_else(|| missing(&name))?;
+            frozen.freeze_as_it_is(&name, id, frame.into_bytes())
+        }
     };
-    if from.number()? != module::STRING {
-        return Err(missing(&module_name(id)));
+    Ok(Loaded::Object(Box::new(Object::Foreign(foreign))))
+}
+
+fn missing(name: &str) -> Broken {
+    Broken::Module(format!("The value is of the data type '{name}', which no loaded module has"))
+}
+
+/// A module's value in Mortise's own frame.
+struct Own {
+    name: String,
+    version: u32,
+    saved: Vec<u8>,
+}
+
+impl Own {
+    /// Understands what stands behind the number, if it is in that frame.
+    fn of(id: u64, frame: &[u8]) -> Option<Own> {
+        let expect = |from: &mut Reader<'_>, kind| (from.number().ok()? == kind).then_some(());
+        let from = &mut Reader::new(frame);
+        expect(from, module::STRING)?;
+        let name = String::from_utf8_lossy(&from.bytes().ok()?).into_owned();
+        expect(from, module::UNSIGNED)?;
+        let version = u32::try_from(from.number().ok()?).ok()?;
+        expect(from, module::STRING)?;
+        let saved = from.bytes().ok()?.into_owned();
+        expect(from, module::END)?;
+        (id == module_id(&name, version)).then_some(Own { name, version, saved })
     }
-    let name = String::from_utf8_lossy(&from.bytes()?).into_owned();
-    let frame = Broken::Malformed("a module's value is not framed as it should be");
-    if from.number()? != module::UNSIGNED {
-        return Err(frame);
-    }
-    let version = u32::try_from(from.number()?).map_err(|_| Broken::Malformed("a version is too high"))?;
-    if id != module_id(&name, version) {
-        return Err(missing(&module_name(id)));
-    }
-    if from.number()? != module::STRING {
-        return Err(frame);
-    }
-    let saved = from.bytes()?.into_owned();
-    if from.number()? != module::END {
-        return Err(frame);
-    }
-    let of = types.find(&name).ok_or_else(|| missing(&name))?;
-    let value = of.load(&saved, version).map_err(Broken::Module)?;
-    Ok(Loaded::Object(Box::new(Object::Foreign(Foreign::new(of, value)))))
 }
 
 const ID_LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -178,15 +208,18 @@ pub fn module_name(id: u64) -> String {
     (0..ID_NAME_LEN as u32).rev().map(letter).collect()
 }
 
-/// Passes over a module's value or what a module keeps beside its values, whose number has been read.
-pub fn pass_module(from: &mut Reader<'_>) -> Result<()> {
+/// Copies a module's value, or what a module keeps beside its values, whose number has been read: all of its parts, and
+/// their end.
+pub fn copy_module(from: &mut Reader<'_>, out: &mut Writer) -> Result<()> {
     loop {
-        match from.number()? {
+        let part = from.number()?;
+        out.number(part);
+        match part {
             module::END => return Ok(()),
-            module::SIGNED | module::UNSIGNED => drop(from.number()?),
-            module::FLOAT => drop(from.float()?),
-            module::DOUBLE => drop(from.double()?),
-            module::STRING => drop(from.text()?),
+            module::SIGNED | module::UNSIGNED => out.number(from.number()?),
+            module::FLOAT => out.raw(&from.array::<4>()?),
+            module::DOUBLE => out.raw(&from.array::<8>()?),
+            module::STRING => out.bytes(&from.bytes()?),
             _ => return Err(Broken::Malformed("a module's value is made of unknown parts")),
         }
     }
@@ -222,9 +255,11 @@ mod tests {
         out.bytes(b"{}");
         out.number(module::END);
         let mut from = Reader::new(&out.as_bytes()[start..]);
-        pass_module(&mut from).unwrap();
+        let mut copy = Writer::new(false);
+        copy_module(&mut from, &mut copy).unwrap();
+        assert_eq!(copy.as_bytes(), &out.as_bytes()[start..]);
         assert!(from.byte().is_err(), "all of it was passed");
-        let around = Around { limits: Limits::default(), types: &NoTypes };
+        let around = Around { limits: Limits::default(), types: &NoTypes, frozen: None };
         let Err(error) = load(kind::MODULE_2, &mut Reader::new(out.as_bytes()), around) else {
             panic!("there is no such module")
         };

@@ -5,17 +5,22 @@ use mortise_sdk::resp::format_integer;
 use super::format::string;
 use super::lzf::Compressor;
 
+/// So much room is kept to be used again.
+const KEPT_MAX: usize = 1 << 20;
+
 /// Writes what a [`Reader`](super::Reader) or Redis reads.
 #[derive(Default)]
 pub struct Writer {
     bytes: Vec<u8>,
     compressor: Option<Compressor>,
+    /// Where a string is compressed before it is known whether that pays; used again and again.
+    packed: Vec<u8>,
 }
 
 impl Writer {
     /// An empty one, which compresses strings or not.
     pub fn new(compress: bool) -> Writer {
-        Writer { bytes: Vec::new(), compressor: compress.then(Compressor::default) }
+        Writer { compressor: compress.then(Compressor::default), ..Writer::default() }
     }
 
     /// What has been written.
@@ -30,7 +35,6 @@ impl Writer {
 
     /// Forgets what has been written, and keeps the room.
     pub fn clear(&mut self) {
-        const KEPT_MAX: usize = 1 << 20;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_MAX);
     }
@@ -126,16 +130,18 @@ impl Writer {
     fn compressed(&mut self, bytes: &[u8]) -> bool {
         /// What the lengths cost must be gained.
         const GAIN_MIN: usize = 4;
-        let Some(mut compressor) = self.compressor.take() else { return false };
-        let mut packed = Vec::new();
+        let Some(compressor) = &mut self.compressor else { return false };
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
         let pays = compressor.compress(bytes, GAIN_MIN, &mut packed);
-        self.compressor = Some(compressor);
         if pays {
             self.byte(0xc0 | string::LZF);
             self.len(packed.len());
             self.len(bytes.len());
             self.raw(&packed);
         }
+        packed.shrink_to(KEPT_MAX);
+        self.packed = packed;
         pays
     }
 }

@@ -1,0 +1,333 @@
+//! A snapshot in the background: the data as it was at one moment, written while everything goes on.
+//!
+//! The moment is the beginning of a cut ([`Keyspace::begin_cut`](crate::keyspace::Keyspace::begin_cut)). From then on the
+//! snapshot's own thread takes the engine again and again for a slice of the walk, which hands over shares of the entries
+//! that it comes to, together with those that were about to change meanwhile; what takes time — writing them down,
+//! compressing, the disk — is done with the engine free. So a file holds the databases mixed, and says before each key that
+//! is not of the last one's database which one it is of.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::data::{Delay, Head, Usages};
+use super::disk::{Disk, NewFile, Pending, Target};
+use super::save::failed;
+use super::snapshot::file::Saving;
+use super::snapshot::{Broken, Result};
+use super::state::Persistence;
+use crate::engine::{Engine, Job};
+use crate::keyspace::SpaceId;
+use crate::keyspace::door::Saved;
+use crate::server::error_text;
+
+/// How long a slice holds the engine, about: a step of the walk takes some tens of microseconds.
+const SLICE_NS: u64 = 100_000;
+
+/// A snapshot that is being written, as the engine knows it.
+pub struct Drawing {
+    number: u64,
+    /// When it began: Unix milliseconds.
+    pub began_ms: i64,
+    /// Keys that it is to hold.
+    pub keys: u64,
+    /// Keys that have been written.
+    pub written: Arc<AtomicU64>,
+    /// The number of changes that it holds.
+    dirty: u64,
+    fate: Arc<Fate>,
+}
+
+/// What becomes of a snapshot: it is called off, or takes its place, and never both.
+#[derive(Default)]
+pub struct Fate {
+    is_cancelled: AtomicBool,
+    /// Held while the file takes its place.
+    is_placed: Mutex<bool>,
+}
+
+impl Fate {
+    /// Calls the snapshot off; false if it is there already.
+    pub fn cancel(&self) -> bool {
+        let is_placed = self.is_placed.lock();
+        self.is_cancelled.store(true, Ordering::Release);
+        !*is_placed
+    }
+
+    /// Whether it was called off.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Acquire)
+    }
+
+    /// Lets the file take its place, unless it was called off.
+    fn place(&self, file: &mut NewFile) -> std::result::Result<(), Ending> {
+        let mut is_placed = self.is_placed.lock();
+        if self.is_cancelled() {
+            return Err(Ending::Cancelled);
+        }
+        file.rename().map_err(|error| Ending::Failed(failed("rename", &error.into())))?;
+        *is_placed = true;
+        Ok(())
+    }
+}
+
+/// Whoever lends the engine to the snapshot's thread.
+pub trait Lender {
+    /// Does something with the engine as soon as it is free; false if that will never be again.
+    fn lend(&self, what: &mut dyn FnMut(&mut Engine)) -> bool;
+}
+
+/// How a snapshot ends that does not end well.
+enum Ending {
+    Cancelled,
+    Failed(String),
+}
+
+impl From<Broken> for Ending {
+    fn from(broken: Broken) -> Ending {
+        Ending::Failed(failed("rdbSaveRio", &broken))
+    }
+}
+
+/// A snapshot that is to be written, by whoever has a thread for it.
+pub struct Snapshot {
+    number: u64,
+    space: SpaceId,
+    head: Head,
+    /// The databases that it is to hold: their numbers, keys, and how many of these expire.
+    databases: Vec<(u32, usize, usize)>,
+    target: Target,
+    dir: String,
+    disk: Arc<dyn Disk>,
+    pending: Pending,
+    delay_us: i32,
+    written: Arc<AtomicU64>,
+    fate: Arc<Fate>,
+}
+
+/// What a slice brings.
+enum Slice {
+    Entries(Vec<Saved>),
+    Last(Vec<Saved>),
+}
+
+impl Engine {
+    /// Begins a snapshot in the background: it is as of now. False if there is one already. If it cannot begin yet, it is
+    /// scheduled.
+    pub(crate) fn begin_background_save(&mut self) -> bool {
+        if self.persistence.drawing.is_some() {
+            return false;
+        }
+        self.note_try();
+        if !self.keyspace.begin_cut() {
+            self.persistence.is_scheduled = true;
+            return true;
+        }
+        let space = self.saved_space();
+        let databases = self.keyspace.iter().filter(|(of, _, db)| *of == space && !db.dict().is_empty());
+        let databases: Vec<_> =
+            databases.map(|(_, index, db)| (index, db.dict().len(), db.dict().expiring())).collect();
+        let head = self.head();
+        let state = &mut self.persistence;
+        state.drawn += 1;
+        let drawing = Drawing {
+            number: state.drawn,
+            began_ms: self.now_ms,
+            keys: databases.iter().map(|(_, keys, _)| *keys as u64).sum(),
+            written: Arc::default(),
+            dirty: self.unit.dirty,
+            fate: Arc::default(),
+        };
+        let snapshot = Snapshot {
+            number: drawing.number,
+            space,
+            head,
+            databases,
+            target: Persistence::target(&self.config, self.process.pid, Some(drawing.number)),
+            dir: self.config.server.dir.clone(),
+            disk: state.disk.clone(),
+            pending: state.pending.clone(),
+            delay_us: self.config.persistence.rdb_key_save_delay,
+            written: drawing.written.clone(),
+            fate: drawing.fate.clone(),
+        };
+        state.drawing = Some(drawing);
+        self.jobs.push(Job::Snapshot(Box::new(snapshot)));
+        tracing::info!("Background saving started by pid {}", self.process.pid);
+        true
+    }
+
+    /// Calls off the snapshot that is being written in the background, if there is one.
+    pub(crate) fn cancel_background_save(&mut self) {
+        let Some(drawing) = &self.persistence.drawing else { return };
+        if !drawing.fate.cancel() {
+            // It has taken its place just now; its thread is about to say so.
+            return;
+        }
+        tracing::warn!("Background saving was called off");
+        self.persistence.drawing = None;
+        self.end_cut();
+    }
+
+    /// Bytes of entries that the snapshot in the background has saved as they were about to change.
+    pub fn preserved(&self) -> u64 {
+        self.keyspace.door.preserved()
+    }
+
+    fn end_cut(&mut self) {
+        let preserved = self.preserved();
+        self.persistence.last_preserved = preserved;
+        self.persistence.peak_preserved = self.persistence.peak_preserved.max(preserved);
+        let left = self.keyspace.end_cut();
+        if !left.is_empty() {
+            self.unit.discard_later(Box::new(left));
+        }
+        self.free_spent();
+    }
+
+    /// A slice of the walk.
+    fn draw(&mut self, number: u64) -> std::result::Result<Slice, Ending> {
+        if self.persistence.drawing.as_ref().is_none_or(|drawing| drawing.number != number) {
+            return Err(Ending::Cancelled);
+        }
+        self.refresh_clock();
+        let (start_ns, mut is_over) = (self.lap(), false);
+        while !is_over && self.lap().saturating_sub(start_ns) < SLICE_NS {
+            is_over = self.keyspace.advance_cut();
+        }
+        let saved = self.keyspace.take_saved().map_err(Ending::Failed)?;
+        if is_over {
+            self.end_cut();
+        }
+        // Databases that were flushed, and have been walked through.
+        self.free_spent();
+        self.settle();
+        Ok(if is_over { Slice::Last(saved) } else { Slice::Entries(saved) })
+    }
+
+    /// There is no thread that could write a snapshot.
+    pub(crate) fn fail_background_save(&mut self, number: u64) {
+        self.end_background_save(number, &Err(Ending::Failed(String::new())));
+    }
+
+    /// A snapshot has come to its end.
+    fn end_background_save(&mut self, number: u64, ending: &std::result::Result<(), Ending>) {
+        self.refresh_clock();
+        let Some(drawing) = self.persistence.drawing.take_if(|drawing| drawing.number == number) else {
+            return;
+        };
+        self.persistence.last_took_s = Some((self.now_ms - drawing.began_ms) / 1000);
+        match ending {
+            Ok(()) => {
+                tracing::info!("Background saving terminated with success");
+                self.note_saved(drawing.dirty);
+                self.persistence.saves += 1;
+                self.note_outcome(true);
+            }
+            Err(_) => {
+                self.end_cut();
+                tracing::warn!("Background saving error");
+                self.note_outcome(false);
+            }
+        }
+        self.settle();
+    }
+}
+
+impl Snapshot {
+    /// By which it can be called off.
+    pub fn fate(&self) -> Arc<Fate> {
+        self.fate.clone()
+    }
+
+    /// Writes it, and tells the engine how that ended.
+    pub fn run(self, lender: &dyn Lender) {
+        let number = self.number;
+        let ending = catch_unwind(AssertUnwindSafe(|| self.write(lender)));
+        let ending = ending.unwrap_or_else(|_| Err(Ending::Failed("(rdbSave): a panic".to_owned())));
+        match &ending {
+            Ok(()) => tracing::info!("DB saved on disk"),
+            Err(Ending::Cancelled) => return,
+            Err(Ending::Failed(reason)) => tracing::warn!("Write error saving DB on disk{reason}"),
+        }
+        lender.lend(&mut |engine| engine.end_background_save(number, &ending));
+    }
+
+    /// Which one it is.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn write(self, lender: &dyn Lender) -> std::result::Result<(), Ending> {
+        let Snapshot { number, space, head, databases, target, dir, disk, pending, .. } = self;
+        let temporary = target.temporary.clone();
+        let file = NewFile::create(disk, target, &pending).map_err(|error| {
+            let name = temporary.file_name().unwrap_or_default().to_string_lossy();
+            let reason = error_text(&error);
+            Ending::Failed(format!("(fopen): {reason}: {name} in server root dir {dir}"))
+        })?;
+        let (file, usages) = head.begin(file)?;
+        let mut pages = Pages { file, usages, space, databases, current: None };
+        let delay = Delay::new(self.delay_us);
+        loop {
+            let mut slice = None;
+            lender.lend(&mut |engine| slice = Some(engine.draw(number)));
+            let Some(slice) = slice else { return Err(Ending::Cancelled) };
+            let (entries, is_last) = match slice? {
+                Slice::Entries(entries) => (entries, false),
+                Slice::Last(entries) => (entries, true),
+            };
+            for saved in entries {
+                if pages.write(&saved)? {
+                    self.written.fetch_add(1, Ordering::Relaxed);
+                    delay.wait(Some(&self.fate));
+                }
+                if self.fate.is_cancelled() {
+                    return Err(Ending::Cancelled);
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        let mut file = pages.file.finish()?;
+        file.flush().map_err(|error| Ending::Failed(failed("fflush", &error.into())))?;
+        file.sync().map_err(|error| Ending::Failed(failed("fsync", &error.into())))?;
+        self.fate.place(&mut file)?;
+        file.sync_dir().map_err(|error| Ending::Failed(failed("fsyncFileDir", &error.into())))
+    }
+}
+
+/// A file that takes entries in whatever order they come.
+struct Pages {
+    file: Saving<NewFile>,
+    usages: Usages,
+    space: SpaceId,
+    /// The databases that have not begun.
+    databases: Vec<(u32, usize, usize)>,
+    current: Option<u32>,
+}
+
+impl Pages {
+    /// Writes an entry; false if it is of another space.
+    fn write(&mut self, saved: &Saved) -> Result<bool> {
+        if saved.space != self.space {
+            return Ok(false);
+        }
+        if self.current != Some(saved.db) {
+            self.current = Some(saved.db);
+            match self.databases.iter().position(|(index, ..)| *index == saved.db) {
+                Some(at) => {
+                    let (index, keys, expiring) = self.databases.swap_remove(at);
+                    self.file.database(index, keys, expiring)?;
+                }
+                None => self.file.select(saved.db),
+            }
+        }
+        self.file.entry(&saved.entry, self.usages.of(&saved.entry))?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,312 @@
+//! What the server finds when it starts: the snapshot's file is loaded while clients are told to wait.
+//!
+//! The loading has a thread to itself. It reads and understands the file with the engine free, and takes it for short
+//! moments to put in what it has read, so that whoever asks how far it is gets an answer. Whatever is wrong with the file
+//! ends the start: a server that goes on with half of its data would save that half over the rest.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cut::Lender;
+use super::data::{Delay, Report, entry_of, is_due, note_beside};
+use super::snapshot::file::{CHECKED_SINCE, Item, Loading, SIGNATURE};
+use super::snapshot::value::{Around, ForeignTypes};
+use super::snapshot::{Broken, Reader};
+use super::state::{Kept, Persistence, Progress};
+use crate::config::file::Fatal;
+use crate::engine::Engine;
+use crate::engine::access::AccessClock;
+use crate::engine::edit::Limits;
+use crate::keyspace::Entry;
+use crate::keyspace::hash::hash;
+use crate::server::error_text;
+use crate::types::foreign::ForeignType;
+use crate::types::frozen::FrozenTypes;
+
+/// So many keys, or so many bytes of them, are put in at a time.
+const BATCH_LEN: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// How loading ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The data is there, or there was none.
+    Loaded,
+    /// The server was stopped meanwhile.
+    Stopped,
+}
+
+/// Why loading ended before the end of the file.
+enum Halt {
+    Stopped,
+    Broken(Broken),
+    /// What an operator reads of it.
+    Refused(String),
+}
+
+impl From<Broken> for Halt {
+    fn from(broken: Broken) -> Halt {
+        Halt::Broken(broken)
+    }
+}
+
+/// The types of modules there are when loading begins.
+struct Types(HashMap<String, Arc<dyn ForeignType>>);
+
+impl ForeignTypes for Types {
+    fn find(&self, name: &str) -> Option<Arc<dyn ForeignType>> {
+        self.0.get(name).cloned()
+    }
+}
+
+/// Loads the snapshot's file, if there is one. Whoever lends the engine says no when the server is stopped.
+pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
+    let began = Instant::now();
+    let mut found = None;
+    lender.lend(&mut |engine| {
+        let path = Persistence::target(&engine.config, engine.process.pid, None).path;
+        found = Some((path, engine.persistence.disk.clone()));
+    });
+    let Some((path, disk)) = found else { return Ok(Ended::Stopped) };
+    let mut opened = match disk.open(&path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            lender.lend(&mut |engine| engine.set_loading(false));
+            return Ok(Ended::Loaded);
+        }
+        Err(error) => return Err(fatal(&error_text(&error))),
+    };
+    let mut loader = None;
+    lender.lend(&mut |engine| {
+        engine.begin_loading(opened.len);
+        loader = Some(Loader::new(engine));
+    });
+    let Some(mut loader) = loader else { return Ok(Ended::Stopped) };
+    let ended = loader.load(Reader::from_medium(&mut *opened.data), lender);
+    lender.lend(&mut |engine| engine.end_loading(loader.report, std::mem::take(&mut loader.kept)));
+    match ended {
+        Ok(()) => {
+            tracing::info!("{}", done(loader.report));
+            tracing::info!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64());
+            Ok(Ended::Loaded)
+        }
+        Err(Halt::Stopped) => Ok(Ended::Stopped),
+        Err(Halt::Refused(reason)) => Err(Fatal::new(reason)),
+        Err(Halt::Broken(reason)) => Err(broken(loader.position, &reason)),
+    }
+}
+
+fn fatal(reason: &str) -> Fatal {
+    Fatal::new(format!("Fatal error loading the DB: {reason}. Exiting."))
+}
+
+/// What the log says of a file that is broken, and what ends the start.
+fn broken(position: u64, reason: &Broken) -> Fatal {
+    let what = match reason {
+        Broken::Version(_) => {
+            tracing::warn!("{reason}");
+            return fatal("Invalid argument");
+        }
+        Broken::Malformed(SIGNATURE) => {
+            tracing::warn!("{SIGNATURE}");
+            return fatal("Invalid argument");
+        }
+        Broken::Checksum { .. } => {
+            tracing::warn!("{reason}. Aborting now.");
+            "RDB CRC error".to_owned()
+        }
+        Broken::CutShort | Broken::Io(_) => {
+            tracing::warn!("Short read or OOM loading DB. Unrecoverable error, aborting now.");
+            match reason {
+                Broken::Io(error) => error_text(error),
+                _ => "Unexpected EOF reading RDB file".to_owned(),
+            }
+        }
+        other => other.to_string(),
+    };
+    tracing::warn!("Internal error in RDB reading offset {position} -> {what}");
+    Fatal::new("Terminating server after rdb file reading failure.")
+}
+
+fn done(report: Report) -> String {
+    let Report { keys, expired, empty, .. } = report;
+    match empty {
+        0 => format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."),
+        _ => format!(
+            "Done loading RDB, keys loaded: {keys}, keys expired: {expired}, empty keys skipped: {empty}."
+        ),
+    }
+}
+
+/// Reads the file, and puts in what it holds.
+struct Loader {
+    types: Types,
+    around: (Limits, Arc<FrozenTypes>),
+    clock: AccessClock,
+    databases: u32,
+    delay: Delay,
+    now_s: i64,
+    used_memory: u64,
+    report: Report,
+    kept: Kept,
+    position: u64,
+    batch: Vec<(u32, Entry)>,
+    batch_bytes: usize,
+}
+
+impl Loader {
+    fn new(engine: &Engine) -> Loader {
+        Loader {
+            types: Types(engine.modules.data_types()),
+            around: (engine.limits, engine.persistence.frozen.clone()),
+            clock: engine.clock24,
+            databases: engine.config.keyspace.databases,
+            delay: Delay::new(engine.config.persistence.key_load_delay),
+            now_s: engine.now_ms / 1000,
+            used_memory: 0,
+            report: Report::default(),
+            kept: Kept::default(),
+            position: 0,
+            batch: Vec::with_capacity(BATCH_LEN),
+            batch_bytes: 0,
+        }
+    }
+
+    fn load(&mut self, from: Reader<'_>, lender: &dyn Lender) -> Result<(), Halt> {
+        let mut file = Loading::begin(from, true)?;
+        let ended = self.read(&mut file, lender);
+        self.position = file.position();
+        ended?;
+        if !file.has_checksum() && file.version() >= CHECKED_SINCE {
+            tracing::info!("RDB file was saved with checksum disabled: no check performed.");
+        }
+        self.put_in(lender)
+    }
+
+    fn read(&mut self, file: &mut Loading<'_>, lender: &dyn Lender) -> Result<(), Halt> {
+        let (limits, frozen) = (self.around.0, self.around.1.clone());
+        let mut db = 0;
+        loop {
+            let around = Around { limits, types: &self.types, frozen: Some(&frozen) };
+            match file.next(around)? {
+                None => return Ok(()),
+                Some(Item::Database(index)) if index >= self.databases => {
+                    return Err(Halt::Refused(format!(
+                        "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
+                        self.databases
+                    )));
+                }
+                Some(Item::Database(index)) => db = index,
+                Some(Item::Key(key)) => {
+                    let entry = entry_of(key, self.clock);
+                    self.batch_bytes += entry.memory();
+                    self.batch.push((db, entry));
+                    self.delay.wait(None);
+                }
+                Some(Item::About(name, text)) => self.note_about(&name, &text),
+                Some(other) => note_beside(other, &mut self.report, &mut self.kept),
+            }
+            if self.batch.len() >= BATCH_LEN || self.batch_bytes >= BATCH_BYTES {
+                self.position = file.position();
+                self.put_in(lender)?;
+            }
+        }
+    }
+
+    fn note_about(&mut self, name: &[u8], text: &[u8]) {
+        let words = String::from_utf8_lossy(text);
+        match name {
+            b"redis-ver" => tracing::info!("Loading RDB produced by version {}", words.escape_debug()),
+            b"ctime" => {
+                let age_s = words.parse().map_or(0, |at: i64| self.now_s.saturating_sub(at).max(0));
+                tracing::info!("RDB age {age_s} seconds");
+            }
+            b"used-mem" => {
+                self.used_memory = words.parse().unwrap_or(0);
+                let megabytes = self.used_memory as f64 / f64::from(1 << 20);
+                tracing::info!("RDB memory usage when created {megabytes:.2} Mb");
+            }
+            _ => tracing::debug!("RDB '{}': {}", name.escape_ascii(), words.escape_debug()),
+        }
+    }
+
+    /// Puts in what has been read.
+    fn put_in(&mut self, lender: &dyn Lender) -> Result<(), Halt> {
+        let (batch, progress) = (&mut self.batch, (self.position, self.used_memory));
+        let (mut twice, mut counts) = (None, (0, 0));
+        let is_lent = lender.lend(&mut |engine| {
+            engine.refresh_clock();
+            (counts, twice) = engine.put_loaded(batch, progress);
+        });
+        self.report.keys += counts.0;
+        self.report.expired += counts.1;
+        self.batch_bytes = 0;
+        if !is_lent {
+            return Err(Halt::Stopped);
+        }
+        match twice {
+            Some((db, key)) => {
+                let key = key.escape_ascii();
+                tracing::warn!("RDB has duplicated key '{key}' in DB {db}");
+                Err(Halt::Broken(Broken::Malformed("Duplicated key found in RDB file")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How many keys were put in, and how many had expired.
+type Counts = (u64, u64);
+
+impl Engine {
+    /// From now on clients are told to wait.
+    pub(super) fn begin_loading(&mut self, total: u64) {
+        self.refresh_clock();
+        let began_s = self.now_ms / 1000;
+        self.persistence.loading = Some(Progress { began_s, total, ..Progress::default() });
+        self.set_loading(true);
+    }
+
+    /// From now on they are not.
+    fn end_loading(&mut self, report: Report, kept: Kept) {
+        self.persistence.loading = None;
+        self.persistence.loaded = report;
+        self.persistence.kept = kept;
+        self.set_loading(false);
+    }
+
+    pub(crate) fn set_loading(&mut self, loading: bool) {
+        self.loading = loading;
+        self.follow_hindrances();
+    }
+
+    /// Puts in entries of a file, and says how many, and which key was there already.
+    fn put_loaded(
+        &mut self,
+        batch: &mut Vec<(u32, Entry)>,
+        (loaded, used_memory): (u64, u64),
+    ) -> (Counts, Option<(u32, Vec<u8>)>) {
+        let space = self.saved_space();
+        let (mut counts, mut twice) = ((0, 0), None);
+        for (index, entry) in batch.drain(..) {
+            if is_due(&entry, self.now_ms) {
+                counts.1 += 1;
+                continue;
+            }
+            let (db, door) = self.keyspace.db(space, index);
+            let place = hash(entry.key());
+            if db.find(place, entry.key()).is_some() {
+                twice = twice.or_else(|| Some((index, entry.key().to_vec())));
+                continue;
+            }
+            db.admit(door, place, entry);
+            counts.0 += 1;
+        }
+        if let Some(progress) = &mut self.persistence.loading {
+            (progress.loaded, progress.used_memory) = (loaded, used_memory);
+        }
+        (counts, twice)
+    }
+}
