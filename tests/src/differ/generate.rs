@@ -323,10 +323,10 @@ fn without_chance(command: &Command, request: &mut Request) {
     let at = |token: &str| request.iter().position(|word| word == token.as_bytes());
     match (command.group.as_str(), at("COUNT"), at("STORE").or(at("STOREDIST"))) {
         ("generic", _, Some(store)) if at("BY").is_some() && at("ALPHA").is_some() => request.truncate(store),
-        ("geo", Some(count), stores) if stores.is_some() || command.words[0] == "GEOSEARCHSTORE" => {
-            if at("ANY").is_none() {
-                request.drain(count..count + 2);
-            }
+        ("geo", Some(count), stores)
+            if (stores.is_some() || command.words[0] == "GEOSEARCHSTORE") && at("ANY").is_none() =>
+        {
+            request.drain(count..count + 2);
         }
         _ => {}
     }
