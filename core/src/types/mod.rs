@@ -10,6 +10,7 @@ pub mod hash;
 pub mod list;
 pub mod ordered;
 pub mod packed;
+mod popping;
 pub mod ranked;
 pub mod scan_options;
 pub mod set;

@@ -55,17 +55,6 @@ pub enum End {
 }
 
 impl End {
-    /// The end that the next argument names.
-    fn parse(options: &mut Options<'_>) -> Result<End> {
-        if options.takes("LEFT") {
-            Ok(End::Left)
-        } else if options.takes("RIGHT") {
-            Ok(End::Right)
-        } else {
-            Err(error::SYNTAX)
-        }
-    }
-
     /// The event of an element that has come at this end.
     fn pushed(self) -> &'static str {
         match self {
@@ -81,8 +70,19 @@ impl End {
             End::Right => "rpop",
         }
     }
+}
 
-    /// The command that pops from one key.
+impl crate::types::popping::End for End {
+    fn parse(options: &mut Options<'_>) -> Result<End> {
+        if options.takes("LEFT") {
+            Ok(End::Left)
+        } else if options.takes("RIGHT") {
+            Ok(End::Right)
+        } else {
+            Err(error::SYNTAX)
+        }
+    }
+
     fn pop_command(self) -> &'static [u8] {
         match self {
             End::Left => b"LPOP",

@@ -12,6 +12,7 @@ use crate::engine::call::{Call, Key, Options};
 use crate::engine::edit::Edit;
 use crate::features::Command;
 use crate::types::Type;
+use crate::types::popping::End as _;
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[LMOVE, RPOPLPUSH, LMOVEM, BLMOVE, BRPOPLPUSH, BLMOVEM];

@@ -1,18 +1,14 @@
 //! LPOP, RPOP, LMPOP, and the three that wait: BLPOP, BRPOP, BLMPOP.
 
-use std::ops::Range;
-
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, DELETE, RW, Spec, added, key};
-use mortise_sdk::resp::format_integer;
-use mortise_sdk::{Error, Result, args, error};
+use mortise_sdk::{Error, Result, error};
 
 use super::value::List;
 use super::{End, LIST};
-use crate::engine::Caller;
-use crate::engine::blocked::OnTimeout;
 use crate::engine::call::{Call, Key};
 use crate::features::Command;
+use crate::types::popping::{ManyKeys, at_least, pop_first, pop_or_wait};
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[LPOP, RPOP, LMPOP, BLPOP, BRPOP, BLMPOP];
@@ -121,41 +117,6 @@ fn pop_one_key(call: &mut Call<'_>, end: End) -> Result {
     Ok(())
 }
 
-/// An integer of at least `min`; the error says what is wrong, whatever it is.
-fn at_least(text: &[u8], min: i64, error: Error) -> Result<usize> {
-    let n = args::parse_integer(text).filter(|n| *n >= min).ok_or(error)?;
-    Ok(usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// `numkeys key... <LEFT | RIGHT> [COUNT count]`
-struct ManyKeys {
-    keys: Range<usize>,
-    end: End,
-    count: usize,
-}
-
-impl ManyKeys {
-    fn parse(call: &Call<'_>, numkeys: usize) -> Result<ManyKeys> {
-        let keys = at_least(call.arg(numkeys), 1, Error::new("ERR numkeys should be greater than 0"))?;
-        let first = numkeys + 1;
-        // More keys than arguments: there is no room for where to pop from.
-        if keys >= call.argc() - first {
-            return Err(error::SYNTAX);
-        }
-        let keys = first..first + keys;
-        let mut options = call.options(keys.end);
-        let end = End::parse(&mut options)?;
-        let mut count = None;
-        while !options.is_empty() {
-            let Some(text) = options.takes_value("COUNT").filter(|_| count.is_none()) else {
-                return Err(error::SYNTAX);
-            };
-            count = Some(at_least(text, 1, Error::new("ERR count should be greater than 0"))?);
-        }
-        Ok(ManyKeys { keys, end, count: count.unwrap_or(1) })
-    }
-}
-
 const LMPOP: Command = Spec {
     usage: "LMPOP numkeys:int key... where=<LEFT | RIGHT> [COUNT count:int]",
     about: "Removes and returns elements at an end of the first list that has any.",
@@ -169,13 +130,10 @@ const LMPOP: Command = Spec {
 
 fn lmpop(call: &mut Call<'_>) -> Result {
     let ManyKeys { keys, end, count } = ManyKeys::parse(call, 1)?;
-    for index in keys {
-        if let Some(popped) = pop(call, call.key(index), end, count, Form::KeyAndSeveral)? {
-            say_pop(call, end, index, Some(popped));
-            return Ok(());
-        }
+    let pop = |call: &mut Call<'_>, key: Key<'_>| pop(call, key, end, count, Form::KeyAndSeveral);
+    if !pop_first(call, keys, end, true, pop)? {
+        call.out().null_array();
     }
-    call.out().null_array();
     Ok(())
 }
 
@@ -192,8 +150,7 @@ const BLPOP: Command = Spec {
 .runs(blpop);
 
 fn blpop(call: &mut Call<'_>) -> Result {
-    let timeout = call.timeout(call.argc() - 1)?;
-    pop_or_wait(call, 1..call.argc() - 1, End::Left, None, timeout)
+    pop_one_or_wait(call, End::Left)
 }
 
 const BRPOP: Command = Spec {
@@ -209,8 +166,14 @@ const BRPOP: Command = Spec {
 .runs(brpop);
 
 fn brpop(call: &mut Call<'_>) -> Result {
-    let timeout = call.timeout(call.argc() - 1)?;
-    pop_or_wait(call, 1..call.argc() - 1, End::Right, None, timeout)
+    pop_one_or_wait(call, End::Right)
+}
+
+/// Pops one element from the first list that has any, or waits until the time that the last argument tells.
+fn pop_one_or_wait(call: &mut Call<'_>, end: End) -> Result {
+    let last = call.argc() - 1;
+    let timeout = call.timeout(last)?;
+    pop_or_wait(call, 1..last, end, false, timeout, |call, key| pop(call, key, end, 1, Form::KeyAndOne))
 }
 
 const BLMPOP: Command = Spec {
@@ -227,42 +190,5 @@ const BLMPOP: Command = Spec {
 fn blmpop(call: &mut Call<'_>) -> Result {
     let ManyKeys { keys, end, count } = ManyKeys::parse(call, 2)?;
     let timeout = call.timeout(1)?;
-    pop_or_wait(call, keys, end, Some(count), timeout)
-}
-
-/// Pops from the first key that holds anything; waits if none does.
-fn pop_or_wait(
-    call: &mut Call<'_>,
-    keys: Range<usize>,
-    end: End,
-    count: Option<usize>,
-    timeout: f64,
-) -> Result {
-    let form = if count.is_some() { Form::KeyAndSeveral } else { Form::KeyAndOne };
-    for index in keys.clone() {
-        match pop(call, call.key(index), end, count.unwrap_or(1), form) {
-            Ok(Some(popped)) => {
-                say_pop(call, end, index, count.map(|_| popped));
-                return Ok(());
-            }
-            Ok(None) => {}
-            // A key that comes to hold something else is no reason to stop waiting.
-            Err(_) if call.caller() == Caller::Retry => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let names: Vec<&[u8]> = keys.map(|index| call.arg(index)).collect();
-    call.wait_for(&names, timeout, OnTimeout::NullArray)
-}
-
-/// Propagates what was popped as a pop from one key.
-fn say_pop(call: &mut Call<'_>, end: End, index: usize, popped: Option<usize>) {
-    if !call.is_propagated() {
-        return;
-    }
-    let (command, key) = (end.pop_command(), call.arg(index));
-    match popped {
-        Some(popped) => call.propagates(&[command, key, format_integer(popped as i64).as_bytes()]),
-        None => call.propagates(&[command, key]),
-    }
+    pop_or_wait(call, keys, end, true, timeout, |call, key| pop(call, key, end, count, Form::KeyAndSeveral))
 }

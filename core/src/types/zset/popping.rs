@@ -1,18 +1,14 @@
 //! ZPOPMIN, ZPOPMAX, ZMPOP, and the three that wait: BZPOPMIN, BZPOPMAX, BZMPOP.
 
-use std::ops::Range;
-
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, DELETE, RW, Spec, key};
-use mortise_sdk::resp::format_integer;
-use mortise_sdk::{Error, Result, args, error};
+use mortise_sdk::{Result, error};
 
 use super::SORTED_SET;
 use super::value::Zset;
-use crate::engine::Caller;
-use crate::engine::blocked::OnTimeout;
-use crate::engine::call::{Call, Key};
+use crate::engine::call::{Call, Key, Options};
 use crate::features::Command;
+use crate::types::popping::{self, ManyKeys, at_least, pop_first, pop_or_wait};
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[ZPOPMIN, ZPOPMAX, ZMPOP, BZPOPMIN, BZPOPMAX, BZMPOP];
@@ -31,9 +27,20 @@ impl End {
             End::Max => "zpopmax",
         }
     }
+}
 
-    /// The command that pops from one key.
-    fn command(self) -> &'static [u8] {
+impl popping::End for End {
+    fn parse(options: &mut Options<'_>) -> Result<End> {
+        if options.takes("MIN") {
+            Ok(End::Min)
+        } else if options.takes("MAX") {
+            Ok(End::Max)
+        } else {
+            Err(error::SYNTAX)
+        }
+    }
+
+    fn pop_command(self) -> &'static [u8] {
         match self {
             End::Min => b"ZPOPMIN",
             End::Max => b"ZPOPMAX",
@@ -48,6 +55,10 @@ struct Form {
     key: bool,
     /// Each member is paired with its score.
     pairs: bool,
+}
+
+impl Form {
+    const KEY_AND_PAIRS: Form = Form { key: true, pairs: true };
 }
 
 /// Pops up to `count` members from one key and answers with them. Says how many there were, none if there is no key.
@@ -124,7 +135,7 @@ fn pop_one_key(call: &mut Call<'_>, end: End) -> Result {
     }
     let counted = call.argc() == 3;
     let count = match counted {
-        true => usize::try_from(positive(call.arg(2), 0, error::NOT_POSITIVE)?).unwrap_or(usize::MAX),
+        true => at_least(call.arg(2), 0, error::NOT_POSITIVE)?,
         false => 1,
     };
     let pairs = counted && call.out().is_resp3();
@@ -132,48 +143,6 @@ fn pop_one_key(call: &mut Call<'_>, end: End) -> Result {
         call.out().array(0);
     }
     Ok(())
-}
-
-/// An integer of at least `min`; the error says what is wrong, whatever it is.
-fn positive(text: &[u8], min: i64, error: Error) -> Result<i64> {
-    args::parse_integer(text).filter(|n| *n >= min).ok_or(error)
-}
-
-/// `numkeys key... <MIN | MAX> [COUNT count]`
-struct ManyKeys {
-    keys: Range<usize>,
-    end: End,
-    count: usize,
-}
-
-impl ManyKeys {
-    fn parse(call: &Call<'_>, numkeys: usize) -> Result<ManyKeys> {
-        let error = Error::new("ERR numkeys should be greater than 0");
-        let keys = positive(call.arg(numkeys), 1, error)?;
-        let first = numkeys + 1;
-        // More keys than arguments: there is no room for where to pop from.
-        let keys =
-            usize::try_from(keys).ok().filter(|keys| *keys < call.argc() - first).ok_or(error::SYNTAX)?;
-        let keys = first..first + keys;
-        let mut options = call.options(keys.end);
-        let end = if options.takes("MIN") {
-            End::Min
-        } else if options.takes("MAX") {
-            End::Max
-        } else {
-            return Err(error::SYNTAX);
-        };
-        let mut count = None;
-        while !options.is_empty() {
-            let Some(text) = options.takes_value("COUNT").filter(|_| count.is_none()) else {
-                return Err(error::SYNTAX);
-            };
-            count = Some(positive(text, 1, Error::new("ERR count should be greater than 0"))?);
-        }
-        Ok(ManyKeys { keys, end, count: usize::try_from(count.unwrap_or(1)).unwrap_or(usize::MAX) })
-    }
-
-    const FORM: Form = Form { key: true, pairs: true };
 }
 
 const ZMPOP: Command = Spec {
@@ -189,13 +158,10 @@ const ZMPOP: Command = Spec {
 
 fn zmpop(call: &mut Call<'_>) -> Result {
     let ManyKeys { keys, end, count } = ManyKeys::parse(call, 1)?;
-    for index in keys {
-        if let Some(popped) = pop(call, call.key(index), end, count, ManyKeys::FORM)? {
-            say_pop(call, end, index, Some(popped));
-            return Ok(());
-        }
+    let pop = |call: &mut Call<'_>, key: Key<'_>| pop(call, key, end, count, Form::KEY_AND_PAIRS);
+    if !pop_first(call, keys, end, true, pop)? {
+        call.out().null_array();
     }
-    call.out().null_array();
     Ok(())
 }
 
@@ -212,8 +178,7 @@ const BZPOPMIN: Command = Spec {
 .runs(bzpopmin);
 
 fn bzpopmin(call: &mut Call<'_>) -> Result {
-    let timeout = call.timeout(call.argc() - 1)?;
-    pop_or_wait(call, 1..call.argc() - 1, End::Min, None, timeout)
+    pop_one_or_wait(call, End::Min)
 }
 
 const BZPOPMAX: Command = Spec {
@@ -229,8 +194,15 @@ const BZPOPMAX: Command = Spec {
 .runs(bzpopmax);
 
 fn bzpopmax(call: &mut Call<'_>) -> Result {
-    let timeout = call.timeout(call.argc() - 1)?;
-    pop_or_wait(call, 1..call.argc() - 1, End::Max, None, timeout)
+    pop_one_or_wait(call, End::Max)
+}
+
+/// Pops one member from the first sorted set that has any, or waits until the time that the last argument tells.
+fn pop_one_or_wait(call: &mut Call<'_>, end: End) -> Result {
+    let last = call.argc() - 1;
+    let timeout = call.timeout(last)?;
+    let form = Form { key: true, pairs: false };
+    pop_or_wait(call, 1..last, end, false, timeout, |call, key| pop(call, key, end, 1, form))
 }
 
 const BZMPOP: Command = Spec {
@@ -247,44 +219,5 @@ const BZMPOP: Command = Spec {
 fn bzmpop(call: &mut Call<'_>) -> Result {
     let ManyKeys { keys, end, count } = ManyKeys::parse(call, 2)?;
     let timeout = call.timeout(1)?;
-    pop_or_wait(call, keys, end, Some(count), timeout)
-}
-
-/// Pops from the first key that holds anything; waits if none does.
-fn pop_or_wait(
-    call: &mut Call<'_>,
-    keys: Range<usize>,
-    end: End,
-    count: Option<usize>,
-    timeout: f64,
-) -> Result {
-    let form = Form { key: true, pairs: count.is_some() };
-    for index in keys.clone() {
-        match pop(call, call.key(index), end, count.unwrap_or(1), form) {
-            Ok(Some(popped)) => {
-                say_pop(call, end, index, count.map(|_| popped));
-                return Ok(());
-            }
-            Ok(None) => {}
-            // A key that comes to hold something else is no reason to stop waiting.
-            Err(_) if call.caller() == Caller::Retry => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let names: Vec<&[u8]> = keys.map(|index| call.arg(index)).collect();
-    call.wait_for(&names, timeout, OnTimeout::NullArray)
-}
-
-/// Propagates what was popped as a pop from one key.
-fn say_pop(call: &mut Call<'_>, end: End, index: usize, popped: Option<usize>) {
-    if !call.is_propagated() {
-        return;
-    }
-    let key = call.arg(index);
-    match popped {
-        Some(popped) => {
-            call.propagates(&[end.command(), key, format_integer(popped as i64).as_bytes()]);
-        }
-        None => call.propagates(&[end.command(), key]),
-    }
+    pop_or_wait(call, keys, end, true, timeout, |call, key| pop(call, key, end, count, Form::KEY_AND_PAIRS))
 }

@@ -65,11 +65,7 @@ impl<'a> Listpack<'a> {
 
     /// The items as pairs, if their number is even.
     pub fn pairs(&self) -> Result<impl Iterator<Item = (Item<'a>, Item<'a>)> + Clone + use<'a>> {
-        let mut items = self.iter();
-        match self.len % 2 {
-            0 => Ok(std::iter::from_fn(move || Some((items.next()?, items.next()?)))),
-            _ => Err(BROKEN),
-        }
+        super::pairs(self.iter(), self.len).ok_or(BROKEN)
     }
 }
 

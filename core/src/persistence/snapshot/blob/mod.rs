@@ -66,3 +66,11 @@ impl<'a> Item<'a> {
         }
     }
 }
+
+/// Items as pairs, if their number is even.
+fn pairs<'a, I: Iterator<Item = Item<'a>> + Clone>(
+    mut items: I,
+    len: usize,
+) -> Option<impl Iterator<Item = (Item<'a>, Item<'a>)> + Clone + use<'a, I>> {
+    len.is_multiple_of(2).then(|| std::iter::from_fn(move || Some((items.next()?, items.next()?))))
+}
