@@ -1,5 +1,6 @@
 //! What a command function is given: arguments, keys, reply.
 
+mod keys;
 mod options;
 mod reply;
 mod values;

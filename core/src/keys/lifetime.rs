@@ -43,7 +43,7 @@ const DEL: Command = Spec {
 
 // Large values are freed on a worker whatever the command, so both are one.
 fn del(call: &mut Call<'_>) -> Result {
-    let removed = (1..call.argc()).filter(|&index| call.remove(call.key(index), "del")).count();
+    let removed = call.each_key(1, 1, |call, _, key| call.remove(key, "del"));
     call.reply(removed)
 }
 
@@ -72,7 +72,7 @@ const EXISTS: Command = Spec {
 .runs(exists);
 
 fn exists(call: &mut Call<'_>) -> Result {
-    let found = (1..call.argc()).filter(|&index| call.glance(call.key(index)).0.is_some()).count();
+    let found = call.each_key(1, 1, |call, _, key| call.glance(key).0.is_some());
     call.reply(found)
 }
 
@@ -89,7 +89,7 @@ const TOUCH: Command = Spec {
 .runs(touch);
 
 fn touch(call: &mut Call<'_>) -> Result {
-    let found = (1..call.argc()).filter(|&index| call.touch(call.key(index))).count();
+    let found = call.each_key(1, 1, |call, _, key| call.touch(key));
     call.reply(found)
 }
 

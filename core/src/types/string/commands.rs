@@ -72,10 +72,11 @@ const MGET: Command = Spec {
 fn mget(call: &mut Call<'_>) -> Result {
     let keys = call.argc() - 1;
     call.out().array(keys);
-    for index in 1..call.argc() {
-        let (entry, out) = call.look(call.key(index));
+    call.each_key(1, 1, |call, _, key| {
+        let (entry, out) = call.look(key);
         write(entry.and_then(Str::view), out);
-    }
+        true
+    });
     Ok(())
 }
 
@@ -438,7 +439,5 @@ fn check_pairs(call: &Call<'_>) -> Result {
 }
 
 fn set_pairs(call: &mut Call<'_>) {
-    for index in (1..call.argc()).step_by(2) {
-        store(call, call.key(index), call.arg(index + 1), None, Fate::Clear);
-    }
+    call.each_key(1, 2, |call, index, key| store(call, key, call.arg(index + 1), None, Fate::Clear));
 }
