@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::session::Session;
 
 /// Frames longer than this are shared between their receivers instead of being copied to each.
-const SHARED_LEN_MIN: usize = 2048;
+const SHARED_LEN_MIN: usize = 1024;
 
 /// Room that is made for small frames before they come.
 const ROOM_LEN_MAX: usize = 16 << 10;

@@ -1,6 +1,6 @@
 //! A socket, TCP, Unix or TLS: reading, writing, and taking leave.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -44,6 +44,16 @@ impl Stream {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
             Stream::Tls(stream) => stream.try_write(bytes),
+            Stream::Gone => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// The same for bytes that stand in several places.
+    pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write_vectored(slices),
+            Stream::Unix(stream) => stream.try_write_vectored(slices),
+            Stream::Tls(stream) => slices.first().map_or(Ok(0), |first| stream.try_write(first)),
             Stream::Gone => Err(ErrorKind::BrokenPipe.into()),
         }
     }

@@ -1,7 +1,7 @@
 //! What goes to the client: replies, and what others have sent.
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -16,6 +16,9 @@ use crate::server::put_off::{FULL_LEN, PutOff};
 
 /// Replies that are kept for who has not authenticated and does not read them.
 const STRANGER_BACKLOG_MAX: u64 = 1024;
+
+/// Pieces that are written at once.
+const PIECES_MAX: usize = 16;
 
 impl Connection {
     /// Writes the replies; what does not fit is kept. False if the client is gone.
@@ -67,18 +70,33 @@ impl Connection {
         }
     }
 
+    /// Writes the first pieces of what was kept, as far as there is room.
+    fn try_write_pieces(&mut self) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let mut start = self.written;
+        for (slice, piece) in slices.iter_mut().zip(&self.unwritten) {
+            *slice = IoSlice::new(&piece.bytes()[std::mem::take(&mut start)..]);
+        }
+        match self.unwritten.len() {
+            1 => self.stream.try_write(&slices[0]),
+            count => self.stream.try_write_vectored(&slices[..count.min(PIECES_MAX)]),
+        }
+    }
+
     /// Writes what was kept. `None` if the client is gone, otherwise whether everything is written.
     pub(super) fn write_kept(&mut self, cx: &mut Context<'_>, thread: usize) -> Option<bool> {
-        while let Some(piece) = self.unwritten.front() {
-            match self.stream.try_write(&piece.bytes()[self.written..]) {
+        while !self.unwritten.is_empty() {
+            match self.try_write_pieces() {
                 Ok(len) => {
-                    self.written += len;
                     self.outbox.unwritten.fetch_sub(len as u64, Relaxed);
                     self.outbox.bytes_out.fetch_add(len as u64, Relaxed);
                     self.shared.traffic[thread].wrote(len);
-                    if self.written == piece.bytes().len() {
+                    self.written += len;
+                    while let Some(piece) = self.unwritten.front()
+                        && self.written >= piece.bytes().len()
+                    {
+                        self.written -= piece.bytes().len();
                         self.unwritten.pop_front();
-                        self.written = 0;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx)
