@@ -249,6 +249,7 @@ impl Generator {
         count_keys(&mut request);
         self.put_ids(&command, &mut request);
         without_chance(&command, &mut request);
+        between_deadlines(&mut request);
         match self.chance.below(300) {
             0 => {
                 request.pop();
@@ -315,6 +316,20 @@ fn put(command: &Command, argument: &Argument, request: &mut Request, chance: &m
 fn put_part(command: &Command, part: &Argument, request: &mut Request, chance: &mut Chance) {
     let chosen = Argument { optional: false, ..part.clone() };
     put(command, &chosen, request, chance);
+}
+
+/// A deadline that is compared with another one is not close to any.
+fn between_deadlines(request: &mut Request) {
+    let by: i64 = match &request[0][..] {
+        b"EXPIRE" => 5,
+        b"PEXPIRE" => 5000,
+        _ => return,
+    };
+    let compares = request.iter().any(|word| [&b"GT"[..], b"LT"].contains(&&word[..]));
+    let time = request.get(2).and_then(|word| std::str::from_utf8(word).ok()?.parse::<i64>().ok());
+    if compares && let Some(time) = time {
+        request[2] = time.saturating_add(by).to_string().into_bytes();
+    }
 }
 
 /// What is stored has to be what is promised: not in the order of other keys' texts, which may be the same, nor some of

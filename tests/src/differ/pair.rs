@@ -141,7 +141,8 @@ impl Pair {
                     _ => agree(request, &ours, &theirs, before),
                 };
                 match &request[0][..] {
-                    b"MULTI" => queued = Some(Vec::new()),
+                    // Within a transaction it is refused, and the transaction goes on.
+                    b"MULTI" if queued.is_none() => queued = Some(Vec::new()),
                     b"EXEC" | b"DISCARD" => queued = None,
                     _ if theirs == Reply::Simple(b"QUEUED".to_vec()) => {
                         queued.iter_mut().for_each(|queued| queued.push(request));

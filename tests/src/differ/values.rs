@@ -115,8 +115,9 @@ pub(super) fn value(command: &Command, argument: &Argument, chance: &mut Chance)
         Kind::Integer => match name {
             "milliseconds" if command.flags.contains("blocking") => (1 + chance.below(5)).to_string(),
             "seconds" | "milliseconds" if chance.below(WRONG) == 0 => (*chance.one_of(&NO_TIMES)).to_owned(),
-            "seconds" => (1000 + chance.below(1000)).to_string(),
-            "milliseconds" => (1_000_000 + chance.below(1000)).to_string(),
+            // So far apart that it is no matter of when each server heard of them which is the later one.
+            "seconds" => (1000 + 10 * chance.below(100)).to_string(),
+            "milliseconds" => (1_000_000 + 10_000 * chance.below(100)).to_string(),
             // What is written that far away is allocated.
             "offset" => match chance.below(WRONG) {
                 0 => integer(chance),

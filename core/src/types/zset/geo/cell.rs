@@ -131,11 +131,11 @@ impl Cell {
         let all = u64::MAX >> (64 - 2 * self.steps);
         let moved = |bits: u64, own: u64, by: i32| {
             // With the other direction's bits set, a carry passes them; without, a borrow does.
-            let other = all & !own;
-            let own = all & own;
+            let (other, within) = (all & !own, all & own);
             match by {
-                1 => ((bits & own) | other).wrapping_add(1) & own,
-                -1 => (bits & own).wrapping_sub(own & own.wrapping_neg()) & own,
+                1 => ((bits & within) | other).wrapping_add(1) & within,
+                -1 => (bits & within).wrapping_sub(within & within.wrapping_neg()) & within,
+                // Beyond the edge of the map, on which a point may lie, it stays there.
                 _ => bits & own,
             }
         };
