@@ -91,11 +91,11 @@ fn what_a_module_sets_is_propagated_as_set() {
         let units: Vec<_> = server.stream.0.lock().unwrap().drain(..).collect();
         let mut replay = Replay::new();
         units.iter().for_each(|unit| replay.unit(&mut shadow.engine, unit).unwrap());
-        let words = |args: mortise_core::engine::args::Args<'_>| {
-            args.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
+        let words = |args: mortise_core::engine::args::OwnedArgs| {
+            args.view().iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
         };
         let said: Vec<String> =
-            units.iter().flat_map(|unit| &unit.commands).map(|said| words(said.args.view())).collect();
+            units.iter().flat_map(|unit| unit.iter()).map(|said| words(said.args())).collect();
         assert_eq!(said, propagated, "{line}");
     }
     for line in [

@@ -36,7 +36,7 @@ impl StreamReader for Recorder {
         let words = |args: mortise_core::engine::args::Args<'_>| {
             args.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>().join(" ")
         };
-        let commands = unit.commands.iter().map(|said| format!("{}: {}", said.db, words(said.args.view())));
+        let commands = unit.iter().map(|said| format!("{}: {}", said.db, words(said.args().view())));
         self.0.lock().unwrap().extend(commands);
     }
 }

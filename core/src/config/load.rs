@@ -122,7 +122,10 @@ mod tests {
             ("port 1 2", "wrong number of arguments"),
             ("port abc", "argument couldn't be parsed into an integer"),
             ("databases 0", "argument must be between 1 and 2147483647 inclusive"),
-            ("appendfsync often", "argument(s) must be one of the following: everysec, always, no"),
+            (
+                "repl-diskless-load maybe",
+                "argument(s) must be one of the following: disabled, on-empty-db, swapdb",
+            ),
             ("bad line", "Bad directive or wrong number of arguments"),
             ("loadmodule", "Bad directive or wrong number of arguments"),
             ("rename-command a", "Bad directive or wrong number of arguments"),
@@ -153,20 +156,23 @@ mod tests {
     #[test]
     fn absent_directives_are_named_in_one_warning() {
         let (_, loaded) =
-            load("appendonly no\nslave-priority 3\nreplica-priority 4\nwatchdog-period 0\n").unwrap();
+            load("dynamic-hz no\nslave-priority 3\nreplica-priority 4\nwatchdog-period 0\n").unwrap();
         assert_eq!(
             loaded.warnings,
             [
-                "Ignored directives that Mortise does not have yet: appendonly, replica-priority, watchdog-period"
+                "Ignored directives that Mortise does not have yet: dynamic-hz, replica-priority, watchdog-period"
             ]
         );
     }
 
     #[test]
     fn an_absent_promise_stops_the_start_unless_it_is_taken_back() {
-        let fatal = load("port 1\nappendonly yes\n").map(|_| ()).unwrap_err();
-        assert!(fatal.to_string().contains("at line 2 of standard input\n>>> 'appendonly yes'\n"), "{fatal}");
-        assert!(load("appendonly yes\nappendonly no\n").is_ok());
+        let fatal = load("port 1\ncluster-enabled yes\n").map(|_| ()).unwrap_err();
+        assert!(
+            fatal.to_string().contains("at line 2 of standard input\n>>> 'cluster-enabled yes'\n"),
+            "{fatal}"
+        );
+        assert!(load("cluster-enabled yes\ncluster-enabled no\n").is_ok());
     }
 
     #[test]

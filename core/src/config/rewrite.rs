@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn values_change_in_place_and_the_rest_stays() {
-        let old = "# Mine\nPORT 1\n\n\n  include x*.none  \nrename-command A B\nappendonly no\n\
+        let old = "# Mine\nPORT 1\n\n\n  include x*.none  \nrename-command A B\ndynamic-hz no\n\
                    gone.x 1\ndatabases 4\n";
         assert_eq!(
             rewritten(old, &[("port", "2")]),
-            "# Mine\nport 2\n\ninclude x*.none\nrename-command A B\nappendonly no\n\
+            "# Mine\nport 2\n\ninclude x*.none\nrename-command A B\ndynamic-hz no\n\
              # ??? gone.x 1\ndatabases 4\n"
         );
     }

@@ -107,7 +107,7 @@ fn get_answers_names_as_asked_and_patterns_by_name() {
     );
     assert_eq!(get(&config, &["hash-*"]).len(), 4, "two directives and their aliases, not the hidden one");
     assert_eq!(get(&config, &["hash-seed"]), ["hash-seed=0"]);
-    assert_eq!(get(&config, &["appendonly"]), ["appendonly=no"], "not there yet, but its value is known");
+    assert_eq!(get(&config, &["tls-cluster"]), ["tls-cluster=no"], "not there yet, but its value is known");
 }
 
 #[test]
@@ -140,8 +140,8 @@ fn set_changes_nothing_if_one_is_refused() {
         (&[("port", "1"), ("dir", "/")], failed("dir", "can't set protected config")),
         (&[("port", "1"), ("PORT", "2")], failed("PORT", "duplicate parameter")),
         (
-            &[("port", "1"), ("appendonly", "yes")],
-            failed("appendonly", "Mortise does not have this directive yet"),
+            &[("port", "1"), ("tls-cluster", "yes")],
+            failed("tls-cluster", "Mortise does not have this directive yet"),
         ),
     ] {
         let mut config = Config::default();

@@ -33,10 +33,10 @@ impl Replay {
     /// none.
     pub fn unit(&mut self, engine: &mut Engine, unit: &StreamUnit) -> Result<(), String> {
         engine.refresh_clock();
-        for said in &unit.commands {
+        for said in unit.iter() {
             self.session.space = said.space;
             self.session.db = said.db;
-            self.command(engine, &said.args)?;
+            self.command(engine, &said.args())?;
         }
         engine.settle();
         Ok(())

@@ -1,7 +1,7 @@
 //! After a command: who hears of the changes, in order.
 
 use super::event::{self, EventClass};
-use super::unit::{Propagated, Reach, Told};
+use super::unit::{Commands, Propagated, Reach, Told};
 use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::hash::hash;
@@ -12,7 +12,14 @@ pub struct StreamUnit {
     /// Its place in the stream: the number of commands before it.
     pub offset: u64,
     /// The commands. Several are one transaction.
-    pub commands: Vec<Propagated>,
+    pub commands: Commands,
+}
+
+impl StreamUnit {
+    /// Its commands in order.
+    pub fn iter(&self) -> impl Iterator<Item = Propagated<'_>> {
+        self.commands.iter()
+    }
 }
 
 /// Who reads the stream: a journal, replicas, a shadow engine in tests.
@@ -28,6 +35,9 @@ impl Engine {
     pub(crate) fn settle(&mut self) {
         if self.unit.is_quiet() {
             return;
+        }
+        if self.unit.only_says() {
+            return self.stream_unit();
         }
         self.settle_unit();
         self.serve_waiting();
@@ -132,5 +142,6 @@ impl Engine {
         for reader in &mut self.readers {
             reader.unit(&unit);
         }
+        self.unit.give_said_back(unit.commands);
     }
 }

@@ -11,6 +11,7 @@ use super::session::ClientId;
 use crate::keyspace::SpaceId;
 use crate::keyspace::memory::Leaving;
 use crate::pubsub::Kind;
+use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 use crate::types::Object;
 
 /// A key changed.
@@ -94,16 +95,135 @@ pub enum Told {
 }
 
 /// A command as the stream carries it.
-#[derive(Clone)]
-pub struct Propagated {
+#[derive(Clone, Copy)]
+pub struct Propagated<'a> {
     /// Who is to hear of it.
     pub targets: Targets,
     /// In which space.
     pub space: SpaceId,
     /// In which database.
     pub db: u32,
-    /// The command with its arguments.
-    pub args: OwnedArgs,
+    /// The command with its arguments, as a client would send it.
+    pub bytes: &'a [u8],
+}
+
+impl Propagated<'_> {
+    /// The command and its arguments as words, for whoever executes it.
+    pub fn args(&self) -> OwnedArgs {
+        let mut spans = Vec::new();
+        let limits = RequestLimits { bulk_len_max: i64::MAX, authenticated: true };
+        let parsed = request::parse(self.bytes, 0, &mut Partial::default(), &mut spans, limits);
+        debug_assert!(matches!(parsed, Parsed::Request(end) if end == self.bytes.len()), "written below");
+        Args::new(self.bytes, &spans).to_owned()
+    }
+}
+
+/// Commands on their way into the stream, one behind the other in one buffer, so that none costs an allocation.
+#[derive(Clone, Default)]
+pub struct Commands {
+    bytes: Vec<u8>,
+    each: Vec<Place>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    targets: Targets,
+    space: SpaceId,
+    db: u32,
+    end: usize,
+}
+
+/// Buffers that have grown larger are not kept.
+const KEPT_LEN_MAX: usize = 1 << 20;
+
+impl Commands {
+    /// How many there are.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.each.len()
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
+    /// Each in order.
+    #[inline(always)]
+    pub fn iter(&self) -> impl Iterator<Item = Propagated<'_>> {
+        let mut start = 0;
+        self.each.iter().map(move |place| {
+            let bytes = &self.bytes[start..place.end];
+            start = place.end;
+            Propagated { targets: place.targets, space: place.space, db: place.db, bytes }
+        })
+    }
+
+    #[inline(always)]
+    fn push<'a>(
+        &mut self,
+        targets: Targets,
+        space: SpaceId,
+        db: u32,
+        words: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) {
+        write_command(&mut self.bytes, words);
+        self.each.push(Place { targets, space, db, end: self.bytes.len() });
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.each.truncate(len);
+        self.bytes.truncate(self.each.last().map_or(0, |place| place.end));
+    }
+
+    fn clear(&mut self) {
+        self.each.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT_LEN_MAX {
+            self.bytes = Vec::new();
+        }
+    }
+}
+
+/// Writes a command as a client sends it.
+#[inline(always)]
+pub fn write_command<'a>(into: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+    write_len(into, b'*', words.len());
+    for word in words {
+        into.reserve(word.len() + 24);
+        write_len(into, b'$', word.len());
+        into.extend_from_slice(word);
+        into.extend_from_slice(b"\r\n");
+    }
+}
+
+#[inline(always)]
+fn write_len(into: &mut Vec<u8>, sign: u8, len: usize) {
+    // Words are short, most of them.
+    match len {
+        0..10 => into.extend_from_slice(&[sign, b'0' + len as u8, b'\r', b'\n']),
+        10..100 => {
+            into.extend_from_slice(&[sign, b'0' + (len / 10) as u8, b'0' + (len % 10) as u8, b'\r', b'\n']);
+        }
+        _ => {
+            into.push(sign);
+            into.extend_from_slice(itoa(len, &mut [0; 20]));
+            into.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+fn itoa(mut n: usize, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &digits[at..];
+        }
+    }
 }
 
 /// What a unit of execution has done so far.
@@ -124,7 +244,7 @@ pub struct Unit {
     /// In the order in which it happened.
     told: Vec<Told>,
     keys: Vec<u8>,
-    said: Vec<Propagated>,
+    said: Commands,
     garbage: Vec<Box<dyn Send>>,
     /// Where the bytes of what a worker is to free are counted.
     pub leaving: Leaving,
@@ -135,6 +255,12 @@ impl Unit {
     #[inline(always)]
     pub fn is_quiet(&self) -> bool {
         self.told.is_empty() && self.said.is_empty() && self.garbage.is_empty()
+    }
+
+    /// There is something for the stream, and nothing else: the usual case of a write while there is a journal.
+    #[inline(always)]
+    pub fn only_says(&self) -> bool {
+        self.told.is_empty() && self.garbage.is_empty()
     }
 
     /// A key changed.
@@ -238,9 +364,10 @@ impl Unit {
     }
 
     /// Puts a command into the stream.
+    #[inline(always)]
     pub fn say(&mut self, space: SpaceId, db: u32, args: Args<'_>) {
         if self.streaming && self.invoked == 0 {
-            self.push(space, db, args.to_owned());
+            self.push(space, db, args.iter());
         }
     }
 
@@ -254,14 +381,15 @@ impl Unit {
     /// The same for a key that was met when it had expired, which no other command says.
     pub fn say_expired(&mut self, space: SpaceId, db: u32, words: &[&[u8]]) {
         if self.streaming {
-            self.push(space, db, OwnedArgs::new(words.iter().copied()));
+            self.push(space, db, words.iter().copied());
         }
     }
 
-    fn push(&mut self, space: SpaceId, db: u32, args: OwnedArgs) {
+    #[inline(always)]
+    fn push<'a>(&mut self, space: SpaceId, db: u32, words: impl ExactSizeIterator<Item = &'a [u8]>) {
         let targets = self.targets;
         if targets.journal || targets.replicas {
-            self.said.push(Propagated { targets, space, db, args });
+            self.said.push(targets, space, db, words);
         }
     }
 
@@ -307,8 +435,18 @@ impl Unit {
     }
 
     /// Takes what is to be propagated.
-    pub fn take_said(&mut self) -> Vec<Propagated> {
+    #[inline(always)]
+    pub fn take_said(&mut self) -> Commands {
         std::mem::take(&mut self.said)
+    }
+
+    /// Gives the buffers back for reuse, unless there is something in others already.
+    #[inline(always)]
+    pub fn give_said_back(&mut self, mut said: Commands) {
+        if self.said.is_empty() {
+            said.clear();
+            self.said = said;
+        }
     }
 
     /// Takes what is to be freed elsewhere.
@@ -341,5 +479,36 @@ impl Tale {
     /// The key of a change.
     pub fn key(&self, change: &Change) -> &[u8] {
         &self.keys[change.key.clone()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_stand_in_one_buffer_and_are_words_again() {
+        let long = vec![b'x'; 100];
+        let lines: [&[&[u8]]; 4] =
+            [&[b"SET", b"k", b"\r\n"], &[b""], &[b"A", &long, &long[..10]], &[&b"DEL"[..]; 12]];
+        let mut commands = Commands::default();
+        for (db, words) in lines.iter().enumerate() {
+            commands.push(Targets::default(), SpaceId::FIRST, db as u32, words.iter().copied());
+        }
+        let mark = 3;
+        let found: Vec<_> = commands.iter().map(|said| (said.db, said.args())).collect();
+        for (index, words) in lines.iter().enumerate() {
+            let (db, args) = &found[index];
+            assert_eq!((*db, args.view().iter().collect::<Vec<_>>()), (index as u32, words.to_vec()));
+        }
+        assert_eq!(
+            commands.iter().next().map(|said| said.bytes),
+            Some(&b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n"[..])
+        );
+        commands.truncate(mark);
+        assert_eq!(commands.len(), mark);
+        commands.push(Targets::default(), SpaceId::FIRST, 9, [&b"PING"[..]].into_iter());
+        assert_eq!(commands.iter().last().map(|said| said.bytes), Some(&b"*1\r\n$4\r\nPING\r\n"[..]));
+        assert_eq!(itoa(1_234_567, &mut [0; 20]), b"1234567");
     }
 }

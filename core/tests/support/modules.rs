@@ -93,11 +93,11 @@ impl Server {
     /// What has been propagated since the last time.
     pub(crate) fn propagated(&mut self) -> Vec<String> {
         let units: Vec<_> = self.stream.0.lock().unwrap().drain(..).collect();
-        let commands = units.iter().flat_map(|unit| &unit.commands);
+        let commands = units.iter().flat_map(|unit| unit.iter());
         let text = |args: mortise_core::engine::args::Args<'_>| {
             args.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
         };
-        commands.map(|said| text(said.args.view())).collect()
+        commands.map(|said| text(said.args().view())).collect()
     }
 }
 

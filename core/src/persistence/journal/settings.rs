@@ -14,8 +14,7 @@ impl Setting for JournalName {
     const KIND: Kind = Kind::Text;
 
     fn parse(words: &[&str], limits: Option<Limits>) -> Result<Self, String> {
-        let refusal = "appendfilename can't be a path, just a filename";
-        plain_name(words, limits, refusal).map(JournalName)
+        plain_name(words, limits, "appendfilename", "filename").map(JournalName)
     }
 
     fn show(&self) -> String {
@@ -31,8 +30,7 @@ impl Setting for JournalDir {
     const KIND: Kind = Kind::Text;
 
     fn parse(words: &[&str], limits: Option<Limits>) -> Result<Self, String> {
-        let refusal = "appenddirname can't be a path, just a dirname";
-        plain_name(words, limits, refusal).map(JournalDir)
+        plain_name(words, limits, "appenddirname", "dirname").map(JournalDir)
     }
 
     fn show(&self) -> String {
@@ -44,9 +42,15 @@ impl Setting for JournalDir {
     }
 }
 
-fn plain_name(words: &[&str], limits: Option<Limits>, refusal: &str) -> Result<String, String> {
+fn plain_name(words: &[&str], limits: Option<Limits>, directive: &str, what: &str) -> Result<String, String> {
     let name = String::parse(words, limits)?;
-    if name.contains(['/', '\\']) { Err(refusal.into()) } else { Ok(name) }
+    if name.is_empty() {
+        return Err(format!("{directive} can't be empty"));
+    }
+    match name.contains(['/', '\\']) {
+        true => Err(format!("{directive} can't be a path, just a {what}")),
+        false => Ok(name),
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +61,7 @@ mod tests {
     fn a_name_is_no_path() {
         assert_eq!(JournalName::parse(&["j.aof"], None), Ok(JournalName("j.aof".into())));
         assert_eq!(JournalDir::parse(&["j"], None), Ok(JournalDir("j".into())));
-        for path in ["a/b", "/", "a\\b"] {
+        for path in ["", "a/b", "/", "a\\b"] {
             assert!(JournalName::parse(&[path], None).is_err(), "{path}");
             assert!(JournalDir::parse(&[path], None).is_err(), "{path}");
         }

@@ -210,8 +210,9 @@ struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl StreamReader for Lines {
     fn unit(&mut self, unit: &StreamUnit) {
-        for command in &unit.commands {
-            let words: Vec<_> = command.args.view().iter().map(String::from_utf8_lossy).collect();
+        for command in unit.iter() {
+            let words: Vec<_> =
+                command.args().view().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
             self.0.lock().expect("no test panics while it holds this").push(words.join(" "));
         }
     }
