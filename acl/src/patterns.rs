@@ -1,5 +1,8 @@
 //! Patterns of keys and channels, prepared so that most of those that do not fit cost a comparison of one word.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use mortise_sdk::glob;
 
 /// What may be done to a key, or is.
@@ -28,7 +31,12 @@ pub(crate) struct Patterns {
     /// The beginnings, side by side: what is looked at first.
     heads: Vec<Head>,
     patterns: Vec<Pattern>,
+    /// Where each of them stands, once there are many: they are not to be compared with each other.
+    places: HashMap<Arc<[u8]>, usize>,
 }
+
+/// Up to so many are looked through.
+const FEW: usize = 32;
 
 /// The first eight bytes of what a pattern fits, as far as they are certain.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +47,7 @@ struct Head {
 
 #[derive(Clone, Debug)]
 struct Pattern {
-    text: Box<[u8]>,
+    text: Arc<[u8]>,
     uses: Uses,
     /// How many bytes it begins with that mean themselves.
     literal_len: usize,
@@ -62,7 +70,8 @@ impl Patterns {
 
     /// Adds a pattern, or uses to one that is there.
     pub(crate) fn add(&mut self, text: &[u8], uses: Uses) {
-        if let Some(known) = self.patterns.iter_mut().find(|known| *known.text == *text) {
+        if let Some(place) = self.place(text) {
+            let known = &mut self.patterns[place];
             known.uses = known.uses.and(uses);
             return;
         }
@@ -77,6 +86,18 @@ impl Patterns {
         let mask = if literal.len() == 8 { u64::MAX } else { (1 << (8 * literal.len())) - 1 };
         self.heads.push(Head { bytes: word(literal), mask });
         self.patterns.push(Pattern { text: text.into(), uses, literal_len, rest });
+        if self.patterns.len() > FEW {
+            let known = self.places.len();
+            let texts = self.patterns[known..].iter().map(|pattern| pattern.text.clone());
+            self.places.extend(texts.zip(known..));
+        }
+    }
+
+    fn place(&self, text: &[u8]) -> Option<usize> {
+        match self.patterns.len() {
+            0..=FEW => self.patterns.iter().position(|known| *known.text == *text),
+            _ => self.places.get(text).copied(),
+        }
     }
 
     /// Whether some pattern that allows these uses fits.
@@ -99,7 +120,7 @@ impl Patterns {
 
     /// Whether there is this very pattern.
     pub(crate) fn contains(&self, text: &[u8]) -> bool {
-        self.patterns.iter().any(|known| *known.text == *text)
+        self.place(text).is_some()
     }
 
     /// Whether a pattern allows these uses of everything.
@@ -177,6 +198,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn many_are_not_compared_with_each_other() {
+        // Fifty thousand by comparing each with each would take minutes.
+        let mut patterns = Patterns::default();
+        for round in 0..2 {
+            for n in 0..50_000 {
+                patterns.add(format!("{n}:*").as_bytes(), if round == 0 { Uses::READ } else { Uses::WRITE });
+            }
+        }
+        assert_eq!(patterns.iter().count(), 50_000);
+        assert!(patterns.contains(b"0:*") && patterns.contains(b"49999:*") && !patterns.contains(b"50000:*"));
+        assert!(patterns.allow(b"31:x", Uses::ALL) && patterns.allow(b"4999:x", Uses::ALL));
+        patterns.clear();
+        assert!(!patterns.contains(b"0:*") && !patterns.allow(b"0:x", Uses::READ));
     }
 
     #[test]
