@@ -11,6 +11,7 @@ use super::registry::{CommandRef, Registry};
 use super::session::{ClientId, Replies, Session};
 use super::{Engine, Job};
 use crate::keyspace::SpaceId;
+use crate::keyspace::shrink::Shrink;
 use crate::resp::output::Output;
 
 /// A waiting call's number; later calls have larger ones.
@@ -232,6 +233,7 @@ impl Engine {
             self.advance_time();
         }
         while let Some((space, db, key)) = self.blocked.ready.pop_front() {
+            self.blocked.ready.shrink();
             let hash = crate::keyspace::hash::hash(&key);
             if let Some(of) = self.keyspace.db(space, db).0.interest.of_mut(&key) {
                 of.is_ready = false;

@@ -7,6 +7,7 @@ use super::blocked::WaitId;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::keyspace::shrink::Shrink;
 use crate::pubsub::Kind;
 use crate::tracking::Tracker;
 use crate::transactions::watch::Watched;
@@ -145,7 +146,9 @@ impl Client {
 
     /// It listens no longer.
     pub fn unlisten(&mut self, kind: Kind, name: &[u8]) {
-        if self.names(kind).remove(name) {
+        let names = self.names(kind);
+        if names.remove(name) {
+            names.shrink();
             self.names_len -= name.len();
         }
     }

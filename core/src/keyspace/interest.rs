@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::shrink::Shrink;
+
 /// A watching client's id, or a waiting call's.
 pub type ListenerId = u64;
 
@@ -106,6 +108,10 @@ impl Interest {
             change(interested);
             if interested.watchers.is_empty() && interested.waiters.is_empty() {
                 self.keys.remove(key);
+                self.keys.shrink();
+            } else {
+                interested.watchers.shrink();
+                interested.waiters.shrink();
             }
         }
     }
@@ -114,6 +120,24 @@ impl Interest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_no_interest_leave_no_room_behind() {
+        let mut interest = Interest::default();
+        let keys: Vec<_> = (0..20_000u64).map(|n| n.to_be_bytes()).collect();
+        for key in &keys {
+            interest.wait(key, 1);
+            interest.watch(key, 2, false);
+            interest.wait(b"all", u64::from_be_bytes(*key));
+        }
+        for key in &keys[1..] {
+            interest.unwait(key, 1);
+            interest.unwatch(key, 2);
+            interest.unwait(b"all", u64::from_be_bytes(*key));
+        }
+        assert!(interest.keys.capacity() < 100, "{}", interest.keys.capacity());
+        assert!(interest.of(b"all").unwrap().waiters.capacity() < 100);
+    }
 
     #[test]
     fn who_comes_twice_counts_once_and_who_leaves_is_gone() {

@@ -11,6 +11,7 @@ pub mod expire;
 pub mod hash;
 pub mod interest;
 pub mod memory;
+pub mod shrink;
 mod space;
 
 pub use db::{Db, EntryEdit};

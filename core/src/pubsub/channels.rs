@@ -7,6 +7,7 @@ use mortise_sdk::resp::encode::Version;
 
 use crate::engine::outbox::Outbox;
 use crate::engine::session::ClientId;
+use crate::keyspace::shrink::Shrink;
 
 /// Somebody who listens.
 pub struct Listener {
@@ -60,6 +61,8 @@ impl Listeners {
         if let Some(moved) = self.list.get(place) {
             self.places.insert(moved.id, place);
         }
+        self.list.shrink();
+        self.places.shrink();
     }
 }
 
@@ -78,6 +81,11 @@ impl Channels {
     /// Every channel with its listeners.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Listeners)> {
         self.by_name.iter().map(|(name, listeners)| (&**name, listeners))
+    }
+
+    /// For how many there is room.
+    pub fn capacity(&self) -> usize {
+        self.by_name.capacity()
     }
 
     /// How many there are.
@@ -101,6 +109,7 @@ impl Channels {
             listeners.remove(id);
             if listeners.is_empty() {
                 self.by_name.remove(name);
+                self.by_name.shrink();
             }
         }
     }

@@ -106,6 +106,29 @@ impl PubSubs {
     }
 }
 
+/// Who listens in a space, taken out of the engine while a message is handed to them. They come back whatever happens: a
+/// panic costs a connection, and not all subscriptions.
+struct Aside<'a> {
+    engine: &'a mut Engine,
+    space: SpaceId,
+    pubsub: PubSub,
+}
+
+impl<'a> Aside<'a> {
+    #[inline(always)]
+    fn take(engine: &'a mut Engine, space: SpaceId) -> Aside<'a> {
+        let pubsub = std::mem::take(engine.pubsub.of(space));
+        Aside { engine, space, pubsub }
+    }
+}
+
+impl Drop for Aside<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.engine.pubsub.of(self.space) = std::mem::take(&mut self.pubsub);
+    }
+}
+
 /// A message as it goes over the wire, encoded when the first listener of a protocol needs it.
 struct Frame<'a> {
     parts: &'a [&'a [u8]],
@@ -141,11 +164,10 @@ impl Engine {
 
     /// Hands a message to everyone in a space who listens to a sharded channel.
     pub(crate) fn deliver_sharded(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
-        let shards = std::mem::take(&mut self.pubsub.of(space).shards);
+        let mut aside = Aside::take(self, space);
+        let Aside { engine, pubsub, .. } = &mut aside;
         let parts: [&[u8]; 3] = [b"smessage", channel, message];
-        let receivers = shards.get(channel).map_or(0, |listeners| self.deliver_to(listeners, &parts));
-        self.pubsub.of(space).shards = shards;
-        receivers
+        pubsub.shards.get(channel).map_or(0, |listeners| engine.deliver_to(listeners, &parts))
     }
 
     /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many they
@@ -164,15 +186,15 @@ impl Engine {
 
     /// Hands a message to everyone in a space who listens to a channel.
     pub(crate) fn deliver_all(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
-        let pubsub = std::mem::take(self.pubsub.of(space));
+        let mut aside = Aside::take(self, space);
+        let Aside { engine, pubsub, .. } = &mut aside;
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {
-            receivers += self.deliver_to(listeners, &[b"message", channel, message]);
+            receivers += engine.deliver_to(listeners, &[b"message", channel, message]);
         }
         for (pattern, listeners) in pubsub.patterns.matching(channel) {
-            receivers += self.deliver_to(listeners, &[b"pmessage", pattern, channel, message]);
+            receivers += engine.deliver_to(listeners, &[b"pmessage", pattern, channel, message]);
         }
-        *self.pubsub.of(space) = pubsub;
         receivers
     }
 
@@ -194,5 +216,29 @@ impl Engine {
                 pubsub.remove(kind, &name, id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::engine::testing::Bench;
+
+    #[test]
+    fn subscriptions_survive_a_panic_while_a_message_is_delivered() {
+        let mut bench = Bench::new();
+        bench.engine.pubsub.of(SpaceId::FIRST).add(Kind::Channel, b"news", 1, Arc::default());
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let aside = Aside::take(&mut bench.engine, SpaceId::FIRST);
+            assert!(aside.engine.pubsub.of(SpaceId::FIRST).channels.is_empty(), "they are aside");
+            panic!("while it is delivered");
+        }));
+        std::panic::set_hook(hook);
+        assert!(result.is_err());
+        assert_eq!(bench.engine.pubsub.of(SpaceId::FIRST).channels.len(), 1);
     }
 }

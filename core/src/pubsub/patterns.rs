@@ -12,6 +12,7 @@ use mortise_sdk::glob;
 use super::channels::{Channels, Listeners};
 use crate::engine::outbox::Outbox;
 use crate::engine::session::ClientId;
+use crate::keyspace::shrink::Shrink;
 
 /// Up to here each length is one of its own.
 const EXACT_LEN_MAX: usize = 16;
@@ -79,6 +80,7 @@ impl Patterns {
             return;
         }
         self.by_beginning.remove(beginning);
+        self.by_beginning.shrink();
         if let Some(count) = self.lens.get_mut(&beginning.len()) {
             *count -= 1;
             if *count == 0 {
@@ -166,6 +168,21 @@ mod tests {
         let lens: Vec<_> = patterns.lens.iter().map(|(len, count)| (*len, *count)).collect();
         assert_eq!(lens, [(7, 10), (8, 90), (9, 900), (10, 9000)]);
         assert!(patterns.by_beginning.values().all(|kept| kept.len() == 1));
+    }
+
+    #[test]
+    fn patterns_that_nobody_listens_to_leave_no_room_behind() {
+        let own: Vec<String> = (0..5_000).map(|n| format!("{n}*")).collect();
+        let shared: Vec<String> = (0..5_000).map(|n| format!("news.*{n}")).collect();
+        let names: Vec<&str> = own.iter().chain(&shared).map(String::as_str).collect();
+        let mut patterns = of(&names);
+        patterns.add(b"news.*", 1, Arc::default());
+        for (id, name) in names.iter().enumerate() {
+            patterns.remove(name.as_bytes(), id as ClientId);
+        }
+        assert_eq!(patterns.len(), 1);
+        assert!(patterns.by_beginning.capacity() < 100);
+        assert!(patterns.by_beginning.values().all(|kept| kept.capacity() < 100));
     }
 
     #[test]

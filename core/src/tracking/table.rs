@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::session::ClientId;
 use crate::keyspace::SpaceId;
+use crate::keyspace::shrink::Shrink;
 
 /// Who may have a copy of a key: most keys have one reader.
 pub(super) enum Readers {
@@ -69,6 +70,8 @@ impl Keys {
         if let Some(moved) = self.row.get(place) {
             self.places.insert(moved.key.clone(), place);
         }
+        self.places.shrink();
+        self.row.shrink();
         Some(tracked.readers)
     }
 }
@@ -169,6 +172,19 @@ mod tests {
         assert_eq!(table.clear(space).keys(), 2);
         assert_eq!((table.keys(), table.items()), (0, 0));
         assert!(table.any(5).is_none());
+    }
+
+    #[test]
+    fn keys_that_are_forgotten_leave_no_room_behind() {
+        let mut table = Table::default();
+        for n in 0..20_000u32 {
+            table.insert(SpaceId::FIRST, 0, &n.to_be_bytes(), 1);
+        }
+        for n in 1..20_000u32 {
+            table.take(SpaceId::FIRST, 0, &n.to_be_bytes()).unwrap();
+        }
+        let keys = &table.dbs[&(SpaceId::FIRST, 0)];
+        assert!(keys.places.capacity() < 100 && keys.row.capacity() < 100);
     }
 
     #[test]
