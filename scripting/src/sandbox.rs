@@ -83,6 +83,15 @@ impl Sandbox {
         Sandbox { settings, scripts: Cache::default(), machine: None, machines: 0, random: Random::default() }
     }
 
+    /// Lets Lua hold so many bytes from now on. What it holds beyond that stays until it is collected; until then scripts
+    /// are given nothing.
+    pub fn set_memory_max(&mut self, memory_max: usize) {
+        self.settings.memory_max = memory_max;
+        if let Some(machine) = &self.machine {
+            machine.control.set_limit(memory_max);
+        }
+    }
+
     /// Makes a script known (EVAL, SCRIPT LOAD). The error is the reply.
     pub fn load(&mut self, body: &[u8]) -> Result<Script, Error> {
         self.load_as(Digest::of(body), body)

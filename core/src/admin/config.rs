@@ -112,11 +112,17 @@ fn config_set(call: &mut Call<'_>) -> Result {
 fn config_resetstat(call: &mut Call<'_>) -> Result {
     let usage = call.engine.rim.usage();
     call.engine.stats.reset(&usage);
+    call.engine.memory.leaving.reset();
     call.engine.unit.expired_parts = 0;
     call.ok()
 }
 
 fn config_rewrite(call: &mut Call<'_>) -> Result {
+    rewrite(call, false)
+}
+
+/// Brings the file up to date; if `all`, it names every directive afterwards.
+pub(super) fn rewrite(call: &mut Call<'_>, all: bool) -> Result {
     let users = crate::acl::entry(call.engine);
     let Engine { process, rim, directives, config, modules, .. } = &mut *call.engine;
     if process.config_file.is_empty() {
@@ -124,10 +130,17 @@ fn config_rewrite(call: &mut Call<'_>) -> Result {
     }
     let failed = |reason: String| Error::text(format!("ERR Rewriting config file: {reason}"));
     let mut entries = directives.entries(config).map_err(failed)?;
+    entries.iter_mut().for_each(|entry| entry.force |= all);
     entries.push(modules.entry());
     entries.push(users);
     rim.rewrite(Path::new(&process.config_file), &entries, directives).map_err(failed)?;
     call.ok()
+}
+
+/// Whether a directive cannot be changed while a file is being loaded: the server is at it in that place. Those that are
+/// not trusted hear first that it is protected.
+fn waits_for_data(name: &[u8], trusted: bool) -> bool {
+    (name.eq_ignore_ascii_case(b"dir") && trusted) || name.eq_ignore_ascii_case(b"appendonly")
 }
 
 impl Engine {
@@ -135,6 +148,9 @@ impl Engine {
     /// `trusted` says whether the caller may change protected ones.
     pub fn set_config(&mut self, pairs: &[(&[u8], &[u8])], trusted: bool) -> Result {
         let directives = Arc::clone(&self.directives);
+        if self.loading && pairs.iter().any(|(name, _)| waits_for_data(name, trusted)) {
+            return Err(error::LOADING);
+        }
         let changed = directives.set_many(&mut self.config, pairs, trusted)?;
         let failure = changed.effects.iter().enumerate().find_map(|(index, effect)| {
             self.take_effect(effect.name)
@@ -183,6 +199,11 @@ impl Engine {
             }
             // What follows from it is told to the journal.
             "appendonly" => Ok(()),
+            "maxmemory" => {
+                self.limit_changed();
+                Ok(())
+            }
+            "oom_score" => rim.oom_score(config),
             "notifications" | "latency_tracking" | "slowlog" => Ok(()),
             _ => Err(format!("nobody knows its effect '{name}'")),
         }
@@ -247,6 +268,11 @@ mod tests {
             Ok(())
         }
 
+        fn oom_score(&mut self, config: &Config) -> std::result::Result<(), String> {
+            self.note(format!("oom score {}", config.server.oom_score_adj.name()));
+            Ok(())
+        }
+
         fn config_changed(&mut self, config: &Config, _: &mortise_acl::Users) {
             self.note(format!("changed {}", config.server.port));
         }
@@ -288,6 +314,24 @@ mod tests {
         assert_eq!((&*engine.config.server.dir, engine.limits.hash_entries), ("/abs/x", 5));
         set(&mut engine, "requirepass secret").unwrap();
         assert!(!engine.users.default_needs_no_password());
+    }
+
+    #[test]
+    fn what_is_being_loaded_stays_where_it_is() {
+        let (mut engine, notes) = engine();
+        engine.loading = true;
+        for (words, expected) in [
+            ("dir x", error::LOADING),
+            ("maxmemory 1 Dir x", error::LOADING),
+            ("dir x nonsense y", error::LOADING),
+            ("appendonly yes", error::LOADING),
+        ] {
+            assert_eq!(set(&mut engine, words), Err(expected), "{words}");
+        }
+        assert!(notes.lock().unwrap().is_empty() && engine.config.keyspace.maxmemory.0 == 0);
+        set(&mut engine, "loglevel debug dbfilename x").unwrap();
+        engine.loading = false;
+        set(&mut engine, "dir x").unwrap();
     }
 
     #[test]

@@ -63,6 +63,7 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"quicklist-packed-threshold", 3) => packed_threshold(call),
+        (b"config-rewrite-force-all", 2) => super::config::rewrite(call, true),
         // Reply buffers are those of their thread, and are not resized.
         (b"replybuffer", 4) => call.ok(),
         (b"set-active-expire", 3) => {
@@ -80,6 +81,7 @@ fn debug(call: &mut Call<'_>) -> Result {
 
 fn help(call: &mut Call<'_>) -> Result {
     call.help(&[
+        ("CONFIG-REWRITE-FORCE-ALL", "Write all directives into the configuration file, whether it names them or not."),
         ("DIGEST", "Return a signature of all data in hexadecimal digits."),
         ("DIGEST-VALUE <key> [<key> ...]", "Return a signature of each key's value."),
         ("ERROR <text>", "Answer with this error."),

@@ -82,10 +82,11 @@ fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {
         call.engine.spoil_all(space, db, None);
         let Engine { keyspace, unit, .. } = &mut *call.engine;
         let (database, door) = keyspace.db(space, db);
-        unit.dirty += database.dict().len() as u64;
+        let keys = database.dict().len() as u64;
+        unit.dirty += keys;
         if let Some(contents) = database.flush(door) {
             let bytes = contents.memory() as u64;
-            unit.discard_later(Box::new(unit.leaving.begin(contents, bytes)));
+            unit.discard_later(Box::new(unit.leaving.begin_values(contents, bytes, keys)));
         }
         wake_waiting(call.engine, space, db, "flush");
     }

@@ -56,8 +56,12 @@ pub(super) const STATS: Section = Section {
         field("evicted_clients", "Clients closed because clients took too much memory.", |e| {
             e.stats.evicted_clients.into()
         }),
-        field("total_eviction_exceeded_time", "Milliseconds over maxmemory.", never),
-        field("current_eviction_exceeded_time", "Milliseconds over maxmemory this time.", never),
+        field("total_eviction_exceeded_time", "Milliseconds over maxmemory.", |e| {
+            ((e.stats.over_limit_ns + e.over_limit_ns()) / 1_000_000).into()
+        }),
+        field("current_eviction_exceeded_time", "Milliseconds over maxmemory this time.", |e| {
+            (e.over_limit_ns() / 1_000_000).into()
+        }),
         field("keyspace_hits", "Look-ups that found a key.", |e| e.stats.keyspace_hits.into()),
         field("keyspace_misses", "Look-ups that found none.", |e| e.stats.keyspace_misses.into()),
         field("pubsub_channels", "Channels that someone listens to.", |e| {
@@ -165,7 +169,7 @@ fn calls(stats: &CommandStats) -> String {
 }
 
 fn percentiles(engine: &Engine, stats: &CommandStats) -> Option<String> {
-    let latency = stats.latency.as_deref()?;
+    let latency = stats.latency.as_deref()?.histogram();
     let wanted = &engine.config.stats.latency_tracking_info_percentiles.0;
     let shown = wanted.iter().map(|percentile| {
         let number = format!("{percentile:.6}");

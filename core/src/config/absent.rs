@@ -195,8 +195,6 @@ pub const ALL: &[Absent] = &[
     ignored("tls-client-key-file"),
     ignored("tls-client-key-file-pass"),
     // Memory.
-    ignored("maxmemory-eviction-tenacity"),
-    ignored("lazyfree-lazy-eviction"),
     unless("activedefrag", Ignored::For("no")),
     ignored("active-defrag-cycle-min"),
     ignored("active-defrag-cycle-max"),
@@ -204,8 +202,8 @@ pub const ALL: &[Absent] = &[
     ignored("active-defrag-threshold-upper"),
     ignored("active-defrag-ignore-bytes"),
     ignored("active-defrag-max-scan-fields"),
-    ignored("jemalloc-bg-thread"),
-    ignored("activerehashing"),
+    unless("jemalloc-bg-thread", Ignored::For("yes")),
+    unless("activerehashing", Ignored::For("yes")),
     // What older versions had.
     ignored("list-max-ziplist-entries"),
     ignored("list-max-ziplist-value"),
@@ -222,8 +220,6 @@ pub const ALL: &[Absent] = &[
     ignored("crash-memcheck-enabled"),
     ignored("use-exit-on-panic"),
     ignored("disable-thp"),
-    ignored("oom-score-adj"),
-    ignored("oom-score-adj-values"),
     ignored("server_cpulist"),
     ignored("bio_cpulist"),
     ignored("aof_rewrite_cpulist"),

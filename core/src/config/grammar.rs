@@ -3,7 +3,6 @@
 //! [`absent`](super::absent).
 
 use mortise_sdk::declare::config::{Bytes, Kind, Limits, Setting};
-use mortise_sdk::words::split_words;
 
 /// `yes` or `no`.
 const YES_NO: &[&str] = &[
@@ -23,7 +22,6 @@ const YES_NO: &[&str] = &[
     "dynamic-hz",
     "io-threads-do-reads",
     "jemalloc-bg-thread",
-    "lazyfree-lazy-eviction",
     "rdb-del-sync-files",
     "repl-disable-tcp-nodelay",
     "repl-diskless-sync",
@@ -58,7 +56,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
-    ("maxmemory-eviction-tenacity", 0, 100),
     ("min-replicas-max-lag", 0, INT_MAX),
     ("min-replicas-to-write", 0, INT_MAX),
     ("repl-backlog-ttl", 0, LONG_MAX),
@@ -83,7 +80,6 @@ const SIZES: &[(&str, i128, i128)] = &[
 /// One of some words.
 const WORDS: &[(&str, &[&str])] = &[
     ("cluster-preferred-endpoint-type", &["ip", "hostname", "unknown-endpoint"]),
-    ("oom-score-adj", &["no", "yes", "relative", "absolute"]),
     ("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"]),
     ("repl-diskless-load", &["disabled", "on-empty-db", "swapdb"]),
     (
@@ -117,23 +113,11 @@ fn other(name: &str, words: &[&str]) -> Result<(), String> {
     let single = || String::parse(words, None);
     match name {
         "replicaof" => replica_of(words),
-        "oom-score-adj-values" => oom_scores(&several(words)?),
         "cluster-announce-hostname" => host_name(&single()?),
         "list-max-ziplist-entries" | "list-max-ziplist-value" | "lua-replicate-commands" => {
             single().map(drop).map_err(|_| "Bad directive or wrong number of arguments".into())
         }
         _ => single().map(drop),
-    }
-}
-
-/// Several words, which may come as one in quotes.
-fn several(words: &[&str]) -> Result<Vec<String>, String> {
-    match words {
-        [word] if !word.is_empty() => {
-            let parts = split_words(word.as_bytes()).ok_or("Unbalanced quotes in configuration line")?;
-            Ok(parts.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect())
-        }
-        words => Ok(words.iter().map(|word| (*word).to_owned()).collect()),
     }
 }
 
@@ -155,21 +139,6 @@ fn replica_of(words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// A score for each kind of process, which rise.
-fn oom_scores(words: &[String]) -> Result<(), String> {
-    const COUNT: usize = 3;
-    if words.len() != COUNT {
-        return Err(Kind::Text.refusal());
-    }
-    let scores: Option<Vec<i64>> =
-        words.iter().map(|word| word.parse().ok().filter(|score| (-2000..=2000).contains(score))).collect();
-    let scores = scores.ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")?;
-    if !scores.is_sorted() {
-        tracing::warn!("The values of oom-score-adj-values do not rise.");
-    }
-    Ok(())
-}
-
 fn host_name(name: &str) -> Result<(), String> {
     match name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
         true => Ok(()),
@@ -179,6 +148,8 @@ fn host_name(name: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use mortise_sdk::words::split_words;
+
     use super::super::absent::ALL;
     use super::*;
 
@@ -213,11 +184,6 @@ mod tests {
             ("replicaof host", "wrong number of arguments"),
             ("replicaof host 65536", "Invalid master port"),
             (
-                "oom-score-adj-values 0 0 2001",
-                "Invalid oom-score-adj-values, elements must be between -2000 and 2000.",
-            ),
-            ("oom-score-adj-values 0 0", "wrong number of arguments"),
-            (
                 "cluster-announce-hostname a/b",
                 "Hostnames may only contain alphanumeric characters, hyphens or dots",
             ),
@@ -233,7 +199,6 @@ mod tests {
             "dynamic-hz YES",
             "replicaof no one",
             "replicaof 10.0.0.1 6379",
-            "oom-score-adj-values 0 200 800",
             "tls-client-cert-file /etc/redis.crt",
         ] {
             assert_eq!(checked(line), Ok(()), "{line}");

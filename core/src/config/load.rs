@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::absent::{self, Absent};
 use super::file::{Fatal, Line, split_words};
 use super::{Directives, Row, grammar};
+use mortise_sdk::declare::config::Kind;
 
 /// What lines of configuration say beside values of directives, in their order, for those who can obey.
 #[derive(Debug, Default)]
@@ -78,6 +79,9 @@ impl<C: Clone> Directives<C> {
             words = parts.iter().map(text).collect::<Result<_, _>>()?;
         }
         let words: Vec<_> = words.iter().map(String::as_str).collect();
+        if !directive.multiple && words.len() != 1 {
+            return Err(Kind::Text.refusal());
+        }
         if first { (directive.set)(config, &words) } else { (directive.add)(config, &words) }
     }
 }

@@ -306,6 +306,39 @@ impl Setting for Addresses {
     }
 }
 
+/// `oom-score-adj-values`: a score for each kind of process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OomScores(pub [i32; 3]);
+
+impl Setting for OomScores {
+    const KIND: Kind = Kind::Words("Three numbers from -2000 to 2000: of a primary, a replica and a child.");
+    const MULTIPLE: bool = true;
+
+    fn parse(words: &[&str], _: Option<Limits>) -> Result<Self, String> {
+        let Ok(words) = <[&str; 3]>::try_from(words) else { return Err(Kind::Text.refusal()) };
+        let mut scores = [0; 3];
+        for (score, word) in scores.iter_mut().zip(words) {
+            *score = word
+                .parse()
+                .ok()
+                .filter(|score| (-2000..=2000).contains(score))
+                .ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")?;
+        }
+        if !scores.is_sorted() {
+            tracing::warn!("The values of oom-score-adj-values do not rise.");
+        }
+        Ok(OomScores(scores))
+    }
+
+    fn show(&self) -> String {
+        self.0.map(|score| score.to_string()).join(" ")
+    }
+
+    fn written(&self) -> Vec<String> {
+        vec![self.show()]
+    }
+}
+
 /// `latency-tracking-info-percentiles`: which percentiles INFO shows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Percentiles(pub Vec<f64>);

@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod edit;
 pub mod event;
 pub mod gates;
+pub mod latencies;
 mod memory;
 pub mod outbox;
 pub mod random;
@@ -174,6 +175,7 @@ pub struct Engine {
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
     slices: tick::Slices,
+    eviction: memory::Eviction,
     trial: Option<unit::Mark>,
     /// From where on the slow log notes a call, and from where on anybody does.
     pub(crate) slowlog_ns: u64,
@@ -258,6 +260,7 @@ impl Engine {
             crossing_logged_ms: 0,
             unpaused: false,
             slices: Default::default(),
+            eviction: Default::default(),
             trial: None,
             slowlog_ns: u64::MAX,
             slow_ns: u64::MAX,

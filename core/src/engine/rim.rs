@@ -27,6 +27,9 @@ pub trait Rim: Send {
     /// Makes room for this many clients, as far as the operating system limits their number.
     fn max_clients(&mut self, count: u32) -> Result<(), String>;
 
+    /// Tells the kernel how soon to end the process when memory is short (`oom-score-adj`).
+    fn oom_score(&mut self, config: &Config) -> Result<(), String>;
+
     /// Settings have changed and are in force: for those that the rim keeps in a form of its own.
     fn config_changed(&mut self, config: &Config, users: &Users);
 
@@ -94,6 +97,10 @@ impl Rim for NoRim {
     fn log_level(&mut self, _: LogLevel) {}
 
     fn max_clients(&mut self, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn oom_score(&mut self, _: &Config) -> Result<(), String> {
         Ok(())
     }
 

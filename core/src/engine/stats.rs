@@ -2,15 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use mortise_sdk::Error;
 
 use super::alone::Answered;
+use super::latencies::Latencies;
 use super::rim::Usage;
-
-/// Latencies are kept from 1 µs … to a second, to two digits; longer ones count as a second.
-const LATENCY_NS_MIN: u64 = 1;
-const LATENCY_NS_MAX: u64 = 1_000_000_000;
 
 /// What is known of a command's calls.
 #[derive(Default)]
@@ -24,7 +20,7 @@ pub struct CommandStats {
     /// Calls that answered an error.
     pub failed: u64,
     /// Latencies in nanoseconds, from the first call on.
-    pub latency: Option<Box<Histogram<u64>>>,
+    pub latency: Option<Box<Latencies>>,
 }
 
 /// The server's counters.
@@ -48,6 +44,10 @@ pub struct Stats {
     pub expired_keys: u64,
     /// Keys that were evicted.
     pub evicted_keys: u64,
+    /// Since when more memory is used than `maxmemory` allows, by the clock of laps.
+    pub over_limit_since_ns: Option<u64>,
+    /// Nanoseconds for which that was so before.
+    pub over_limit_ns: u64,
     /// Look-ups that found a key.
     pub keyspace_hits: u64,
     /// Look-ups that found none.
@@ -94,8 +94,7 @@ impl Stats {
         stats.ns += ns;
         stats.failed += u64::from(failed);
         if self.tracks_latency {
-            let latency = stats.latency.get_or_insert_with(new_histogram);
-            latency.saturating_record(ns);
+            stats.latency.get_or_insert_default().record(ns);
         }
     }
 
@@ -205,12 +204,6 @@ impl Rate {
     pub fn per_second(&self) -> u64 {
         self.samples.iter().sum::<u64>() / self.samples.len() as u64
     }
-}
-
-#[cold]
-fn new_histogram() -> Box<Histogram<u64>> {
-    let histogram = Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, 2);
-    Box::new(histogram.expect("the bounds are constants that hdrhistogram accepts"))
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl Engine {
             self.resume_paused();
         }
         self.settle();
+        self.go_on_evicting();
         if self.slices.next_ms.is_some_and(|next| next <= self.now_ms) {
             self.slice();
         }
@@ -66,7 +67,12 @@ impl Engine {
 
     /// When something comes to its time next: Unix milliseconds.
     pub fn next_due_ms(&self) -> Option<i64> {
-        let due = [self.blocked.next_due_ms(), self.clients.pause.until_ms(), self.slices.next_ms];
+        let due = [
+            self.blocked.next_due_ms(),
+            self.clients.pause.until_ms(),
+            self.slices.next_ms,
+            self.eviction_due_ms(),
+        ];
         due.into_iter().flatten().min()
     }
 

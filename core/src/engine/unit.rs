@@ -410,7 +410,7 @@ impl Unit {
     fn discard_object(&mut self, object: Box<Object>) {
         if object.free_effort() > Object::FREE_EFFORT_INLINE_MAX {
             let bytes = object.memory() as u64;
-            self.garbage.push(Box::new(self.leaving.begin(object, bytes)));
+            self.garbage.push(Box::new(self.leaving.begin_values(object, bytes, 1)));
         }
     }
 

@@ -78,7 +78,9 @@ pub(super) const MEMORY: Section = Section {
         field("mem_fragmentation_bytes", "Their difference.", |e| {
             beyond(e.usage.resident, e.memory.allocated)
         }),
-        field("mem_not_counted_for_evict", "What maxmemory does not limit, bytes.", never),
+        field("mem_not_counted_for_evict", "What maxmemory does not limit, bytes.", |e| {
+            e.not_counted_for_evict().into()
+        }),
         field("mem_replication_backlog", "The part of the stream of changes that is kept, bytes.", never),
         field("mem_total_replication_buffers", "Buffers of replication, bytes.", never),
         field("mem_clients_slaves", "Buffers of replicas, bytes.", never),
@@ -87,18 +89,20 @@ pub(super) const MEMORY: Section = Section {
         field("mem_aof_buffer", "What waits to be appended to a file, bytes.", never),
         field("mem_allocator", "The allocator.", |_| ALLOCATOR.into()),
         field("active_defrag_running", "How hard memory is being defragmented; it is not.", never),
-        field("lazyfree_pending_objects", "Values that wait to be freed.", never),
-        field("lazyfreed_objects", "Values freed in the background.", never),
+        field("lazyfree_pending_objects", "Values that wait to be freed.", |e| {
+            e.memory.leaving.values().into()
+        }),
+        field("lazyfreed_objects", "Values freed in the background.", |e| e.memory.leaving.freed().into()),
     ],
 };
 
 /// Bytes that Lua holds.
-fn lua(engine: &Engine) -> u64 {
+pub(crate) fn lua(engine: &Engine) -> u64 {
     engine.scripting.usage().lua_bytes as u64
 }
 
 /// Bytes that the texts of scripts take.
-fn scripts(engine: &Engine) -> u64 {
+pub(crate) fn scripts(engine: &Engine) -> u64 {
     engine.scripting.usage().scripts_bytes as u64
 }
 
@@ -139,7 +143,7 @@ pub(crate) fn clients(engine: &Engine) -> u64 {
 /// What is allocated for other things than data.
 pub(crate) fn overhead(engine: &Engine) -> u64 {
     let tables: u64 = engine.keyspace.iter().map(|(_, _, db)| db.dict().memory() as u64).sum();
-    engine.memory.startup + tables + clients(engine)
+    engine.memory.startup + tables + clients(engine) + scripts(engine)
 }
 
 /// What is allocated for data.

@@ -88,6 +88,8 @@ config! {
         fixed databases: u32 = 16, in 1..=i32::MAX;
         /// How hard to look for expired keys that nobody asks for.
         live active_expire_effort: u8 = 1, in 1..=10;
+        /// Free evicted values in the background, and tell replicas to. Large values are freed there in any case.
+        live lazyfree_lazy_eviction: bool = false;
         /// Free expired values in the background.
         live lazyfree_lazy_expire: bool = false;
         /// Free values that commands replace, such as RENAME, in the background.
@@ -96,10 +98,15 @@ config! {
         live lazyfree_lazy_user_del: bool = false;
         /// Let FLUSHALL, FLUSHDB, SCRIPT FLUSH and FUNCTION FLUSH be asynchronous unless they say SYNC.
         live lazyfree_lazy_user_flush: bool = false;
-        /// Upper limit of the memory that is used, in bytes. Zero means no limit.
-        live maxmemory: Bytes = Bytes(0);
+        /// Upper limit of the memory that is used, in bytes. Zero means no limit. Everything counts that is allocated:
+        /// data, clients with their buffers, scripts; but for what waits to be written to the append-only file or to be
+        /// sent to replicas (INFO: mem_not_counted_for_evict).
+        live maxmemory: Bytes = Bytes(0) => maxmemory;
         /// How many keys are looked at to find the one to evict.
         live maxmemory_samples: u32 = 5, in 1..=i32::MAX;
+        /// How long commands may evict. With 10 each does for half a millisecond at most and the rest goes in the
+        /// background; with less for a tenth of that each; each step more is 15 % more, and 100 is as long as it takes.
+        live maxmemory_eviction_tenacity: u32 = 10, in 0..=100;
         /// What to evict when memory is short; an LFU policy lets keys count how often they are used.
         live maxmemory_policy: EvictionPolicy = EvictionPolicy::NoEviction;
         /// How slowly the counter of use saturates under an LFU policy.

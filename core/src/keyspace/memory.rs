@@ -46,20 +46,50 @@ pub struct Memory {
     sampled_ns: u64,
 }
 
-/// Bytes that are no longer data, but not free yet.
+/// What is no longer data, but not free yet.
 #[derive(Clone, Debug, Default)]
-pub struct Leaving(Arc<AtomicU64>);
+pub struct Leaving(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    bytes: AtomicU64,
+    /// Values that are not free yet.
+    values: AtomicU64,
+    /// Values that a worker has freed.
+    freed: AtomicU64,
+}
 
 impl Leaving {
-    /// Something leaves; its bytes count until what is returned is dropped.
+    /// A part of a value leaves, or something else that is no value; its bytes count until what is returned is dropped.
     pub fn begin<T>(&self, thing: T, bytes: u64) -> Departure<T> {
-        self.0.fetch_add(bytes, Relaxed);
-        Departure { thing: Some(thing), bytes, leaving: self.0.clone() }
+        self.begin_values(thing, bytes, 0)
     }
 
-    /// How many there are.
+    /// So many values leave.
+    pub fn begin_values<T>(&self, thing: T, bytes: u64, values: u64) -> Departure<T> {
+        self.0.bytes.fetch_add(bytes, Relaxed);
+        self.0.values.fetch_add(values, Relaxed);
+        Departure { thing: Some(thing), bytes, values, leaving: self.0.clone() }
+    }
+
+    /// How many bytes there are.
     pub fn bytes(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.bytes.load(Relaxed)
+    }
+
+    /// How many values there are.
+    pub fn values(&self) -> u64 {
+        self.0.values.load(Relaxed)
+    }
+
+    /// How many values have left since [`Leaving::reset`].
+    pub fn freed(&self) -> u64 {
+        self.0.freed.load(Relaxed)
+    }
+
+    /// Counts anew what has left.
+    pub fn reset(&self) {
+        self.0.freed.store(0, Relaxed);
     }
 }
 
@@ -67,13 +97,16 @@ impl Leaving {
 pub struct Departure<T> {
     thing: Option<T>,
     bytes: u64,
-    leaving: Arc<AtomicU64>,
+    values: u64,
+    leaving: Arc<Counters>,
 }
 
 impl<T> Drop for Departure<T> {
     fn drop(&mut self) {
         drop(self.thing.take());
-        self.leaving.fetch_sub(self.bytes, Relaxed);
+        self.leaving.bytes.fetch_sub(self.bytes, Relaxed);
+        self.leaving.freed.fetch_add(self.values, Relaxed);
+        self.leaving.values.fetch_sub(self.values, Relaxed);
     }
 }
 
@@ -191,12 +224,14 @@ mod tests {
         // No time has passed, so the allocator is not asked.
         let during = memory.in_use(SAMPLE_AGE_NS);
         assert!(during >= before + (60 << 20), "{during} after {before}");
-        let departure = memory.leaving.begin(block, 64 << 20);
+        let departure = memory.leaving.begin_values(block, 64 << 20, 3);
+        assert_eq!((memory.leaving.values(), memory.leaving.freed()), (3, 0));
         let leaving = memory.in_use(SAMPLE_AGE_NS);
         assert!(leaving <= during - (60 << 20), "{leaving} after {during}");
         drop(departure);
         let after = memory.in_use(SAMPLE_AGE_NS);
         assert!(after <= during - (60 << 20), "{after} after {during}");
         assert_eq!(memory.leaving.bytes(), 0);
+        assert_eq!((memory.leaving.values(), memory.leaving.freed()), (0, 3));
     }
 }

@@ -84,6 +84,6 @@ config! {
         /// For tests: microseconds to wait after each key that is saved; below zero, a microsecond after so many keys.
         live rdb_key_save_delay: i32 = 0;
         /// For tests: the same after each key that is loaded.
-        live key_load_delay: i32 = 0;
+        hidden key_load_delay: i32 = 0;
     }
 }

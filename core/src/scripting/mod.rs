@@ -31,7 +31,7 @@ config! {
     /// Scripts.
     pub struct ScriptingConfig {
         /// Bytes that the Lua of a space may hold. A script that wants more fails.
-        fixed script_memory_limit: Bytes = Bytes(1 << 30);
+        live script_memory_limit: Bytes = Bytes(1 << 30);
     }
 }
 
@@ -44,6 +44,8 @@ pub struct Scripting {
     words: Vec<u8>,
     spans: Vec<Span>,
     recent: Recent,
+    /// What the Lua of a space may hold, as the sandboxes know it.
+    memory_max: usize,
     /// Scripts may call DEBUG.
     pub(crate) may_debug: bool,
 }
@@ -51,11 +53,29 @@ pub struct Scripting {
 impl Scripting {
     /// The sandbox of a space. It is shared with the script that runs, which may be unwound.
     fn of(&mut self, space: SpaceId, memory_max: usize) -> Arc<Mutex<Sandbox>> {
+        if self.memory_max != memory_max {
+            self.limit_memory(memory_max);
+        }
         let sandbox = self.sandboxes.entry(space).or_insert_with(|| {
             let version = REDIS_VERSION.to_owned();
             Arc::new(Mutex::new(Sandbox::new(Settings { memory_max, version })))
         });
         sandbox.clone()
+    }
+
+    #[cold]
+    fn limit_memory(&mut self, memory_max: usize) {
+        let mut all = true;
+        for sandbox in self.sandboxes.values() {
+            match sandbox.try_lock() {
+                Some(mut sandbox) => sandbox.set_memory_max(memory_max),
+                // A script is running in it: it hears of the limit when the next one begins.
+                None => all = false,
+            }
+        }
+        if all {
+            self.memory_max = memory_max;
+        }
     }
 
     /// There are other commands than before.

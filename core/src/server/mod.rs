@@ -9,6 +9,7 @@ mod info;
 pub mod io_thread;
 pub mod listener;
 pub mod logging;
+mod oom_score;
 pub mod process;
 pub mod put_off;
 pub mod rim;
@@ -37,7 +38,7 @@ use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
 use tokio::sync::watch;
 
 use crate::config::file::Fatal;
-use crate::config::values::{Addresses, Hertz};
+use crate::config::values::{Addresses, Hertz, OomScores};
 use crate::config::{Config, Directives};
 use crate::engine::busy::Known;
 use crate::engine::client_memory;
@@ -76,6 +77,20 @@ setting_enum! {
         Auto = "auto",
         /// Nobody.
         No = "no",
+    }
+}
+
+setting_enum! {
+    /// How the values of oom-score-adj-values are meant.
+    pub enum OomScore {
+        /// Not at all: the score that the server was started with stays.
+        No = "no",
+        /// As "relative".
+        Yes = "yes",
+        /// They are added to the score that the server was started with.
+        Relative = "relative",
+        /// They are the score.
+        Absolute = "absolute",
     }
 }
 
@@ -124,6 +139,10 @@ config! {
         fixed logfile: String = String::new();
         /// Working directory, in which files are written.
         protected dir: String = String::from("./") => chdir;
+        /// Whether to tell the kernel how soon to end the server when the machine runs out of memory.
+        live oom_score_adj: OomScore = OomScore::No => oom_score;
+        /// What to tell it, as a primary, as a replica and of a child: from -2000 to 2000.
+        live oom_score_adj_values: OomScores = OomScores([0, 200, 800]) => oom_score;
         /// How often a second background work is done.
         live hz: Hertz = Hertz(10), in 0..=i32::MAX;
         /// Milliseconds after which other clients are answered BUSY while a script runs.
@@ -296,6 +315,9 @@ impl Shared {
             self.do_later(&mut engine);
         }
         engine.broadcast();
+        if engine.is_evicting() {
+            self.ticker.hurry(&engine);
+        }
         if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
             return;
         }

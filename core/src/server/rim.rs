@@ -8,6 +8,7 @@ use mortise_tls::Problem;
 use parking_lot::Mutex;
 
 use super::listener::{Listeners, Ports};
+use super::oom_score::Score;
 use super::process::{self, OpenFiles};
 use super::traffic::Traffic;
 use super::{LogLevel, Shared, error_text, logging, tls};
@@ -21,12 +22,13 @@ pub struct ProcessRim {
     listeners: Arc<Mutex<Listeners>>,
     /// The ports that were last listened on, by which a change of a port is told from one of the addresses.
     ports: Ports,
+    score: Score,
 }
 
 impl ProcessRim {
     /// The rim around `shared`, listening on `ports`.
     pub fn new(shared: &Arc<Shared>, listeners: Arc<Mutex<Listeners>>, ports: Ports) -> ProcessRim {
-        ProcessRim { shared: Arc::downgrade(shared), listeners, ports }
+        ProcessRim { shared: Arc::downgrade(shared), listeners, ports, score: Score::default() }
     }
 }
 
@@ -66,6 +68,10 @@ impl Rim for ProcessRim {
                 "The operating system is not able to handle the specified number of clients, try with {room}"
             )),
         }
+    }
+
+    fn oom_score(&mut self, config: &Config) -> Result<(), String> {
+        self.score.apply(config.server.oom_score_adj, &config.server.oom_score_adj_values)
     }
 
     fn config_changed(&mut self, config: &Config, users: &Users) {

@@ -23,6 +23,7 @@ use crate::config::file::{self, Fatal, Line, Source};
 use crate::config::load::Loaded;
 use crate::config::{Config, Directives};
 use crate::engine::registry::Registry;
+use crate::engine::rim::Rim as _;
 use crate::engine::settle::StreamReader;
 use crate::engine::{Engine, Process};
 use crate::features;
@@ -156,7 +157,10 @@ impl Server {
         let shared = Shared::new(engine, count, tls).map_err(fatal)?;
         shared.apply_config(&config, &users);
         let listeners = Arc::new(Mutex::new(listeners));
-        shared.engine.lock().rim = Box::new(ProcessRim::new(&shared, listeners.clone(), Ports::of(&config)));
+        let mut rim = ProcessRim::new(&shared, listeners.clone(), Ports::of(&config));
+        // The log says if it cannot be; that is no reason not to start.
+        let _ = rim.oom_score(&config);
+        shared.engine.lock().rim = Box::new(rim);
         let (alive, ended) = mpsc::channel(1);
         let mut server = Server {
             shared,

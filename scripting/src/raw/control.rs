@@ -20,7 +20,7 @@ pub(crate) struct Control {
     /// Bytes that Lua holds.
     used: Cell<usize>,
     /// Bytes that it may hold.
-    limit: usize,
+    limit: Cell<usize>,
     /// The next request for memory is refused: an error of memory is to be raised.
     refuses: Cell<bool>,
     /// How many guests are being served, one within another.
@@ -69,7 +69,7 @@ impl Control {
     pub(crate) fn new(limit: usize, random: Random) -> Control {
         Control {
             used: Cell::new(0),
-            limit,
+            limit: Cell::new(limit),
             refuses: Cell::new(false),
             guests: Cell::new(0),
             host: Cell::new(None),
@@ -88,20 +88,25 @@ impl Control {
         self.used.get()
     }
 
+    /// Lets Lua hold so many bytes from now on.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
     /// Bytes that it may still ask for.
     pub(crate) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.used.get())
+        self.limit.get().saturating_sub(self.used.get())
     }
 
     /// Whether more than half of what is allowed is taken.
     #[inline(always)]
     pub(crate) fn is_tight(&self) -> bool {
-        self.used.get() > self.limit / 2
+        self.used.get() > self.limit.get() / 2
     }
 
     /// Whether more has been given than allowed: guests are not refused anything.
     pub(crate) fn is_over(&self) -> bool {
-        self.used.get() > self.limit
+        self.used.get() > self.limit.get()
     }
 
     /// The next request for memory is refused.
@@ -185,7 +190,7 @@ pub(super) unsafe extern "C" fn allocate(
         return ptr::null_mut();
     }
     let used = control.used.get() - old + new;
-    if new > old && control.guests.get() == 0 && (control.refuses.take() || used > control.limit) {
+    if new > old && control.guests.get() == 0 && (control.refuses.take() || used > control.limit.get()) {
         return ptr::null_mut();
     }
     let Some(wanted) = layout(new) else { return ptr::null_mut() };

@@ -6,6 +6,7 @@ use mortise_sdk::declare::flags::{ADMIN, LOADING, NOSCRIPT, STALE};
 use mortise_sdk::error::Result;
 
 use crate::engine::call::Call;
+use crate::engine::latencies::Latencies;
 use crate::engine::registry;
 use crate::engine::stats::Stats;
 use crate::features::Command;
@@ -48,7 +49,7 @@ fn latency_histogram(call: &mut Call<'_>) -> Result {
     out.map(latencies.clone().count());
     for (command, latency) in latencies {
         out.bulk(command.name.as_bytes());
-        histogram(latency, out);
+        histogram(&latency.histogram(), out);
     }
     Ok(())
 }
@@ -60,7 +61,7 @@ fn family(command: &registry::Command) -> impl Iterator<Item = &registry::Comman
     std::iter::once(command).chain(subcommands)
 }
 
-fn latency_of<'a>(stats: &'a Stats, command: &registry::Command) -> Option<&'a Histogram<u64>> {
+fn latency_of<'a>(stats: &'a Stats, command: &registry::Command) -> Option<&'a Latencies> {
     stats.commands.get(command.index)?.latency.as_deref()
 }
 

@@ -5,22 +5,6 @@ use super::segment::prefetch;
 use super::{Dict, Entry};
 
 impl Dict {
-    /// An entry chosen by a random number, nearly uniformly. `None` if the table is empty.
-    pub fn sample(&self, mut random: impl FnMut() -> u64) -> Option<&Entry> {
-        if self.is_empty() {
-            return None;
-        }
-        loop {
-            let hash = random();
-            let segment = self.segment(hash);
-            let bucket = segment.bucket(segment.home(hash));
-            // Rejecting free slots makes a full bucket as likely per entry as a sparse one.
-            if let Some(entry) = &bucket.entries[(random() % SLOTS as u64) as usize] {
-                return Some(entry);
-            }
-        }
-    }
-
     /// An entry chosen by random numbers, each as likely as any other. `None` if the table is empty.
     pub fn sample_evenly(&self, mut random: impl FnMut() -> u64) -> Option<&Entry> {
         if self.is_empty() {

@@ -214,6 +214,34 @@ fn rare_deadlines_are_drawn_as_often_as_each_other() {
 }
 
 #[test]
+fn each_entry_is_drawn_as_often_as_any_other_however_they_cluster() {
+    // An eighth of the hashes keeps all of its keys, of the rest every fortieth is left: segments of all depths and fills.
+    let (mut dict, mut state, mut left) = (Dict::new(), 5, 0u64);
+    let keys: Vec<Vec<u8>> = (0..60_000).map(|i| format!("{i}").into_bytes()).collect();
+    for key in &keys {
+        dict.insert(hash(key), entry(key, 0));
+    }
+    for (i, key) in keys.iter().enumerate() {
+        if hash(key) >> 61 != 3 && i % 40 != 0 {
+            dict.remove(hash(key), key);
+        } else {
+            left += 1;
+        }
+    }
+    let mut drawn = BTreeMap::new();
+    for _ in 0..100 * left {
+        let entry = dict.sample_evenly(|| random(&mut state)).expect("there are some");
+        *drawn.entry(entry.key().to_vec()).or_insert(0u64) += 1;
+    }
+    assert_eq!((drawn.len() as u64, dict.len() as u64), (left, left));
+    // 100 each with a deviation of 10; and what clusters has no more than its share.
+    assert!(drawn.values().all(|n| (50..160).contains(n)));
+    let dense = drawn.keys().filter(|key| hash(key) >> 61 == 3).count() as u64;
+    let drawn_dense: u64 = drawn.iter().filter(|(key, _)| hash(key) >> 61 == 3).map(|(_, n)| n).sum();
+    assert!(drawn_dense.abs_diff(100 * dense) < dense, "{drawn_dense} draws of {dense} entries");
+}
+
+#[test]
 fn an_empty_table_is_small_and_says_so() {
     let mut dict = Dict::new();
     assert!(dict.memory() < 200, "{}", dict.memory());
