@@ -9,6 +9,7 @@
 //! | `save.rs` | SAVE, BGSAVE, LASTSAVE |
 //! | `cut.rs` | a snapshot that is written while everything goes on |
 //! | `start.rs` | what the server finds when it starts |
+//! | `journal/` | the append-only file: every change, in files that are played again at the start |
 //! | `thaw.rs` | what becomes of values that were kept until a module with their type is loaded |
 //! | `shutdown.rs` | SHUTDOWN |
 //! | `check.rs` | looking at a file without a server |
@@ -21,6 +22,7 @@ pub mod cut;
 pub mod data;
 pub mod disk;
 mod info;
+pub mod journal;
 mod save;
 pub mod settings;
 mod shutdown;
