@@ -54,6 +54,7 @@ pub const FEATURES: &[Feature] = &[
     crate::scripting::FEATURE,
     crate::acl::FEATURE,
     crate::persistence::FEATURE,
+    crate::persistence::journal::FEATURE,
     crate::admin::FEATURE,
     crate::admin::DEBUG,
     crate::modules::FEATURE,

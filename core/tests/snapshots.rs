@@ -5,6 +5,7 @@
 mod changes;
 
 use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use mortise_core::engine::{Engine, Job};
 use mortise_core::keyspace::hash::hash;
 use mortise_core::keyspace::{NewValue, SpaceId};
 use mortise_core::persistence::cut::{Lender, Snapshot};
-use mortise_core::persistence::disk::{Disk, DiskFile, MemoryDisk, Opened};
+use mortise_core::persistence::disk::{AppendFile, Disk, DiskFile, MemoryDisk, Opened};
 use mortise_core::persistence::settings::Shutdown;
 use mortise_core::persistence::snapshot::Reader;
 use mortise_core::persistence::start::{Ended, load_file};
@@ -217,6 +218,26 @@ impl Disk for Faulty {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         step(&self.left)?;
         self.disk.sync_dir(dir)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
+        self.disk.append(path)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.disk.len(path)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.disk.truncate(path, len)
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.make_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.disk.list(dir)
     }
 }
 

@@ -181,6 +181,8 @@ impl Engine {
                 users.set_default_password(config.clients.requirepass.as_deref().map(str::as_bytes));
                 Ok(())
             }
+            // What follows from it is told to the journal.
+            "appendonly" => Ok(()),
             "notifications" | "latency_tracking" | "slowlog" => Ok(()),
             _ => Err(format!("nobody knows its effect '{name}'")),
         }

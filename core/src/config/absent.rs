@@ -2,7 +2,7 @@
 //!
 //! At start they are ignored with a warning, so that an existing redis.conf can be used, unless durability or
 //! safety hangs on the value: then the server does not start. Where one value says what the server does without the
-//! directive (`appendonly no`), CONFIG GET shows it and CONFIG SET takes it; all else is refused. A directive
+//! directive (`cluster-enabled no`), CONFIG GET shows it and CONFIG SET takes it; all else is refused. A directive
 //! leaves this table when a feature declares it.
 
 use mortise_sdk::declare::config::Bytes;
@@ -21,8 +21,6 @@ pub const IMMUTABLE: &str = "can't set immutable config";
 const FIXED: &[&str] = &[
     "always-show-logo",
     "aof_rewrite_cpulist",
-    "appenddirname",
-    "appendfilename",
     "bgsave_cpulist",
     "bio_cpulist",
     "cluster-config-file",
@@ -139,26 +137,14 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 /// All of them, by subject.
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
-    unless("appendonly", Ignored::If(&["no"])),
     unless("cluster-enabled", Ignored::If(&["no"])),
     Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
     Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },
     // Snapshots.
     ignored("rdb-del-sync-files"),
-    ignored("rdb-save-incremental-fsync"),
     ignored("loading-process-events-interval-bytes"),
     ignored("shutdown-timeout"),
     // The journal.
-    ignored("appendfilename"),
-    ignored("appenddirname"),
-    ignored("appendfsync"),
-    ignored("no-appendfsync-on-rewrite"),
-    ignored("auto-aof-rewrite-percentage"),
-    ignored("auto-aof-rewrite-min-size"),
-    ignored("aof-load-truncated"),
-    ignored("aof-use-rdb-preamble"),
-    ignored("aof-timestamp-enabled"),
-    ignored("aof-rewrite-incremental-fsync"),
     ignored("aof-disable-auto-gc"),
     // Replication.
     unless("masterauth", Ignored::For("")),
@@ -282,9 +268,8 @@ mod tests {
     #[test]
     fn values_that_promise_something_stop_the_start() {
         for (name, words) in [
-            ("appendonly", &["yes"][..]),
-            ("appendonly", &[]),
-            ("TLS-replication", &["yes"]),
+            ("TLS-replication", &["yes"][..]),
+            ("tls-cluster", &[]),
             ("replicaof", &["10.0.0.1", "6379"]),
             ("slaveof", &["10.0.0.1", "6379"]),
             ("cluster-enabled", &["yes"]),
@@ -309,8 +294,8 @@ mod tests {
         {
             assert_eq!(refusal(name, value), Some(IMMUTABLE), "{name}");
         }
-        assert_eq!(refusal("appendonly", "no"), None);
-        assert_eq!(refusal("appendonly", "yes"), Some(NOT_YET));
+        assert_eq!(refusal("tls-cluster", "no"), None);
+        assert_eq!(refusal("tls-cluster", "yes"), Some(NOT_YET));
     }
 
     #[test]
@@ -319,14 +304,13 @@ mod tests {
             assert!(row.in_force().is_none_or(|value| !stops(row.name, &[value])), "{}", row.name);
         }
         assert_eq!(find("slaveof").and_then(Absent::in_force), Some(""));
-        assert_eq!(find("appendfilename").and_then(Absent::in_force), None);
+        assert_eq!(find("aof-disable-auto-gc").and_then(Absent::in_force), None);
     }
 
     #[test]
     fn other_values_do_not() {
         for (name, words) in [
-            ("appendonly", &["No"][..]),
-            ("tls-cluster", &["no"]),
+            ("tls-cluster", &["No"][..]),
             ("replicaof", &["NO", "ONE"]),
             ("tls-client-cert-file", &["/etc/redis.crt"]),
         ] {

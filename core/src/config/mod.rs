@@ -404,6 +404,7 @@ parts! {
         set: crate::types::set::SetConfig,
         zset: crate::types::zset::ZsetConfig,
         persistence: crate::persistence::PersistenceConfig,
+        journal: crate::persistence::journal::JournalConfig,
         list: crate::types::list::ListConfig,
         stream: crate::types::stream::StreamConfig,
         notifications: crate::pubsub::NotificationsConfig,

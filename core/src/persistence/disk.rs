@@ -1,9 +1,12 @@
-//! The disk, as snapshots need it: a handful of operations that may fail, so that a test can put another one in its place.
+//! The disk, as snapshots and the journal need it: a handful of operations that may fail, so that a test can put another
+//! one in its place.
 //!
 //! A file is only ever replaced as a whole: the new one is written beside it, made durable, and renamed over it; then the
-//! directory is made durable as well. Whatever goes wrong, and whenever, there is the old file or the new one.
+//! directory is made durable as well. Whatever goes wrong, and whenever, there is the old file or the new one. The
+//! journal's increments alone grow where they stand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +25,27 @@ pub trait Disk: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes durable what names there are in a directory.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a file that is written at its end, or makes one.
+    fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>>;
+    /// The length of a file.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Cuts a file off at this length.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes a directory, unless it is there.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The names of what stands in a directory, in no particular order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+}
+
+/// A file that is written at its end. What has been written may be made durable while more is being written, by another
+/// thread.
+pub trait AppendFile: Send + Sync {
+    /// Writes at the end, perhaps not all of it; says how much.
+    fn append(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Makes durable what has been appended before.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file off at this length; what is appended next stands there.
+    fn truncate(&self, len: u64) -> io::Result<()>;
 }
 
 /// A file that is written from its beginning to its end.
@@ -190,6 +214,30 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
+
+    fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
+        let contents = self.files.lock().entry(path.to_owned()).or_default().clone();
+        Ok(Arc::new(MemoryFile(contents)))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.read(path).map(|bytes| bytes.len() as u64).ok_or_else(missing)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let contents = self.files.lock().get(path).cloned().ok_or_else(missing)?;
+        MemoryFile(contents).truncate(len)
+    }
+
+    fn make_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let is_there = |path: &&PathBuf| path.parent() == Some(dir);
+        let names = self.names();
+        Ok(names.iter().filter(is_there).filter_map(|path| path.file_name()).map(OsString::from).collect())
+    }
 }
 
 struct MemoryFile(Contents);
@@ -211,12 +259,45 @@ impl DiskFile for MemoryFile {
     }
 }
 
+impl AppendFile for MemoryFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.lock().resize(usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?, 0);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn target() -> Target {
         Target { path: "dump.rdb".into(), temporary: "temp-1.rdb".into() }
+    }
+
+    #[test]
+    fn a_file_grows_at_its_end() {
+        let disk = MemoryDisk::default();
+        let (dir, path) = (Path::new("journal"), Path::new("journal/increment"));
+        disk.make_dir(dir).unwrap();
+        assert!(disk.len(path).is_err() && disk.truncate(path, 0).is_err());
+        disk.append(path).unwrap().append(b"one").unwrap();
+        let file = disk.append(path).unwrap();
+        file.append(b"two").unwrap();
+        file.truncate(4).unwrap();
+        file.append(b".").unwrap();
+        assert_eq!((disk.read(path), disk.len(path).unwrap()), (Some(b"onet.".to_vec()), 5));
+        disk.truncate(path, 2).unwrap();
+        assert_eq!(disk.read(path), Some(b"on".to_vec()));
+        assert_eq!(disk.list(dir).unwrap(), ["increment"]);
     }
 
     #[test]

@@ -79,6 +79,8 @@ config! {
         live shutdown_on_sigterm: Shutdown = Shutdown::default();
         /// How SIGINT does.
         live shutdown_on_sigint: Shutdown = Shutdown::default();
+        /// Make a snapshot durable bit by bit while it is written, so that the disk has not everything to do at its end.
+        live rdb_save_incremental_fsync: bool = true;
         /// For tests: microseconds to wait after each key that is saved; below zero, a microsecond after so many keys.
         live rdb_key_save_delay: i32 = 0;
         /// For tests: the same after each key that is loaded.
