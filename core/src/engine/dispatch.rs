@@ -154,6 +154,14 @@ impl Batch {
         let args = Args::new(buffer, &self.spans[request.first_span..request.last_span]);
         (&self.lookups[request.lookup], args)
     }
+
+    /// The request at an index as it is asked of the engine, with the command that it means.
+    #[inline]
+    pub fn asked<'a>(&'a self, buffer: &'a [u8], index: usize, command: &'a CommandRef) -> Asked<'a> {
+        let request = &self.requests[index];
+        let args = Args::new(buffer, &self.spans[request.first_span..request.last_span]);
+        Asked { command, args, hash: request.hash, hashed: request.hashed, suspend: None }
+    }
 }
 
 /// What is asked of the engine: a command with its arguments.

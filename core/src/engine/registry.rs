@@ -191,6 +191,13 @@ impl Registry {
         }
     }
 
+    /// The command that has another name now, or none, and had this one. What the server itself writes down goes by the
+    /// names that commands had at first.
+    pub fn by_original_name(&self, name: &[u8]) -> Option<&CommandRef> {
+        let mut all = self.by_name.values().chain(&self.nameless);
+        all.find(|command| command.facts.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// The command (or container) of a name.
     #[inline]
     pub fn by_name(&self, name: &[u8]) -> Option<&CommandRef> {

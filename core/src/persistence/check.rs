@@ -29,10 +29,17 @@ struct Counts {
 /// Reads a file from its beginning to its end.
 pub fn check(path: &Path, disk: &dyn Disk, now_ms: i64) -> io::Result<Finding> {
     let mut opened = disk.open(path)?;
-    let (mut text, mut counts) =
-        (format!("[offset 0] Checking RDB file {}\n", path.display()), Counts::default());
-    let ended = read(Reader::from_medium(&mut *opened.data), now_ms, &mut text, &mut counts);
+    Ok(check_medium(&path.display().to_string(), &mut *opened.data, now_ms).0)
+}
+
+/// Reads what a medium holds that is called so; says as well how far it was read.
+pub(super) fn check_medium(name: &str, medium: &mut dyn io::Read, now_ms: i64) -> (Finding, u64) {
+    let (mut text, mut counts) = (format!("[offset 0] Checking RDB file {name}\n"), Counts::default());
+    let ended = read(Reader::from_medium(medium), now_ms, &mut text, &mut counts);
     let is_ok = ended.is_ok();
+    let end = match &ended {
+        Ok((end, _)) | Err((end, ..)) => *end,
+    };
     // Writing to a text cannot fail.
     let _ = match &ended {
         Ok((offset, has_checksum)) => {
@@ -53,7 +60,7 @@ pub fn check(path: &Path, disk: &dyn Disk, now_ms: i64) -> io::Result<Finding> {
         text,
         "[info] {keys} keys read\n[info] {expiring} expires\n[info] {expired} already expired"
     );
-    Ok(Finding { text, is_ok })
+    (Finding { text, is_ok }, end)
 }
 
 fn words(reason: &Broken) -> String {

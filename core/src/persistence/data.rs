@@ -129,6 +129,16 @@ impl Engine {
         Ok(report)
     }
 
+    /// Empties a space. Nobody is told.
+    pub(super) fn empty(&mut self, space: SpaceId) {
+        for (_, index) in self.keyspace.places().into_iter().filter(|(of, _)| *of == space) {
+            let (db, door) = self.keyspace.db(space, index);
+            if let Some(contents) = db.flush(door) {
+                self.unit.discard_later(Box::new(contents));
+            }
+        }
+    }
+
     /// Takes from a reader what a space is to hold, then empties it if `flushes`, and puts that in. Nothing changes if it
     /// cannot be read. Nobody is told: to everybody else the data is what it was.
     pub(super) fn reload(&mut self, space: SpaceId, from: Reader<'_>, flushes: bool) -> Result<Report> {
@@ -141,11 +151,8 @@ impl Engine {
             true
         })?;
         self.persistence.kept = kept;
-        for (_, index) in self.keyspace.places().into_iter().filter(|(of, _)| flushes && *of == space) {
-            let (db, door) = self.keyspace.db(space, index);
-            if let Some(contents) = db.flush(door) {
-                self.unit.discard_later(Box::new(contents));
-            }
+        if flushes {
+            self.empty(space);
         }
         for (index, entry) in loaded {
             let (db, door) = self.keyspace.db(space, index);

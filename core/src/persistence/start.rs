@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::cut::Lender;
 use super::data::{Delay, Report, entry_of, is_due, note_beside};
+use super::journal::replay;
 use super::snapshot::file::{CHECKED_SINCE, Item, Loading, SIGNATURE};
 use super::snapshot::value::{Around, ForeignTypes};
 use super::snapshot::{Broken, Reader};
@@ -39,7 +40,7 @@ pub enum Ended {
 }
 
 /// Why loading ended before the end of the file.
-enum Halt {
+pub(super) enum Halt {
     Stopped,
     Broken(Broken),
     /// What an operator reads of it.
@@ -61,8 +62,19 @@ impl ForeignTypes for Types {
     }
 }
 
-/// Loads the snapshot's file, if there is one. Whoever lends the engine says no when the server is stopped.
+/// Loads the data: from the journal where there is to be one, and otherwise from the snapshot's file. Whoever lends the
+/// engine says no when the server is stopped.
 pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
+    let mut has_journal = false;
+    lender.lend(&mut |engine| has_journal = engine.config.journal.appendonly);
+    match has_journal {
+        true => replay::load_at_start(lender),
+        false => load_snapshot(lender),
+    }
+}
+
+/// Loads the snapshot's file, if there is one.
+fn load_snapshot(lender: &dyn Lender) -> Result<Ended, Fatal> {
     let began = Instant::now();
     let mut found = None;
     lender.lend(&mut |engine| {
@@ -87,8 +99,8 @@ pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
     let ended = loader.load(Reader::from_medium(&mut *opened.data), lender);
     lender.lend(&mut |engine| engine.end_loading(loader.report, std::mem::take(&mut loader.kept)));
     match ended {
-        Ok(()) => {
-            tracing::info!("{}", done(loader.report));
+        Ok(_) => {
+            loader.say_done();
             tracing::info!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64());
             Ok(Ended::Loaded)
         }
@@ -98,12 +110,19 @@ pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
     }
 }
 
+/// A number of databases that a file needs and the server does not have.
+pub(super) fn too_many_databases(databases: u32) -> String {
+    format!(
+        "FATAL: Data file was created with a server configured to handle more than {databases} databases. Exiting"
+    )
+}
+
 fn fatal(reason: &str) -> Fatal {
     Fatal::new(format!("Fatal error loading the DB: {reason}. Exiting."))
 }
 
 /// What the log says of a file that is broken, and what ends the start.
-fn broken(position: u64, reason: &Broken) -> Fatal {
+pub(super) fn broken(position: u64, reason: &Broken) -> Fatal {
     let what = match reason {
         Broken::Version(_) => {
             tracing::warn!("{reason}");
@@ -141,7 +160,7 @@ fn done(report: Report) -> String {
 }
 
 /// Reads the file, and puts in what it holds.
-struct Loader {
+pub(super) struct Loader {
     types: Types,
     around: (Limits, Arc<FrozenTypes>),
     clock: AccessClock,
@@ -149,15 +168,19 @@ struct Loader {
     delay: Delay,
     now_s: i64,
     used_memory: u64,
-    report: Report,
-    kept: Kept,
-    position: u64,
+    pub(super) report: Report,
+    pub(super) kept: Kept,
+    pub(super) position: u64,
+    /// Bytes of files that were loaded before.
+    pub(super) before: u64,
+    /// Whether keys that have expired are put in all the same, as what comes later may concern them.
+    takes_expired: bool,
     batch: Vec<(u32, Entry)>,
     batch_bytes: usize,
 }
 
 impl Loader {
-    fn new(engine: &Engine) -> Loader {
+    pub(super) fn new(engine: &Engine) -> Loader {
         Loader {
             types: Types(engine.modules.data_types()),
             around: (engine.limits, engine.persistence.frozen.clone()),
@@ -169,12 +192,25 @@ impl Loader {
             report: Report::default(),
             kept: Kept::default(),
             position: 0,
+            before: 0,
+            takes_expired: false,
             batch: Vec::with_capacity(BATCH_LEN),
             batch_bytes: 0,
         }
     }
 
-    fn load(&mut self, from: Reader<'_>, lender: &dyn Lender) -> Result<(), Halt> {
+    /// For a snapshot with which a journal begins.
+    pub(super) fn for_journal(self) -> Loader {
+        Loader { takes_expired: true, ..self }
+    }
+
+    /// What the log says when everything has been put in.
+    pub(super) fn say_done(&self) {
+        tracing::info!("{}", done(self.report));
+    }
+
+    /// Loads a file; returns what was read beyond its end.
+    pub(super) fn load(&mut self, from: Reader<'_>, lender: &dyn Lender) -> Result<Vec<u8>, Halt> {
         let mut file = Loading::begin(from, true)?;
         let ended = self.read(&mut file, lender);
         self.position = file.position();
@@ -182,7 +218,8 @@ impl Loader {
         if !file.has_checksum() && file.version() >= CHECKED_SINCE {
             tracing::info!("RDB file was saved with checksum disabled: no check performed.");
         }
-        self.put_in(lender)
+        self.put_in(lender)?;
+        Ok(file.beyond().to_vec())
     }
 
     fn read(&mut self, file: &mut Loading<'_>, lender: &dyn Lender) -> Result<(), Halt> {
@@ -193,10 +230,7 @@ impl Loader {
             match file.next(around)? {
                 None => return Ok(()),
                 Some(Item::Database(index)) if index >= self.databases => {
-                    return Err(Halt::Refused(format!(
-                        "FATAL: Data file was created with a server configured to handle more than {} databases. Exiting",
-                        self.databases
-                    )));
+                    return Err(Halt::Refused(too_many_databases(self.databases)));
                 }
                 Some(Item::Database(index)) => db = index,
                 Some(Item::Key(key)) => {
@@ -234,11 +268,12 @@ impl Loader {
 
     /// Puts in what has been read.
     fn put_in(&mut self, lender: &dyn Lender) -> Result<(), Halt> {
-        let (batch, progress) = (&mut self.batch, (self.position, self.used_memory));
+        let (batch, progress) = (&mut self.batch, (self.before + self.position, self.used_memory));
+        let takes_expired = self.takes_expired;
         let (mut twice, mut counts) = (None, (0, 0));
         let is_lent = lender.lend(&mut |engine| {
             engine.refresh_clock();
-            (counts, twice) = engine.put_loaded(batch, progress);
+            (counts, twice) = engine.put_loaded(batch, progress, takes_expired);
         });
         self.report.keys += counts.0;
         self.report.expired += counts.1;
@@ -271,10 +306,15 @@ impl Engine {
 
     /// From now on they are not.
     fn end_loading(&mut self, report: Report, kept: Kept) {
+        self.note_loaded(report, kept);
+        self.set_loading(false);
+    }
+
+    /// A file has been loaded.
+    pub(super) fn note_loaded(&mut self, report: Report, kept: Kept) {
         self.persistence.loading = None;
         self.persistence.loaded = report;
         self.persistence.kept = kept;
-        self.set_loading(false);
     }
 
     pub(crate) fn set_loading(&mut self, loading: bool) {
@@ -287,11 +327,12 @@ impl Engine {
         &mut self,
         batch: &mut Vec<(u32, Entry)>,
         (loaded, used_memory): (u64, u64),
+        takes_expired: bool,
     ) -> (Counts, Option<(u32, Vec<u8>)>) {
         let space = self.saved_space();
         let (mut counts, mut twice) = ((0, 0), None);
         for (index, entry) in batch.drain(..) {
-            if is_due(&entry, self.now_ms) {
+            if !takes_expired && is_due(&entry, self.now_ms) {
                 counts.1 += 1;
                 continue;
             }

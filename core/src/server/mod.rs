@@ -1,5 +1,6 @@
 //! The rim: sockets, threads, files, signals. tokio lives here.
 
+mod check;
 pub mod cli;
 pub mod clock;
 pub mod connection;
@@ -23,9 +24,7 @@ pub mod traffic;
 pub mod turn;
 pub mod worker;
 
-use std::ffi::OsString;
 use std::io::{self, Read as _};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -43,12 +42,10 @@ use crate::config::{Config, Directives};
 use crate::engine::busy::Known;
 use crate::engine::client_memory;
 use crate::engine::clients::ClientIds;
-use crate::engine::event::Clock as _;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
 use crate::modules::Permission;
-use crate::persistence::check;
 use crate::persistence::disk::Pending;
 use run::Running;
 use signals::Signals;
@@ -381,8 +378,8 @@ pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<_> = arguments.collect();
-    if name.as_encoded_bytes().ends_with(b"redis-check-rdb") {
-        return check_snapshot(&arguments);
+    if let Some(done) = check::named(&name, &arguments) {
+        return done;
     }
     let mut stdin = Vec::new();
     let request = cli::read(&arguments, || {
@@ -417,36 +414,6 @@ pub fn main() -> ExitCode {
                 // Whoever started the server sees where it stands, wherever the log goes.
                 eprint!("{fatal}");
             }
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// What the program does under the name redis-check-rdb: looks at a snapshot's file.
-fn check_snapshot(arguments: &[OsString]) -> ExitCode {
-    let path = match arguments {
-        [word] if word == "-v" || word == "--version" => {
-            println!(
-                "redis-check-rdb {} (Mortise {})",
-                crate::session::REDIS_VERSION,
-                env!("CARGO_PKG_VERSION")
-            );
-            return ExitCode::SUCCESS;
-        }
-        [path] => Path::new(path),
-        _ => {
-            eprintln!("Usage: redis-check-rdb <rdb-file-name>");
-            return ExitCode::FAILURE;
-        }
-    };
-    let now_ms = clock::SystemClock::new().unix_us() / 1000;
-    match check::check(path, &disk::SystemDisk, now_ms) {
-        Ok(finding) => {
-            print!("{}", finding.text);
-            if finding.is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("Cannot open the file {}: {}", path.display(), error_text(&error));
             ExitCode::FAILURE
         }
     }

@@ -143,7 +143,7 @@ impl fmt::Display for Wrong {
         f.write_str("\n*** FATAL AOF MANIFEST FILE ERROR ***\n")?;
         if let Some((number, line)) = &self.line {
             let line = String::from_utf8_lossy(line);
-            write!(f, "Reading the manifest file, at line {number}\n>> '{line}'\n")?;
+            write!(f, "Reading the manifest file, at line {number}\n>>> '{line}'\n")?;
         }
         f.write_str(self.what)
     }
@@ -366,7 +366,7 @@ mod tests {
             let said = wrong(text.as_bytes());
             assert!(said.ends_with(what), "{text:?}: {said}");
             if let Some((number, line)) = line {
-                let place = format!("Reading the manifest file, at line {number}\n>> '{line}'\n{what}");
+                let place = format!("Reading the manifest file, at line {number}\n>>> '{line}'\n{what}");
                 assert!(said.ends_with(&place), "{text:?}: {said}");
             }
         }

@@ -2,12 +2,18 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `check.rs` | looking at the files without a server, and mending them |
 //! | `manifest.rs` | which files there are, what they are called, and in which order they are read |
 //! | `number.rs` | how numbers are read |
+//! | `reading.rs` | requests in a file |
+//! | `replay.rs` | playing the files when the server starts |
 //! | `settings.rs` | settings with a form of their own |
 
+pub mod check;
 pub mod manifest;
 mod number;
+pub mod reading;
+pub mod replay;
 pub mod settings;
 
 use mortise_sdk::declare::config::Bytes;
@@ -17,7 +23,8 @@ use crate::features::Feature;
 use settings::{JournalDir, JournalName};
 
 /// The append-only file.
-pub const FEATURE: Feature = Feature { name: "journal", config: JournalConfig::directives(), ..Feature::EMPTY };
+pub const FEATURE: Feature =
+    Feature { name: "journal", config: JournalConfig::directives(), ..Feature::EMPTY };
 
 setting_enum! {
     /// When what was appended is made durable.

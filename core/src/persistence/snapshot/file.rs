@@ -206,6 +206,11 @@ impl<'a> Loading<'a> {
         self.from.position()
     }
 
+    /// What has been read beyond the end of the file: the beginning of what follows it in its medium.
+    pub fn beyond(&self) -> &[u8] {
+        self.from.untaken()
+    }
+
     /// What comes next; nothing at the end, which has been checked then.
     pub fn next(&mut self, around: Around<'_>) -> Result<Option<Item>> {
         if self.is_over {
@@ -282,7 +287,7 @@ impl<'a> Loading<'a> {
         let found = u64::from_le_bytes(self.from.array()?);
         self.has_checksum = found != 0;
         if self.is_checked && found != 0 && found != expected {
-            return Err(Broken::Checksum { expected: found, got: expected });
+            return Err(Broken::Checksum { expected, got: found });
         }
         Ok(())
     }

@@ -73,6 +73,11 @@ impl<'a> Reader<'a> {
         self.passed + self.at as u64
     }
 
+    /// Bytes that have come from the medium and have not been taken.
+    pub fn untaken(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+
     /// The checksum of the bytes that have been taken.
     pub fn checksum(&self) -> u64 {
         crc64(self.crc, &self.buffer[..self.at])
