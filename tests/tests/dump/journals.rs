@@ -1,0 +1,112 @@
+//! Journals: what redis-server has appended is played, with equal digests.
+
+use std::fs;
+use std::path::Path;
+
+use mortise_tests::Server;
+
+use super::files::{OK, commands, digest};
+use super::values::{Command, words};
+use super::{call, redis, run};
+
+const DIRECTIVES: &[&str] = &["appendonly yes", "enable-debug-command yes", "auto-aof-rewrite-percentage 0"];
+
+/// What is written down otherwise than it was said.
+fn changes() -> Vec<Command> {
+    let script = b"for i = 1, 50 do redis.call('SADD', KEYS[1], i) end redis.call('SPOP', KEYS[1], 10) \
+        redis.call('SELECT', 3) redis.call('SET', KEYS[2], ARGV[1], 'EX', 1000) return redis.call('SPOP', KEYS[1])";
+    vec![
+        words(&[b"SELECT", b"0"]),
+        words(&[b"EVAL", script, b"2", b"drawn", b"aside", b"text"]),
+        words(&[b"MULTI"]),
+        words(&[b"SET", b"in a unit", b"1", b"PX", b"900000"]),
+        words(&[b"SELECT", b"9"]),
+        words(&[b"INCRBYFLOAT", b"sum", b"10.25"]),
+        words(&[b"EXEC"]),
+        words(&[b"SELECT", b"0"]),
+        words(&[b"XADD", b"log", b"*", b"field", b"value"]),
+        words(&[b"XGROUP", b"CREATE", b"log", b"readers", b"0"]),
+        words(&[b"XREADGROUP", b"GROUP", b"readers", b"ann", b"COUNT", b"1", b"STREAMS", b"log", b">"]),
+        words(&[b"SET", b"brief", b"1", b"PX", b"1"]),
+        words(&[b"EXPIRE", b"drawn", b"5000"]),
+        words(&[b"GETEX", b"in a unit", b"PERSIST"]),
+        words(&[b"COPY", b"drawn", b"copied", b"DB", b"5"]),
+        words(&[b"SWAPDB", b"5", b"6"]),
+        words(&[b"SET", b"binary\r\n*1\r\n", b"\0\r\n$5\r\n"]),
+        words(&[b"SORT", b"copied", b"STORE", b"sorted"]),
+    ]
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it is made");
+    for file in fs::read_dir(from).expect("it is there") {
+        let file = file.expect("it is read");
+        fs::copy(file.path(), to.join(file.file_name())).expect("it is copied");
+    }
+}
+
+/// Starts a server anew on the journal of another.
+fn start_on(server: &mut Server, journal: &Path) {
+    server.kill();
+    let own = server.dir().join("appendonlydir");
+    if own.exists() {
+        fs::remove_dir_all(&own).expect("it is removed");
+    }
+    copy(journal, &own);
+    server.restart();
+}
+
+#[test]
+fn journals_of_redis() {
+    let Some(reference) = redis() else { return };
+    drop(reference);
+    let mut mortise = Server::start(DIRECTIVES);
+    for (seed, preamble, is_rewritten, timestamps) in
+        [(6, "yes", false, "no"), (7, "yes", true, "yes"), (8, "no", false, "yes"), (9, "no", true, "no")]
+    {
+        let (preamble, timestamps) =
+            (format!("aof-use-rdb-preamble {preamble}"), format!("aof-timestamp-enabled {timestamps}"));
+        let directives = [DIRECTIVES, &[&*preamble, &*timestamps]].concat();
+        let mut server =
+            Server::start_binary(Path::new("redis-server"), &directives).expect("redis-server starts");
+        let mut redis = server.connect();
+        run(&mut redis, &commands(seed));
+        if is_rewritten {
+            call(&mut redis, &[b"BGREWRITEAOF"]);
+            while !server.log().contains("Background AOF rewrite finished successfully") {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        }
+        run(&mut redis, &changes());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        // It is met when it has expired.
+        call(&mut redis, &[b"GET", b"brief"]);
+        let expected = digest(&mut redis);
+        assert!(server.stop());
+        start_on(&mut mortise, &server.dir().join("appendonlydir"));
+        assert_eq!(digest(&mut mortise.connect()), expected, "{preamble}: {}", mortise.log());
+        assert_eq!(call(&mut mortise.connect(), &[b"PING"]), mortise_tests::Reply::Simple(b"PONG".to_vec()));
+    }
+}
+
+#[test]
+fn an_old_style_journal_of_redis() {
+    let Some(mut server) = redis() else { return };
+    let mut redis = server.connect();
+    let mut mortise = Server::start(DIRECTIVES);
+    run(&mut redis, &commands(10));
+    assert_eq!(call(&mut redis, &[b"SAVE"]), OK());
+    let expected = digest(&mut redis);
+    assert!(server.stop());
+    mortise.kill();
+    let journal = mortise.dir().join("appendonlydir");
+    if journal.exists() {
+        fs::remove_dir_all(&journal).expect("it is removed");
+    }
+    let mut file = fs::read(server.dir().join("dump.rdb")).expect("it was saved");
+    file.extend_from_slice(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n");
+    fs::write(mortise.dir().join("appendonly.aof"), file).expect("it is written");
+    mortise.restart();
+    assert_eq!(digest(&mut mortise.connect()), expected, "{}", mortise.log());
+    assert!(journal.join("appendonly.aof").exists() && !mortise.dir().join("appendonly.aof").exists());
+}
