@@ -1,9 +1,13 @@
 //! Journals: what redis-server has appended is played, with equal digests.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use mortise_tests::Server;
+use mortise_tests::server::mortise_binary;
+use mortise_tests::tempdir::TempDir;
 
 use super::files::{OK, commands, digest};
 use super::values::{Command, words};
@@ -109,4 +113,51 @@ fn an_old_style_journal_of_redis() {
     mortise.restart();
     assert_eq!(digest(&mut mortise.connect()), expected, "{}", mortise.log());
     assert!(journal.join("appendonly.aof").exists() && !mortise.dir().join("appendonly.aof").exists());
+}
+
+/// What a program says of a file, given an answer, and what is left of the file.
+fn looked_at(program: &Path, options: &[&str], file: &[u8]) -> (Vec<u8>, Option<i32>, Vec<u8>) {
+    let dir = TempDir::create().expect("it is made");
+    fs::write(dir.path().join("file.aof"), file).expect("it is written");
+    let mut child = std::process::Command::new(program)
+        .args(options)
+        .arg("file.aof")
+        .current_dir(dir.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("there is such a program");
+    // It may have ended without asking.
+    let _ = child.stdin.take().expect("it has one").write_all(b"y\n");
+    let output = child.wait_with_output().expect("it ends");
+    let left = fs::read(dir.path().join("file.aof")).expect("it is there");
+    (output.stdout, output.status.code(), left)
+}
+
+#[test]
+fn files_are_looked_at_as_redis_does() {
+    let Some(server) = redis() else { return };
+    let ours = server.dir().join("redis-check-aof");
+    symlink(mortise_binary().expect("it is built"), &ours).expect("it is linked");
+    let mut good =
+        b"#TS:100\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\n1\r\n".to_vec();
+    good.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n");
+    good.extend_from_slice(b"#TS:105\r\n*1\r\n$8\r\nFLUSHALL\r\n");
+    let mut files =
+        vec![good.clone(), [&good[..], b"!\r\n"].concat(), [b"*1\r\n$4\r\nEXEC\r\n", &good[..]].concat()];
+    // A line cut short is filled up with what happens to stand in Redis's memory.
+    let is_cut_in_line = |end: &[u8]| {
+        end.iter()
+            .rposition(|byte| *byte == b'\n')
+            .is_some_and(|at| end.get(at + 1).is_some_and(|byte| b"*$".contains(byte)))
+    };
+    files.extend((1..good.len()).map(|len| good[..len].to_vec()).filter(|file| !is_cut_in_line(file)));
+    for file in files {
+        for options in [&[][..], &["--fix"], &["--truncate-to-timestamp", "102"]] {
+            let (ours, theirs) =
+                (looked_at(&ours, options, &file), looked_at(Path::new("redis-check-aof"), options, &file));
+            assert_eq!(ours.0.escape_ascii().to_string(), theirs.0.escape_ascii().to_string(), "{options:?}");
+            assert_eq!((ours.1, ours.2), (theirs.1, theirs.2), "{options:?} {}", file.escape_ascii());
+        }
+    }
 }
