@@ -22,11 +22,11 @@ FUZZ_SECONDS ?= 300
 DIFFER_COMMANDS ?= 10000000
 test-long: test
 	cargo test --release -p mortise-core --test stalls -- --ignored --nocapture --test-threads 1
-	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests --test payloads -- --nocapture
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests --test payloads --test files --test journals -- --nocapture
 	ACL_MODEL_PAIRS=1000000 ACL_MODEL_SEED=$$(date +%s) cargo test --release -p mortise-acl --test model -- --nocapture
 	DIFFER_COMMANDS=$(DIFFER_COMMANDS) DIFFER_SEED=$$(date +%s) cargo test --release -p mortise-tests --test differential -- --nocapture
 	cargo fuzz --version || cargo install --locked cargo-fuzz
-	cd fuzz && for target in request config glob acl restore blobs file; do \
+	cd fuzz && for target in request config glob acl restore blobs file journal manifest; do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 || exit 1; \
 	done
 

@@ -219,7 +219,7 @@ fn a_broken_file_stops_the_start() {
     let damaged = [&whole[..len - 8], b"foobar00"].concat();
     let later = [b"REDIS0099", &whole[9..]].concat();
     for (bytes, says) in [
-        (&damaged[..], &["Wrong RDB checksum expected: (30307261626f6f66) but got (", "RDB CRC error"][..]),
+        (&damaged[..], &["but got (30307261626f6f66). Aborting now.", "RDB CRC error"][..]),
         (&whole[..len - 12], &["Short read or OOM loading DB.", "Unexpected EOF reading RDB file"]),
         (b"", &["Short read or OOM loading DB."]),
         (b"REDIS....", &["Fatal error loading the DB: Invalid argument. Exiting."]),

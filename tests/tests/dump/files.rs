@@ -24,7 +24,7 @@ fn engine() -> Engine {
 }
 
 /// Values of all types in two databases, some with a deadline, as the commands that make them.
-fn commands(seed: u64) -> Vec<Command> {
+pub(crate) fn commands(seed: u64) -> Vec<Command> {
     let mut random = Random::new(seed);
     let mut commands = Vec::new();
     for db in [&b"0"[..], b"9"] {
@@ -42,14 +42,14 @@ fn commands(seed: u64) -> Vec<Command> {
     commands
 }
 
-fn digest(redis: &mut Client) -> String {
+pub(crate) fn digest(redis: &mut Client) -> String {
     match call(redis, &[b"DEBUG", b"DIGEST"]) {
         Reply::Simple(digest) => String::from_utf8(digest).expect("digits"),
         other => panic!("{other:?}"),
     }
 }
 
-const OK: fn() -> Reply = || Reply::Simple(b"OK".to_vec());
+pub(crate) const OK: fn() -> Reply = || Reply::Simple(b"OK".to_vec());
 
 #[test]
 fn files_of_redis() {

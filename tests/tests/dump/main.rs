@@ -4,6 +4,7 @@
 
 mod files;
 mod forms;
+mod journals;
 mod values;
 
 use std::time::{Duration, Instant};

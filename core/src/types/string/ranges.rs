@@ -138,11 +138,13 @@ fn append(call: &mut Call<'_>) -> Result {
     call.reply(len.unwrap_or(bytes.len()))
 }
 
-/// How long a string may become. A stream that is replayed is obeyed: it was checked when it came into being.
+/// How long a string may become. A stream that is replayed is obeyed, as it was checked when it came into being, perhaps
+/// with another limit; but whatever a file says, a string becomes no longer than any stored one can be.
 pub(super) fn len_max(call: &Call<'_>) -> u64 {
+    let len_max = call.engine.config.clients.proto_max_bulk_len.0;
     match call.caller() {
-        Caller::Journal => u64::MAX,
-        _ => call.engine.config.clients.proto_max_bulk_len.0,
+        Caller::Journal => len_max.max(u64::from(u32::MAX)),
+        _ => len_max,
     }
 }
 
