@@ -20,6 +20,13 @@ pub struct Flags {
     pub allow_cross_slot_keys: bool,
 }
 
+impl Flags {
+    /// What the text of a script says of it; nothing if it cannot be understood.
+    pub fn of(body: &[u8]) -> Option<Flags> {
+        read(body).ok().map(|(flags, _)| flags)
+    }
+}
+
 /// Reads the first line of a script, and says where its Lua begins (at the line end, so that lines keep their numbers).
 pub(crate) fn read(body: &[u8]) -> Result<(Flags, usize), Error> {
     let mut flags = Flags::default();

@@ -125,13 +125,27 @@ impl Engine {
 
     /// Closes clients until the others take little enough; false if none was.
     pub(crate) fn evict_clients(&mut self) -> bool {
+        self.evict_clients_but(None)
+    }
+
+    /// The same before keys go for the sake of clients; whose request is being executed stays. False if none was closed.
+    pub(super) fn limit_other_clients(&mut self) -> bool {
+        if self.clients.memory.limit.is_none() {
+            return false;
+        }
+        self.measure_all();
+        self.evict_clients_but(self.current)
+    }
+
+    fn evict_clients_but(&mut self, spared: Option<ClientId>) -> bool {
         let is_over = |engine: &Engine| {
             engine.clients.memory.limit.is_some_and(|limit| engine.clients.memory.total >= limit)
         };
         if !is_over(self) {
             return false;
         }
-        let evictable = |client: &&Client| !client.no_evict && client.measured > 0;
+        let evictable =
+            |client: &&Client| !client.no_evict && client.measured > 0 && Some(client.id) != spared;
         let mut largest: Vec<(u64, ClientId)> =
             self.clients.iter().filter(evictable).map(|client| (client.measured, client.id)).collect();
         largest.sort_unstable();
@@ -142,6 +156,9 @@ impl Engine {
             let address = self.clients.get(id).map_or("", |client| &client.origin.address);
             tracing::info!("Evicting client: id={id} addr={address} tot-mem={bytes}");
             self.stats.evicted_clients += 1;
+            if let Some(client) = self.clients.get(id) {
+                client.outbox.leave(self.memory.leaving.begin((), bytes));
+            }
             self.kill(id);
             any = true;
         }

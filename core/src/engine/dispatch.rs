@@ -23,6 +23,9 @@ use crate::keyspace::{Db, SpaceId};
 use crate::resp::output::Output;
 use crate::types::table::Approach;
 
+/// For how many arguments room is kept.
+const SPANS_KEPT: usize = 8192;
+
 /// How many requests are looked up, hashed and fetched into the cache together.
 pub const BATCH_LEN_MAX: usize = 32;
 
@@ -54,6 +57,8 @@ impl Batch {
     /// Empties it, and lets go of commands.
     pub fn clear(&mut self) {
         self.spans.clear();
+        // A request of very many arguments has come, and another is not to be expected.
+        self.spans.shrink_to(SPANS_KEPT);
         self.requests.clear();
         self.lookups.clear();
     }

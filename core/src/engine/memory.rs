@@ -17,6 +17,9 @@ use crate::keyspace::evict::{self, Judge, Pool};
 /// does the clock. It keeps a lowered limit from holding the engine for long.
 const EVICTION_NS_MAX: u64 = 500_000;
 
+/// After how many keys it is looked at all memory again.
+const LOOK_PERIOD: u32 = 16;
+
 /// How soon the clock goes on.
 const REST_MS: i64 = 1;
 
@@ -45,31 +48,41 @@ impl Engine {
         }
         let limit = self.config.keyspace.maxmemory.0;
         let mut used = self.counted_for_evict();
+        if used > limit && self.limit_other_clients() {
+            used = self.counted_for_evict();
+        }
         if used <= limit {
             self.within_limit();
             return;
         }
+        // What is to be freed is known from the beginning: messages about what has gone take memory, too, and more would go
+        // for their sake, until nothing is left.
+        let (mut missing, mut count) = ((used - limit) as i64, 0);
         let start_ns = self.lap_ns;
         let took_ns_max = eviction_ns_max(self.config.keyspace.maxmemory_eviction_tenacity);
-        while used > limit {
+        while missing > 0 {
             if self.lap_ns - start_ns > took_ns_max {
                 // More will go: this command is let through, as long as there is something to evict.
                 self.eviction.next_ms = Some(self.now_ms + REST_MS);
                 break;
             }
-            if !self.evict_one() {
+            let Some(freed) = self.evict_one() else {
                 self.out_of_memory = true;
                 break;
-            }
+            };
             self.settle();
             self.bring_forward();
             self.lap();
-            used = self.counted_for_evict();
+            (missing, count) = (missing - freed, count + 1);
+            // Meanwhile others may have freed something as well.
+            if count % LOOK_PERIOD == 0 && self.counted_for_evict() <= limit {
+                missing = 0;
+            }
         }
         self.eviction.pool.rest();
         let took_ns = self.lap() - start_ns;
         self.note_latency(Event::EvictionCycle, took_ns);
-        if used <= limit {
+        if missing <= 0 {
             self.within_limit();
         } else {
             self.stats.over_limit_since_ns.get_or_insert(start_ns);
@@ -113,17 +126,18 @@ impl Engine {
         }
     }
 
-    /// Evicts the key that will be missed least; false if the policy admits none.
-    fn evict_one(&mut self) -> bool {
-        let Some((space, index, key)) = self.victim() else { return false };
-        let dirty = self.unit.dirty;
+    /// Evicts the key that will be missed least, and says how many bytes that has freed; nothing if the policy admits none.
+    fn evict_one(&mut self) -> Option<i64> {
+        let (space, index, key) = self.victim()?;
+        let (dirty, before) = (self.unit.dirty, self.memory.given_up());
         self.remove_key(space, index, Key::new(&key), "evicted", event::EVICTED);
+        let freed = self.memory.given_up() - before;
         self.stats.evicted_keys += 1;
         let word: &[u8] = if self.config.keyspace.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
         self.unit.say_words(space, index, &[word, &key]);
         // Said above; the command that follows has changed nothing by that.
         self.unit.dirty = dirty;
-        true
+        Some(freed)
     }
 
     fn victim(&mut self) -> Option<(SpaceId, u32, Box<[u8]>)> {
@@ -181,7 +195,11 @@ impl Engine {
     fn wants_memory(&self, session: &Session, command: &Command) -> bool {
         let Some(transaction) = &session.transaction else { return command.flags.has(flags::DENYOOM) };
         match is_exec(command) {
-            true => transaction.queue.iter().any(|queued| queued.command.flags.has(flags::DENYOOM)),
+            true => transaction.queue.iter().any(|queued| {
+                queued.command.flags.has(flags::DENYOOM)
+                    || queued.command.flags.has(flags::SUSPENDS)
+                        && self.scripting.wants_memory(session.space, &queued.command, queued.args.view())
+            }),
             false => command.flags.has(flags::DENYOOM) || !command.flags.has(flags::NOT_QUEUED),
         }
     }

@@ -9,6 +9,7 @@ use mortise_sdk::resp::encode::Version;
 use parking_lot::Mutex;
 
 use super::session::Session;
+use crate::keyspace::memory::Departure;
 
 /// Frames longer than this are shared between their receivers instead of being copied to each.
 const SHARED_LEN_MIN: usize = 1024;
@@ -48,6 +49,8 @@ struct Inbox {
     last_len: usize,
     resumed: Option<Box<Session>>,
     waker: Option<Waker>,
+    /// What it takes no longer counts, as it is being closed.
+    leaving: Option<Departure<()>>,
 }
 
 /// What the engine has for a connection.
@@ -162,6 +165,11 @@ impl Outbox {
         let _inbox = self.inbox.lock();
         self.closing.store(true, Ordering::Release);
         self.full.store(true, Ordering::Release);
+    }
+
+    /// Its connection is going to be closed, so what it takes does not count from now on, and will be free when it is.
+    pub fn leave(&self, leaving: Departure<()>) {
+        self.inbox.lock().leaving = Some(leaving);
     }
 
     /// Whether the connection is to be closed.

@@ -105,7 +105,11 @@ const OBJECT_REFCOUNT: Command = Spec {
 .runs(object_refcount);
 
 fn object_refcount(call: &mut Call<'_>) -> Result {
-    let count = entry(call).map(types::refcount);
+    // With a limit, and a clock of its own for each key, Redis shares no integers.
+    let config = &call.engine.config.keyspace;
+    let policy = config.maxmemory_policy;
+    let is_alone = config.maxmemory.0 > 0 && (policy.is_lru() || policy.is_lfu());
+    let count = entry(call).map(|entry| if is_alone { 1 } else { types::refcount(entry) });
     call.reply(count)
 }
 

@@ -57,6 +57,8 @@ struct Counters {
     values: AtomicU64,
     /// Values that a worker has freed.
     freed: AtomicU64,
+    /// Bytes that have ever left.
+    left: AtomicU64,
 }
 
 impl Leaving {
@@ -68,6 +70,7 @@ impl Leaving {
     /// So many values leave.
     pub fn begin_values<T>(&self, thing: T, bytes: u64, values: u64) -> Departure<T> {
         self.0.bytes.fetch_add(bytes, Relaxed);
+        self.0.left.fetch_add(bytes, Relaxed);
         self.0.values.fetch_add(values, Relaxed);
         Departure { thing: Some(thing), bytes, values, leaving: self.0.clone() }
     }
@@ -127,6 +130,12 @@ impl Memory {
         if self.startup == 0 {
             self.startup = self.allocated;
         }
+    }
+
+    /// Bytes that this thread has freed or left to a worker, less those that it has allocated, from some point on: what
+    /// lies between two calls is what was freed in between.
+    pub fn given_up(&self) -> i64 {
+        self.leaving.0.left.load(Relaxed) as i64 - balance()
     }
 
     /// What the data takes: as last sampled, and what this thread has allocated and freed since, less what is on its way
@@ -224,10 +233,12 @@ mod tests {
         // No time has passed, so the allocator is not asked.
         let during = memory.in_use(SAMPLE_AGE_NS);
         assert!(during >= before + (60 << 20), "{during} after {before}");
+        let given_up = memory.given_up();
         let departure = memory.leaving.begin_values(block, 64 << 20, 3);
         assert_eq!((memory.leaving.values(), memory.leaving.freed()), (3, 0));
         let leaving = memory.in_use(SAMPLE_AGE_NS);
         assert!(leaving <= during - (60 << 20), "{leaving} after {during}");
+        assert!((memory.given_up() - given_up).abs_diff(64 << 20) < 1 << 20);
         drop(departure);
         let after = memory.in_use(SAMPLE_AGE_NS);
         assert!(after <= during - (60 << 20), "{after} after {during}");

@@ -8,13 +8,14 @@ pub(crate) mod script;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mortise_scripting::{Sandbox, Settings, Usage};
+use mortise_scripting::{Flags, Sandbox, Settings, Usage};
 use mortise_sdk::config;
 use mortise_sdk::declare::config::Bytes;
 use parking_lot::Mutex;
 
 use self::host::Recent;
-use crate::engine::args::Span;
+use crate::engine::args::{Args, Span};
+use crate::engine::registry::Command;
 use crate::features::Feature;
 use crate::keyspace::SpaceId;
 use crate::session::REDIS_VERSION;
@@ -81,6 +82,22 @@ impl Scripting {
     /// There are other commands than before.
     pub(crate) fn forget_commands(&mut self) {
         self.recent.clear();
+    }
+
+    /// Whether a call is one of a script that says of itself that it may write, but not when memory is short.
+    pub(crate) fn wants_memory(&self, space: SpaceId, command: &Command, args: Args<'_>) -> bool {
+        let Some(script) = args.get(1) else { return false };
+        let flags = match command.facts.words[0].to_ascii_uppercase().as_str() {
+            "EVAL" | "EVAL_RO" => Flags::of(script),
+            "EVALSHA" | "EVALSHA_RO" => self.flags(space, script),
+            _ => None,
+        };
+        flags.is_some_and(|flags| flags.declared && !flags.no_writes && !flags.allow_oom)
+    }
+
+    fn flags(&self, space: SpaceId, digest: &[u8]) -> Option<Flags> {
+        let script = self.sandboxes.get(&space)?.try_lock()?.find(digest)?;
+        Some(script.flags())
     }
 
     /// What scripts take in all spaces. A sandbox in which a script is running right now is not counted.
