@@ -240,7 +240,7 @@ fn hit_ratio(server: &Server, policy: &str) -> f64 {
     const ASKED: usize = 120_000;
     const TOGETHER: usize = 100;
     let mut client = server.connect();
-    let mut fill = |keys: &[usize], client: &mut Client| {
+    let fill = |keys: &[usize], client: &mut Client| {
         keys.iter().for_each(|key| client.send(&["GET", &format!("key:{key}")]).expect("the server listens"));
         let had: Vec<bool> = keys.iter().map(|_| matches!(client.receive(), Ok(Reply::Bulk(_)))).collect();
         let value = "x".repeat(300);
@@ -254,7 +254,9 @@ fn hit_ratio(server: &Server, policy: &str) -> f64 {
     };
     // The same number of keys fits into both servers.
     let empty = used_memory(&mut client);
-    (KEYS..KEYS + ROOM).collect::<Vec<_>>().chunks(TOGETHER).for_each(|keys| drop(fill(keys, &mut client)));
+    for keys in (KEYS..KEYS + ROOM).collect::<Vec<_>>().chunks(TOGETHER) {
+        fill(keys, &mut client);
+    }
     let room = used_memory(&mut client) - empty;
     ok(&mut client, &["FLUSHALL"]);
     std::thread::sleep(std::time::Duration::from_millis(300));
