@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, RO, Spec, key};
-use mortise_sdk::resp::format_double;
+use mortise_sdk::resp::{format_double, format_integer};
 use mortise_sdk::{Error, Result, args, error};
 
 use super::SORTED_SET;
@@ -47,13 +47,23 @@ fn zscan(call: &mut Call<'_>) -> Result {
             if options.admits(member) {
                 out.bulk(member);
                 // A bulk string in RESP3, too.
-                out.bulk(format_double(score).as_bytes());
+                match kept_integer(zset, score) {
+                    Some(score) => out.bulk(format_integer(score).as_bytes()),
+                    None => out.bulk(format_double(score).as_bytes()),
+                }
                 len += 2;
             }
         });
         (next, len)
     });
     Ok(())
+}
+
+/// The score as an integer if Redis keeps it as one, and says it as it keeps it: in small sets, up to 2^62.
+fn kept_integer(zset: ZsetRef<'_>, score: f64) -> Option<i64> {
+    const MAX: f64 = (1u64 << 62) as f64;
+    let is_kept = matches!(zset, ZsetRef::Packed(_)) && score.abs() <= MAX && score.trunc() == score;
+    is_kept.then_some(score as i64)
 }
 
 const ZRANDMEMBER: Command = Spec {
