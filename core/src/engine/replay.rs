@@ -18,8 +18,8 @@ use crate::resp::output::Output;
 pub struct Replay {
     session: Session,
     out: Output,
-    /// What stands between MULTI and the EXEC that has not come yet.
-    transaction: Option<Vec<Queued>>,
+    /// What stands between MULTI and the EXEC that has not come yet, each with its database.
+    transaction: Option<Vec<(u32, Queued)>>,
     /// Up to which byte of its file everything that was read has been executed.
     settled: u64,
 }
@@ -137,7 +137,10 @@ impl Replay {
             }
             if command.flags.any(flags::WRITE | flags::MAY_REPLICATE) {
                 match &mut self.transaction {
-                    Some(queue) => queue.push(Queued { command: command.clone(), args: args.to_owned() }),
+                    Some(queue) => {
+                        let queued = Queued { command: command.clone(), args: args.to_owned() };
+                        queue.push((self.session.db, queued));
+                    }
                     None => {
                         self.execute(engine, registry, batch.asked(buffer, index, command));
                         settle(engine);
@@ -172,9 +175,12 @@ impl Replay {
             "exec" => match self.transaction.take() {
                 None => self.complain(command, b"-ERR EXEC without MULTI"),
                 Some(queue) => {
-                    for queued in &queue {
+                    let chosen = self.session.db;
+                    for (db, queued) in &queue {
+                        self.session.db = *db;
                         self.execute(engine, registry, Asked::new(&queued.command, queued.args.view()));
                     }
+                    self.session.db = chosen;
                     settle(engine);
                 }
             },

@@ -390,9 +390,7 @@ impl Walk {
             }
             match source.peek()? {
                 None => {
-                    if self.transactions != 0 {
-                        self.complain("Reached EOF before reading EXEC for MULTI");
-                    }
+                    self.end();
                     return Ok(Stopped::Here);
                 }
                 Some(b'#') => {
@@ -419,6 +417,13 @@ impl Walk {
                     return Ok(Stopped::Here);
                 }
             }
+        }
+    }
+
+    /// The file ends.
+    fn end(&mut self) {
+        if self.transactions != 0 {
+            self.complain("Reached EOF before reading EXEC for MULTI");
         }
     }
 
@@ -468,7 +473,10 @@ impl Walk {
     fn number(&mut self, source: &mut Source, prefix: u8) -> io::Result<Option<i64>> {
         self.at = source.at;
         let line = source.line(LINE_MAX)?;
-        let Some((first, rest)) = line.split_first() else { return Ok(None) };
+        let Some((first, rest)) = line.split_first() else {
+            self.end();
+            return Ok(None);
+        };
         if *first != prefix {
             let (expected, got) = (char::from(prefix), first.escape_ascii());
             self.complain(&format!("Expected prefix '{expected}', got: '{got}'"));

@@ -529,7 +529,9 @@ mod tests {
         let base = [snapshot(), requests("SET k base")].concat();
         let first =
             [&b"#TS:1700000000\r\n"[..], &requests("SELECT 3\nAPPEND k a\nSELECT 0\nAPPEND k +1")].concat();
-        let second = requests("APPEND k +2\nPERSIST old\nSET gone 1 PXAT 1000\nPING\nGET k\nDEL none");
+        let second = requests(
+            "MULTI\nSET m 0\nSELECT 3\nSET m 3\nSELECT 0\nSET n 0\nEXEC\nAPPEND k +2\nPERSIST old\nSET gone 1 PXAT 1000\nPING\nGET k\nDEL none",
+        );
         let files = [
             ("j/a.aof.1.base.aof", &base[..]),
             ("j/a.aof.1.incr.aof", &first),
@@ -552,6 +554,7 @@ mod tests {
         );
         assert_eq!(loading.says("EXISTS gone"), ":0\r\n");
         assert_eq!(loading.says("MOVE k 3"), ":0\r\n", "each file chooses its database anew");
+        assert_eq!(loading.says("MGET m n"), "*2\r\n$1\r\n0\r\n$1\r\n0\r\n", "and so does a unit");
     }
 
     #[test]
