@@ -105,7 +105,11 @@ fn config_set(call: &mut Call<'_>) -> Result {
     let pairs: Vec<_> =
         (2..args.len()).step_by(2).map(|index| (args.at(index), args.at(index + 1))).collect();
     let trusted = call.engine.config.server.enable_protected_configs.allows(call.session.is_local);
-    call.engine.set_config(&pairs, trusted)?;
+    // What a transaction has done before is to be part of the journal that begins with it.
+    call.engine.journal.is_in_unit = call.cannot_wait();
+    let changed = call.engine.set_config(&pairs, trusted);
+    call.engine.journal.is_in_unit = false;
+    changed?;
     call.ok()
 }
 
@@ -197,8 +201,7 @@ impl Engine {
                 users.set_default_password(config.clients.requirepass.as_deref().map(str::as_bytes));
                 Ok(())
             }
-            // What follows from it is told to the journal.
-            "appendonly" => Ok(()),
+            "appendonly" => self.switch_journal(),
             "maxmemory" => {
                 self.limit_changed();
                 Ok(())

@@ -57,6 +57,7 @@ fn debug(call: &mut Call<'_>) -> Result {
         }
         (b"populate", 3..=5) => populate(call),
         (b"protocol", 3) => protocol(call),
+        (b"loadaof", 2) => loadaof(call),
         (b"reload", _) => reload(call),
         (b"set-skip-checksum-validation", 3) => {
             call.engine.skips_checksums = leading_integer(call.arg(2)) != 0;
@@ -85,6 +86,7 @@ fn help(call: &mut Call<'_>) -> Result {
         ("DIGEST", "Return a signature of all data in hexadecimal digits."),
         ("DIGEST-VALUE <key> [<key> ...]", "Return a signature of each key's value."),
         ("ERROR <text>", "Answer with this error."),
+        ("LOADAOF", "Write the append-only file to the end, and make all data of it anew."),
         ("LOG <text>", "Write a line to the log."),
         ("OBJECT <key>", "Show how a value is kept."),
         ("PAUSE-CRON <0|1>", "Stop what is done from time to time, or go on with it."),
@@ -113,6 +115,11 @@ fn help(call: &mut Call<'_>) -> Result {
         ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Take payloads whatever their checksum says, or check it again."),
         ("SLEEP <seconds>", "Stop the server for a time; decimals are allowed."),
     ])
+}
+
+fn loadaof(call: &mut Call<'_>) -> Result {
+    call.engine.reload_from_journal()?;
+    call.ok()
 }
 
 fn packed_threshold(call: &mut Call<'_>) -> Result {

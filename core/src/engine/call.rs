@@ -263,8 +263,12 @@ impl<'c> Call<'c> {
     // ---- calls within a call
 
     /// Gives way for a moment, if the call runs where that is possible: only commands flagged SUSPENDS do.
-    pub fn give_way(&self) {
+    pub fn give_way(&mut self) {
         if let Some(suspend) = self.suspend {
+            // Replies that were given before are sent meanwhile.
+            if self.engine.journal.is_due() {
+                self.engine.flush_journal(false);
+            }
             suspend.suspend(self.out.bytes());
         }
     }

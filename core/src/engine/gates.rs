@@ -108,13 +108,15 @@ impl Engine {
                     .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.has(flags::WRITE)));
         // Whoever asks whether the server is well is told.
         let asks = command.name.eq_ignore_ascii_case("ping");
-        let unsaved = (writes || asks) && self.persistence.refuses_writes(&self.config);
-        unsaved.then_some(error::MISCONF).or_else(|| subscriber_mode(session, command)).or_else(loads)
+        let unsaved = if writes || asks { self.refuses_writes() } else { None };
+        unsaved.or_else(|| subscriber_mode(session, command)).or_else(loads)
     }
 
     /// Looks anew whether there are hindrances.
     pub(crate) fn follow_hindrances(&mut self) {
-        self.hindered = self.loading || self.persistence.refuses_writes(&self.config);
+        self.journal.refuses = self.journal_refuses_writes();
+        let refuses = self.persistence.refuses_writes(&self.config) || self.journal.refuses;
+        self.hindered = self.loading || refuses;
     }
 
     #[inline(always)]

@@ -53,6 +53,7 @@ use self::unit::Unit;
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::persistence::cut::Snapshot;
+use crate::persistence::journal::state::Journal;
 use crate::persistence::state::Persistence;
 use crate::pubsub::PubSubs;
 use crate::types::hash::value::Hash;
@@ -116,6 +117,8 @@ pub struct Engine {
     pub scripting: crate::scripting::Scripting,
     /// Snapshots.
     pub persistence: Persistence,
+    /// The append-only file.
+    pub journal: Journal,
     /// Loaded modules.
     pub modules: crate::modules::Modules,
     /// Counters.
@@ -228,6 +231,7 @@ impl Engine {
             registry,
             scripting: Default::default(),
             persistence: Persistence::default(),
+            journal: Journal::new(),
             modules: Default::default(),
             stats: Stats::default(),
             latency: Default::default(),
@@ -431,7 +435,12 @@ impl Engine {
     /// Attaches a reader of the stream.
     pub fn attach(&mut self, reader: Box<dyn StreamReader>) {
         self.readers.push(reader);
-        self.unit.streaming = true;
+        self.follow_readers();
+    }
+
+    /// Whether anybody reads the stream, told to the unit.
+    pub(crate) fn follow_readers(&mut self) {
+        self.unit.streaming = !self.readers.is_empty() || self.journal.feeds;
     }
 
     /// Replaces the commands.

@@ -39,7 +39,10 @@ impl Engine {
         if self.tracking.is_over() {
             self.forget_some_tracked();
         }
+        self.settle();
         self.save_if_due();
+        self.rewrite_if_due();
+        self.tick_journal();
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {

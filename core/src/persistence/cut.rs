@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 
 use super::data::{Delay, Head, Usages};
 use super::disk::{Disk, NewFile, Pending, Target};
+use super::journal::commands::Commands;
+use super::journal::manifest::Form;
 use super::save::failed;
 use super::snapshot::file::Saving;
 use super::snapshot::{Broken, Result};
@@ -27,9 +29,23 @@ use crate::server::error_text;
 /// How long a slice holds the engine, about: a step of the walk takes some tens of microseconds.
 const SLICE_NS: u64 = 100_000;
 
+/// So many bytes of a file are made durable at once where that is done bit by bit.
+const SYNC_LEN: u64 = 4 << 20;
+
+/// What a file of all data is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// It is the snapshot's file.
+    Snapshot,
+    /// It is to be a base of the journal.
+    Base(Form),
+}
+
 /// A snapshot that is being written, as the engine knows it.
 pub struct Drawing {
     number: u64,
+    /// What it is for.
+    pub purpose: Purpose,
     /// When it began: Unix milliseconds.
     pub began_ms: i64,
     /// Keys that it is to hold.
@@ -103,6 +119,8 @@ pub struct Snapshot {
     dir: String,
     disk: Arc<dyn Disk>,
     pending: Pending,
+    purpose: Purpose,
+    is_synced_bit_by_bit: bool,
     delay_us: i32,
     written: Arc<AtomicU64>,
     fate: Arc<Fate>,
@@ -126,15 +144,25 @@ impl Engine {
             self.persistence.is_scheduled = true;
             return true;
         }
+        let number = self.persistence.drawn + 1;
+        let target = Persistence::target(&self.config, self.process.pid, Some(number));
+        self.draw(Purpose::Snapshot, target);
+        tracing::info!("Background saving started by pid {}", self.process.pid);
+        true
+    }
+
+    /// Has written what the cut holds that has just begun, by a thread of its own.
+    pub(super) fn draw(&mut self, purpose: Purpose, target: Target) {
         let space = self.saved_space();
         let databases = self.keyspace.iter().filter(|(of, _, db)| *of == space && !db.dict().is_empty());
         let databases: Vec<_> =
             databases.map(|(_, index, db)| (index, db.dict().len(), db.dict().expiring())).collect();
-        let head = self.head();
+        let head = self.head(purpose != Purpose::Snapshot);
         let state = &mut self.persistence;
         state.drawn += 1;
         let drawing = Drawing {
             number: state.drawn,
+            purpose,
             began_ms: self.now_ms,
             keys: databases.iter().map(|(_, keys, _)| *keys as u64).sum(),
             written: Arc::default(),
@@ -146,30 +174,40 @@ impl Engine {
             space,
             head,
             databases,
-            target: Persistence::target(&self.config, self.process.pid, Some(drawing.number)),
+            target,
             dir: self.config.server.dir.clone(),
             disk: state.disk.clone(),
             pending: state.pending.clone(),
+            purpose,
+            is_synced_bit_by_bit: match purpose {
+                Purpose::Snapshot => self.config.persistence.rdb_save_incremental_fsync,
+                Purpose::Base(_) => self.config.journal.aof_rewrite_incremental_fsync,
+            },
             delay_us: self.config.persistence.rdb_key_save_delay,
             written: drawing.written.clone(),
             fate: drawing.fate.clone(),
         };
         state.drawing = Some(drawing);
         self.jobs.push(Job::Snapshot(Box::new(snapshot)));
-        tracing::info!("Background saving started by pid {}", self.process.pid);
-        true
     }
 
     /// Calls off the snapshot that is being written in the background, if there is one.
     pub(crate) fn cancel_background_save(&mut self) {
-        let Some(drawing) = &self.persistence.drawing else { return };
-        if !drawing.fate.cancel() {
-            // It has taken its place just now; its thread is about to say so.
-            return;
+        if self.persistence.is_saving() && self.cancel_drawing() {
+            tracing::warn!("Background saving was called off");
         }
-        tracing::warn!("Background saving was called off");
+    }
+
+    /// Calls off what is being written in the background; false if it has taken its place just now, and its thread is
+    /// about to say so.
+    pub(super) fn cancel_drawing(&mut self) -> bool {
+        let Some(drawing) = &self.persistence.drawing else { return false };
+        if !drawing.fate.cancel() {
+            return false;
+        }
         self.persistence.drawing = None;
         self.end_cut();
+        true
     }
 
     /// Bytes of entries that the snapshot in the background has saved as they were about to change.
@@ -177,7 +215,7 @@ impl Engine {
         self.keyspace.door.preserved()
     }
 
-    fn end_cut(&mut self) {
+    pub(super) fn end_cut(&mut self) {
         let preserved = self.preserved();
         self.persistence.last_preserved = preserved;
         self.persistence.peak_preserved = self.persistence.peak_preserved.max(preserved);
@@ -189,7 +227,7 @@ impl Engine {
     }
 
     /// A slice of the walk.
-    fn draw(&mut self, number: u64) -> std::result::Result<Slice, Ending> {
+    fn draw_slice(&mut self, number: u64) -> std::result::Result<Slice, Ending> {
         if self.persistence.drawing.as_ref().is_none_or(|drawing| drawing.number != number) {
             return Err(Ending::Cancelled);
         }
@@ -210,18 +248,31 @@ impl Engine {
 
     /// There is no thread that could write a snapshot.
     pub(crate) fn fail_background_save(&mut self, number: u64) {
-        self.end_background_save(number, &Err(Ending::Failed(String::new())));
+        self.end_drawing(number, Err(Ending::Failed(String::new())));
     }
 
-    /// A snapshot has come to its end.
-    fn end_background_save(&mut self, number: u64, ending: &std::result::Result<(), Ending>) {
+    /// A snapshot has come to its end. A base of the journal takes its place now.
+    fn end_drawing(&mut self, number: u64, ending: std::result::Result<Option<NewFile>, Ending>) {
         self.refresh_clock();
         let Some(drawing) = self.persistence.drawing.take_if(|drawing| drawing.number == number) else {
             return;
         };
+        if let Purpose::Base(form) = drawing.purpose {
+            let written = match ending {
+                Ok(Some(file)) => Ok(file),
+                Err(Ending::Failed(reason)) => {
+                    self.end_cut();
+                    Err(reason)
+                }
+                Ok(None) | Err(Ending::Cancelled) => Err(String::new()),
+            };
+            self.end_rewrite(written, form, drawing.began_ms);
+            self.settle();
+            return;
+        }
         self.persistence.last_took_s = Some((self.now_ms - drawing.began_ms) / 1000);
         match ending {
-            Ok(()) => {
+            Ok(_) => {
                 tracing::info!("Background saving terminated with success");
                 self.note_saved(drawing.dirty);
                 self.persistence.saves += 1;
@@ -245,15 +296,23 @@ impl Snapshot {
 
     /// Writes it, and tells the engine how that ended.
     pub fn run(self, lender: &dyn Lender) {
-        let number = self.number;
+        let (number, purpose) = (self.number, self.purpose);
         let ending = catch_unwind(AssertUnwindSafe(|| self.write(lender)));
         let ending = ending.unwrap_or_else(|_| Err(Ending::Failed("(rdbSave): a panic".to_owned())));
-        match &ending {
-            Ok(()) => tracing::info!("DB saved on disk"),
-            Err(Ending::Cancelled) => return,
-            Err(Ending::Failed(reason)) => tracing::warn!("Write error saving DB on disk{reason}"),
+        match (&ending, purpose) {
+            (Err(Ending::Cancelled), _) => return,
+            (Ok(_), Purpose::Snapshot) => tracing::info!("DB saved on disk"),
+            (Err(Ending::Failed(reason)), Purpose::Snapshot) => {
+                tracing::warn!("Write error saving DB on disk{reason}");
+            }
+            (_, Purpose::Base(_)) => {}
         }
-        lender.lend(&mut |engine| engine.end_background_save(number, &ending));
+        let mut ending = Some(ending);
+        lender.lend(&mut |engine| {
+            if let Some(ending) = ending.take() {
+                engine.end_drawing(number, ending);
+            }
+        });
     }
 
     /// Which one it is.
@@ -261,20 +320,29 @@ impl Snapshot {
         self.number
     }
 
-    fn write(self, lender: &dyn Lender) -> std::result::Result<(), Ending> {
+    /// Writes it. A snapshot's file takes its place; that of the journal's base is handed over.
+    fn write(self, lender: &dyn Lender) -> std::result::Result<Option<NewFile>, Ending> {
         let Snapshot { number, space, head, databases, target, dir, disk, pending, .. } = self;
         let temporary = target.temporary.clone();
-        let file = NewFile::create(disk, target, &pending).map_err(|error| {
+        let mut file = NewFile::create(disk, target, &pending).map_err(|error| {
             let name = temporary.file_name().unwrap_or_default().to_string_lossy();
             let reason = error_text(&error);
             Ending::Failed(format!("(fopen): {reason}: {name} in server root dir {dir}"))
         })?;
-        let (file, usages) = head.begin(file)?;
-        let mut pages = Pages { file, usages, space, databases, current: None };
+        if self.is_synced_bit_by_bit {
+            file.sync_each(SYNC_LEN);
+        }
+        let mut pages = match self.purpose {
+            Purpose::Base(Form::Commands) => Paper::Commands(Commands::begin(file), space),
+            _ => {
+                let (file, usages) = head.begin(file)?;
+                Paper::Pages(Pages { file, usages, space, databases, current: None })
+            }
+        };
         let delay = Delay::new(self.delay_us);
         loop {
             let mut slice = None;
-            lender.lend(&mut |engine| slice = Some(engine.draw(number)));
+            lender.lend(&mut |engine| slice = Some(engine.draw_slice(number)));
             let Some(slice) = slice else { return Err(Ending::Cancelled) };
             let (entries, is_last) = match slice? {
                 Slice::Entries(entries) => (entries, false),
@@ -293,11 +361,41 @@ impl Snapshot {
                 break;
             }
         }
-        let mut file = pages.file.finish()?;
+        let mut file = pages.finish()?;
         file.flush().map_err(|error| Ending::Failed(failed("fflush", &error.into())))?;
         file.sync().map_err(|error| Ending::Failed(failed("fsync", &error.into())))?;
+        if self.purpose != Purpose::Snapshot {
+            return Ok(Some(file));
+        }
         self.fate.place(&mut file)?;
-        file.sync_dir().map_err(|error| Ending::Failed(failed("fsyncFileDir", &error.into())))
+        file.sync_dir().map_err(|error| Ending::Failed(failed("fsyncFileDir", &error.into())))?;
+        Ok(None)
+    }
+}
+
+/// Where entries are written down.
+enum Paper {
+    /// In a snapshot's format.
+    Pages(Pages),
+    /// As commands.
+    Commands(Commands<NewFile>, SpaceId),
+}
+
+impl Paper {
+    /// Writes an entry; false if it is of another space.
+    fn write(&mut self, saved: &Saved) -> Result<bool> {
+        match self {
+            Paper::Pages(pages) => pages.write(saved),
+            Paper::Commands(_, space) if saved.space != *space => Ok(false),
+            Paper::Commands(commands, _) => commands.entry(saved.db, &saved.entry).map(|()| true),
+        }
+    }
+
+    fn finish(self) -> Result<NewFile> {
+        match self {
+            Paper::Pages(pages) => pages.file.finish(),
+            Paper::Commands(commands, _) => commands.finish(),
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Report {
 
 /// What stands in a file before its keys, and what there is to know to write them.
 pub(super) struct Head {
+    /// Whether the file is a base of the journal.
+    is_base: bool,
     compress: bool,
     is_checked: bool,
     ctime_s: i64,
@@ -65,7 +67,7 @@ impl Head {
         file.about("redis-bits", usize::BITS.to_string().as_bytes())?;
         file.about("ctime", self.ctime_s.to_string().as_bytes())?;
         file.about("used-mem", self.used_memory.to_string().as_bytes())?;
-        file.about("aof-base", b"0")?;
+        file.about("aof-base", if self.is_base { b"1" } else { b"0" })?;
         file.about("mortise-ver", env!("CARGO_PKG_VERSION").as_bytes())?;
         for kept in &self.kept.of_modules {
             file.of_module(kept)?;
@@ -78,8 +80,9 @@ impl Head {
 }
 
 impl Engine {
-    pub(super) fn head(&self) -> Head {
+    pub(super) fn head(&self, is_base: bool) -> Head {
         Head {
+            is_base,
             compress: self.config.persistence.rdbcompression,
             is_checked: self.config.persistence.rdbchecksum,
             ctime_s: self.now_ms / 1000,
@@ -91,7 +94,16 @@ impl Engine {
 
     /// Writes all data of a space as a file holds it.
     pub fn save(&self, space: SpaceId, to: impl Write) -> Result<()> {
-        let (mut file, usages) = self.head().begin(to)?;
+        self.save_under(self.head(false), space, to)
+    }
+
+    /// Writes all data as a base of the journal.
+    pub(super) fn save_base(&self, to: impl Write) -> Result<()> {
+        self.save_under(self.head(true), self.saved_space(), to)
+    }
+
+    fn save_under(&self, head: Head, space: SpaceId, to: impl Write) -> Result<()> {
+        let (mut file, usages) = head.begin(to)?;
         let delay = Delay::new(self.config.persistence.rdb_key_save_delay);
         for (_, index, db) in self.keyspace.iter().filter(|(of, _, db)| *of == space && !db.dict().is_empty())
         {

@@ -95,6 +95,9 @@ pub struct NewFile {
     target: Target,
     pending: Pending,
     is_placed: bool,
+    /// How many bytes are made durable at once while it is written, and how many are not yet.
+    sync_len: Option<u64>,
+    unsynced: u64,
 }
 
 impl NewFile {
@@ -103,12 +106,24 @@ impl NewFile {
         let pending = pending.clone();
         pending.0.lock().insert(target.temporary.clone());
         match disk.create(&target.temporary) {
-            Ok(file) => Ok(NewFile { disk, file, target, pending, is_placed: false }),
+            Ok(file) => {
+                Ok(NewFile { disk, file, target, pending, is_placed: false, sync_len: None, unsynced: 0 })
+            },
             Err(error) => {
                 pending.0.lock().remove(&target.temporary);
                 Err(error)
             }
         }
+    }
+
+    /// From now on what is written is made durable bit by bit, so that the last step does not take long.
+    pub fn sync_each(&mut self, len: u64) {
+        self.sync_len = Some(len);
+    }
+
+    /// What it is called until it has its place.
+    pub fn temporary_name(&self) -> String {
+        self.target.temporary.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Makes durable what was written: the last step that takes long.
@@ -139,7 +154,13 @@ impl NewFile {
 
 impl Write for NewFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let written = self.file.write(bytes)?;
+        self.unsynced += written as u64;
+        if self.sync_len.is_some_and(|len| self.unsynced >= len) {
+            self.unsynced = 0;
+            self.file.sync()?;
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

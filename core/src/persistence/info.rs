@@ -2,17 +2,15 @@
 
 use mortise_sdk::declare::info::Shown;
 
+use super::journal::state::State;
 use super::state::Progress;
 use crate::admin::info::{field, never};
 use crate::engine::Engine;
 use crate::features::Section;
 
-fn ok(_: &Engine) -> Shown {
-    Shown::from("ok")
-}
-
-fn minus_one(_: &Engine) -> Shown {
-    Shown::Int(-1)
+/// A figure of the journal; nothing is shown of one that is not there.
+fn of_journal(engine: &Engine, figure: u64) -> Shown {
+    if engine.journal.state == State::Off { Shown::Hidden } else { figure.into() }
 }
 
 fn preserved(engine: &Engine) -> Shown {
@@ -66,7 +64,7 @@ pub(super) const PERSISTENCE: Section = Section {
             e.unsaved_changes().into()
         }),
         field("rdb_bgsave_in_progress", "Whether a snapshot is being written in the background.", |e| {
-            e.persistence.drawing.is_some().into()
+            e.persistence.is_saving().into()
         }),
         field(
             "rdb_last_save_time",
@@ -80,7 +78,7 @@ pub(super) const PERSISTENCE: Section = Section {
             e.persistence.last_took_s.unwrap_or(-1).into()
         }),
         field("rdb_current_bgsave_time_sec", "How long the present one has taken.", |e| {
-            let drawing = e.persistence.drawing.as_ref();
+            let drawing = e.persistence.drawing.as_ref().filter(|_| e.persistence.is_saving());
             drawing.map_or(-1, |drawing| (e.now_ms - drawing.began_ms) / 1000).into()
         }),
         field("rdb_saves", "Snapshots written.", |e| e.persistence.saves.into()),
@@ -93,22 +91,56 @@ pub(super) const PERSISTENCE: Section = Section {
         field("rdb_last_load_keys_loaded", "Keys of the loaded snapshot.", |e| {
             e.persistence.loaded.keys.into()
         }),
-        field("aof_enabled", "Whether changes are appended to a file.", never),
-        field("aof_rewrite_in_progress", "Whether that file is being rewritten.", never),
-        field("aof_rewrite_scheduled", "Whether a rewrite waits for a snapshot to end.", never),
-        field("aof_last_rewrite_time_sec", "How long the last rewrite took.", minus_one),
-        field("aof_current_rewrite_time_sec", "How long the present rewrite has taken.", minus_one),
-        field("aof_last_bgrewrite_status", "How the last rewrite ended.", ok),
-        field("aof_rewrites", "Rewrites.", never),
+        field("aof_enabled", "Whether changes are appended to a file.", |e| {
+            let is_being_loaded = e.loading && e.config.journal.appendonly;
+            (is_being_loaded || e.journal.state != State::Off).into()
+        }),
+        field("aof_rewrite_in_progress", "Whether that file is being rewritten.", |e| {
+            e.persistence.is_rewriting().into()
+        }),
+        field("aof_rewrite_scheduled", "Whether a rewrite is to begin as soon as may be.", |e| {
+            e.journal.is_scheduled.into()
+        }),
+        field("aof_last_rewrite_time_sec", "How long the last rewrite took.", |e| {
+            e.journal.last_took_s.unwrap_or(-1).into()
+        }),
+        field("aof_current_rewrite_time_sec", "How long the present rewrite has taken.", |e| {
+            let drawing = e.persistence.drawing.as_ref().filter(|_| e.persistence.is_rewriting());
+            drawing.map_or(-1, |drawing| (e.now_ms - drawing.began_ms) / 1000).into()
+        }),
+        field("aof_last_bgrewrite_status", "How the last rewrite ended.", |e| {
+            if e.journal.last_is_ok { "ok" } else { "err" }.into()
+        }),
+        field("aof_rewrites", "Rewrites.", |e| e.journal.rewrites.into()),
         field(
             "aof_rewrites_consecutive_failures",
             "Rewrites that failed since the last that did not.",
-            never,
+            |e| e.journal.failures.into(),
         ),
-        field("aof_last_write_status", "How the last write to the file ended.", ok),
-        field("aof_last_cow_size", "Memory copied because of the last rewrite, bytes.", never),
+        field("aof_last_write_status", "How the last write to the file ended.", |e| {
+            if e.journal.last_write_is_ok() { "ok" } else { "err" }.into()
+        }),
+        field("aof_last_cow_size", "Memory copied because of the last rewrite, bytes.", |e| {
+            e.journal.last_preserved.into()
+        }),
         field("module_fork_in_progress", "Whether a module has forked; none can.", never),
         field("module_fork_last_cow_size", "Memory copied because of it, bytes.", never),
+        field("aof_current_size", "Bytes of the append-only file.", |e| of_journal(e, e.journal.size)),
+        field("aof_base_size", "Bytes that it had when it was last rewritten, or loaded.", |e| {
+            of_journal(e, e.journal.base_size)
+        }),
+        field("aof_pending_rewrite", "Whether a rewrite waits for something else to end.", |e| {
+            of_journal(e, e.journal.is_scheduled.into())
+        }),
+        field("aof_buffer_length", "Bytes that are still to be written to it.", |e| {
+            of_journal(e, e.journal.buffered() as u64)
+        }),
+        field("aof_pending_bio_fsync", "Files that wait to be made durable.", |e| {
+            of_journal(e, e.journal.syncs.waiting() as u64)
+        }),
+        field("aof_delayed_fsync", "Writes that could not wait for the disk any longer.", |e| {
+            of_journal(e, e.journal.delayed)
+        }),
         field("loading_start_time", "When loading began, while it goes on: Unix seconds.", |e| {
             of_loading(e, |_, progress| progress.began_s.into())
         }),

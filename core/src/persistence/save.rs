@@ -23,6 +23,11 @@ pub(super) const COMMANDS: &[Command] = &[SAVE, BGSAVE, LASTSAVE];
 const FAILED: Error = Error::new("ERR");
 const IN_PROGRESS: Error = Error::new("ERR Background save already in progress");
 
+const REWRITING: Error = Error::new(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
+     BGSAVE whenever possible.",
+);
+
 const SAVE: Command = Spec {
     usage: "SAVE",
     about: "Saves all data; nothing else happens meanwhile.",
@@ -33,7 +38,7 @@ const SAVE: Command = Spec {
 .runs(save);
 
 fn save(call: &mut Call<'_>) -> Result {
-    if call.engine.persistence.drawing.is_some() {
+    if call.engine.persistence.is_saving() {
         return Err(IN_PROGRESS);
     }
     if !call.engine.save_file() {
@@ -53,18 +58,21 @@ const BGSAVE: Command = Spec {
 .runs(bgsave);
 
 fn bgsave(call: &mut Call<'_>) -> Result {
-    match call.argc() {
-        1 => {}
-        2 if call.arg(1).eq_ignore_ascii_case(b"SCHEDULE") => {}
+    let may_wait = match call.argc() {
+        1 => false,
+        2 if call.arg(1).eq_ignore_ascii_case(b"SCHEDULE") => true,
         _ => return Err(error::SYNTAX),
-    }
-    if call.engine.persistence.drawing.is_some() {
+    };
+    if call.engine.persistence.is_saving() {
         return Err(IN_PROGRESS);
     }
     // What a transaction is going to change is meant to be saved as well.
-    if call.cannot_wait() {
+    if call.cannot_wait() || may_wait && call.engine.persistence.is_rewriting() {
         call.engine.persistence.is_scheduled = true;
         return call.reply_status("Background saving scheduled");
+    }
+    if call.engine.persistence.is_rewriting() {
+        return Err(REWRITING);
     }
     if !call.engine.begin_background_save() {
         return Err(FAILED);

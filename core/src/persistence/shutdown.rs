@@ -5,6 +5,7 @@ use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, added};
 use mortise_sdk::{Error, Result, error};
 
+use super::journal::state::State;
 use super::settings::Shutdown;
 use crate::engine::Engine;
 use crate::engine::alone::Alone;
@@ -62,13 +63,35 @@ impl Engine {
         !self.loading && how.saves.unwrap_or(!self.config.persistence.save.0.is_empty())
     }
 
+    /// Brings the journal to its end. False: without the base that is being written it would hold nothing.
+    fn end_journal(&mut self, forced: bool) -> bool {
+        if self.persistence.is_rewriting() {
+            if self.journal.state == State::Waiting {
+                if !forced {
+                    tracing::warn!("Writing initial AOF, can't exit.");
+                    return false;
+                }
+                tracing::warn!("Writing initial AOF. Exit anyway.");
+            }
+            tracing::warn!("There is a child rewriting the AOF. Killing it!");
+            self.cancel_rewrite();
+        }
+        tracing::info!("Calling fsync() on the AOF file.");
+        self.settle_journal();
+        true
+    }
+
     /// Ends the server. False: it goes on, as the data could not be saved.
     pub fn shut_down(&mut self, how: Shutdown) -> bool {
         self.refresh_clock();
         tracing::warn!("User requested shutdown...");
-        if self.persistence.drawing.is_some() {
+        if self.persistence.is_saving() {
             tracing::warn!("There is a child saving an .rdb. Killing it!");
             self.cancel_background_save();
+        }
+        if self.journal.state != State::Off && !self.end_journal(how.forced) {
+            tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+            return false;
         }
         if self.saves_at_end(how) {
             tracing::info!("Saving the final RDB snapshot before exiting.");

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::cut::Drawing;
+use mortise_sdk::error::{self, Error};
+
+use super::cut::{Drawing, Purpose};
 use super::data::Report;
 use super::disk::{Disk, MemoryDisk, Pending, Target};
 use crate::config::Config;
@@ -60,6 +62,13 @@ pub struct Kept {
     pub of_modules: Vec<Arc<[u8]>>,
 }
 
+impl Kept {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty() && self.of_modules.is_empty()
+    }
+}
+
 /// How far a file has been loaded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
@@ -108,6 +117,16 @@ impl Persistence {
         Target { path: dir.join(&config.persistence.dbfilename.0), temporary: dir.join(temporary) }
     }
 
+    /// Whether a snapshot is being written in the background.
+    pub fn is_saving(&self) -> bool {
+        self.drawing.as_ref().is_some_and(|drawing| drawing.purpose == Purpose::Snapshot)
+    }
+
+    /// Whether a base of the journal is.
+    pub fn is_rewriting(&self) -> bool {
+        self.drawing.is_some() && !self.is_saving()
+    }
+
     /// Whether writes are refused, as they could not be saved.
     pub fn refuses_writes(&self, config: &Config) -> bool {
         let settings = &config.persistence;
@@ -121,9 +140,16 @@ impl Engine {
         self.unit.dirty.saturating_sub(self.persistence.saved_dirty)
     }
 
-    /// Whether writes are refused, as they could not be saved.
-    pub fn refuses_writes(&self) -> bool {
-        self.hindered && self.persistence.refuses_writes(&self.config)
+    /// Why writes are refused, if they are: they could not be saved, or not be appended to the journal.
+    pub fn refuses_writes(&self) -> Option<Error> {
+        if !self.hindered {
+            return None;
+        }
+        if self.persistence.refuses_writes(&self.config) {
+            return Some(error::MISCONF);
+        }
+        let reason = self.journal_failure()?;
+        Some(Error::text(format!("MISCONF Errors writing to the AOF file: {reason}")))
     }
 
     /// The space that the snapshot holds.

@@ -100,8 +100,8 @@ fn may_run(call: &Call<'_>, flags: Flags, read_only: bool) -> Result<bool> {
         return Ok(read_only);
     }
     if !flags.no_writes {
-        if call.engine.refuses_writes() {
-            return Err(error::MISCONF);
+        if let Some(error) = call.engine.refuses_writes() {
+            return Err(error);
         }
         if call.engine.out_of_memory && !flags.allow_oom {
             return Err(error::OOM);

@@ -26,7 +26,7 @@ pub(super) struct Running<'r, 'c> {
     /// Memory was short when it began.
     out_of_memory: bool,
     /// Nothing could be saved that it would write.
-    unsaved: bool,
+    unsaved: Option<Error>,
     /// It has called a command that writes.
     has_written: bool,
     /// Where the replies of its commands begin in the output.
@@ -131,8 +131,8 @@ impl<'r, 'c> Running<'r, 'c> {
         if self.read_only && command.flags.any(WRITE | MAY_REPLICATE) {
             return Err(READS_ONLY);
         }
-        if self.unsaved && command.flags.has(WRITE) {
-            return Err(error::MISCONF);
+        if let Some(error) = self.unsaved.as_ref().filter(|_| command.flags.has(WRITE)) {
+            return Err(error.clone());
         }
         if self.out_of_memory && command.flags.has(DENYOOM) && !self.flags.allow_oom && !self.has_written {
             return Err(error::OOM);

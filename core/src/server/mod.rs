@@ -3,6 +3,7 @@
 mod check;
 pub mod cli;
 pub mod clock;
+pub mod commit;
 pub mod connection;
 pub mod disk;
 mod info;
@@ -48,6 +49,7 @@ use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
 use crate::modules::Permission;
 use crate::persistence::disk::Pending;
+use commit::Commits;
 use run::Running;
 use signals::Signals;
 use snapshot::Writing;
@@ -184,6 +186,8 @@ pub struct Shared {
     /// Who is told when a tick has to come early.
     pub ticker: Ticker,
     worker: Worker,
+    /// Replies that wait until what they tell of is durable.
+    pub commits: Arc<Commits>,
     /// The snapshot that is being written.
     writing: Writing,
     /// Files that are being written.
@@ -202,6 +206,8 @@ impl Shared {
         let worker = Worker::start()?;
         let stop = watch::Sender::new(false);
         let running = Arc::new(Running::new(stop.clone()));
+        let commits = Commits::new(engine.syncs());
+        commits.start()?;
         Ok(Arc::new_cyclic(|this| Shared {
             known: Mutex::default(),
             ids: engine.clients.ids.clone(),
@@ -221,6 +227,7 @@ impl Shared {
             tls,
             ticker: Ticker::default(),
             worker,
+            commits,
             writing: Writing::default(),
             saves_at_end: AtomicBool::new(false),
             this: this.clone(),
@@ -302,6 +309,7 @@ impl Shared {
         if self.is_later.load(Ordering::Acquire) {
             self.do_later(&mut engine);
         }
+        append(&mut engine);
         engine.broadcast();
         let left = Left::take(&mut engine);
         drop(engine);
@@ -314,6 +322,7 @@ impl Shared {
         if self.is_later.load(Ordering::Relaxed) {
             self.do_later(&mut engine);
         }
+        append(&mut engine);
         engine.broadcast();
         if engine.is_evicting() {
             self.ticker.hurry(&engine);
@@ -366,6 +375,29 @@ impl Shared {
         self.tls.apply_config(&config.tls);
         self.limits_clients.store(client_memory::limit(config).is_some(), Ordering::Relaxed);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
+    }
+}
+
+/// Before the engine is given back, what has been done with it is written to the journal: nobody has heard of it yet.
+#[inline(always)]
+fn append(engine: &mut Engine) {
+    if engine.journal.is_due() {
+        append_some(engine);
+    }
+}
+
+#[cold]
+fn append_some(engine: &mut Engine) {
+    engine.flush_journal(false);
+    if engine.journal.is_lost {
+        // What was done cannot be taken back, and must not be acknowledged.
+        std::process::exit(1);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.commits.close();
     }
 }
 

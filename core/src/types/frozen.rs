@@ -62,6 +62,11 @@ impl FrozenTypes {
         of_name.map(|of| of.values.lock().by_handle.len()).sum()
     }
 
+    /// Whether no value is kept.
+    pub fn is_empty(&self) -> bool {
+        self.types.lock().values().all(|of| of.values.lock().by_handle.is_empty())
+    }
+
     fn of(&self, form: Form) -> Arc<FrozenType> {
         let new = || Arc::new(FrozenType { form: form.clone(), values: Mutex::default() });
         self.types.lock().entry(form.clone()).or_insert_with(new).clone()

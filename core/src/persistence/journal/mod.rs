@@ -2,19 +2,31 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `append.rs` | units of the stream on their way into the file |
 //! | `check.rs` | looking at the files without a server, and mending them |
+//! | `commands.rs` | values as the commands that make them |
 //! | `manifest.rs` | which files there are, what they are called, and in which order they are read |
 //! | `number.rs` | how numbers are read |
 //! | `reading.rs` | requests in a file |
 //! | `replay.rs` | playing the files when the server starts |
+//! | `rewrite.rs` | BGREWRITEAOF: a new base in the place of what has grown long |
 //! | `settings.rs` | settings with a form of their own |
+//! | `state.rs` | what is known of the journal |
+//! | `switch.rs` | how it is switched on and off |
+//! | `syncs.rs` | what is to be made durable, and what is |
 
+mod append;
 pub mod check;
+pub(super) mod commands;
 pub mod manifest;
 mod number;
 pub mod reading;
 pub mod replay;
+mod rewrite;
 pub mod settings;
+pub mod state;
+mod switch;
+pub mod syncs;
 
 use mortise_sdk::declare::config::Bytes;
 use mortise_sdk::{config, setting_enum};
@@ -24,7 +36,12 @@ use settings::{JournalDir, JournalName};
 
 /// The append-only file.
 pub const FEATURE: Feature =
-    Feature { name: "journal", config: JournalConfig::directives(), ..Feature::EMPTY };
+    Feature {
+        name: "journal",
+        commands: &[rewrite::COMMANDS],
+        config: JournalConfig::directives(),
+        ..Feature::EMPTY
+    };
 
 setting_enum! {
     /// When what was appended is made durable.
@@ -50,7 +67,7 @@ config! {
         /// When what was appended is made durable: everysec, always or no. With always, every reply waits until what it
         /// has seen is durable; those who wait at the same time are served by one write to the disk.
         live appendfsync: AppendSync = AppendSync::EverySec;
-        /// Leave it to the system while a snapshot or a new base of the journal is being written, except with always.
+        /// Leave it to the system while a snapshot or a new base of the journal is being written.
         live no_appendfsync_on_rewrite: bool = false;
         /// Rewrite the journal by itself when it has grown by so many percent since the last time. Zero means never.
         live auto_aof_rewrite_percentage: i32 = 100, in 0..=i32::MAX;

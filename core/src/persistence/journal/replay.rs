@@ -65,8 +65,17 @@ pub(in crate::persistence) fn load_at_start(lender: &dyn Lender) -> std::result:
                 let seconds = began.elapsed().as_secs_f64();
                 tracing::info!("DB loaded from append only file: {seconds:.3} seconds");
             }
-            lender.lend(&mut |engine| engine.set_loading(false));
-            Ok(Ended::Loaded)
+            let mut opened = Ok(());
+            let mut found = Some(found);
+            lender.lend(&mut |engine| {
+                if let Some(Found { manifest, size, base_size, .. }) = found.take() {
+                    opened = engine.open_journal(manifest, (size, base_size));
+                }
+                if opened.is_ok() {
+                    engine.set_loading(false);
+                }
+            });
+            opened.map(|()| Ended::Loaded)
         }
     }
 }

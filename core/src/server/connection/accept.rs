@@ -63,6 +63,7 @@ impl Connection {
             unwritten: Default::default(),
             written: 0,
             waker: None,
+            held: Default::default(),
             stalled: false,
             heard: 0,
             closing: false,

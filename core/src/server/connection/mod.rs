@@ -44,6 +44,8 @@ pub struct Connection {
     unwritten: std::collections::VecDeque<Piece>,
     written: usize,
     waker: Option<Waker>,
+    /// What waits until everything up to a place of the journal is durable.
+    held: std::collections::VecDeque<(u64, Piece)>,
     /// A run holds the engine; what was read is executed when it is over, or answered when the threshold has passed.
     stalled: bool,
     /// Nothing more is read; the connection ends when everything is written.
@@ -188,6 +190,12 @@ impl Connection {
                     }
                 }
             }
+            if !self.held.is_empty() {
+                self.let_go();
+                if self.closing && self.unwritten.is_empty() && !self.held.is_empty() {
+                    return Step::Wait;
+                }
+            }
             if !self.unwritten.is_empty() {
                 match self.write_kept(cx, scratch.thread) {
                     None => return Step::Over,
@@ -195,7 +203,7 @@ impl Connection {
                     Some(_) => {}
                 }
             }
-            if self.closing && self.unwritten.is_empty() {
+            if self.closing && self.unwritten.is_empty() && self.held.is_empty() {
                 let stream = std::mem::replace(&mut self.stream, Stream::Gone);
                 tokio::task::spawn_local(stream.linger());
                 return Step::Over;

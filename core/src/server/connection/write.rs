@@ -31,6 +31,9 @@ impl Connection {
 
     #[inline(always)]
     pub(super) fn write(&mut self, replies: &[u8], thread: usize) -> bool {
+        if self.shared.commits.holds() || !self.held.is_empty() {
+            return self.hold_replies(replies);
+        }
         let mut written = 0;
         if self.unwritten.is_empty() && !replies.is_empty() {
             match self.stream.try_write(replies) {
@@ -56,10 +59,47 @@ impl Connection {
         true
     }
 
+    /// Keeps replies until what they tell of is durable.
+    #[cold]
+    fn hold_replies(&mut self, replies: &[u8]) -> bool {
+        if !replies.is_empty() {
+            let backlog = self.keep(Piece::Own(replies.to_vec()));
+            self.check_backlog(backlog);
+        }
+        true
+    }
+
+    #[cold]
+    fn hold(&mut self, piece: Piece) {
+        let upto = self.shared.commits.promised();
+        // Whoever waits for a later place is woken at each.
+        if self.held.back().is_none_or(|(last, _)| *last != upto)
+            && let Some(waker) = &self.waker
+        {
+            self.shared.commits.wait(upto, waker);
+        }
+        self.held.push_back((upto, piece));
+    }
+
+    /// Lets go of what is durable by now.
+    #[cold]
+    pub(super) fn let_go(&mut self) {
+        while let Some((upto, _)) = self.held.front()
+            && self.shared.commits.is_durable(*upto)
+            && let Some((_, piece)) = self.held.pop_front()
+        {
+            self.unwritten.push_back(piece);
+        }
+    }
+
     /// Keeps bytes until they can be written; says how many are kept.
     fn keep(&mut self, piece: Piece) -> u64 {
         let len = piece.bytes().len() as u64;
-        self.unwritten.push_back(piece);
+        if self.shared.commits.holds() || !self.held.is_empty() {
+            self.hold(piece);
+        } else {
+            self.unwritten.push_back(piece);
+        }
         self.outbox.unwritten.fetch_add(len, Relaxed) + len
     }
 
@@ -114,7 +154,7 @@ impl Connection {
     /// Whether what others have sent may wait: nothing else is to be done for the connection.
     fn can_be_put_off(&self) -> bool {
         let is_busy = self.closing || self.over || self.stalled || self.in_turn || self.session.is_none();
-        !is_busy && self.unwritten.is_empty() && !self.outbox.is_closing()
+        !is_busy && self.unwritten.is_empty() && self.held.is_empty() && !self.outbox.is_closing()
     }
 
     /// Whether what others have sent is left for later, to be written from the queue.

@@ -1,0 +1,274 @@
+//! Appending: units of the stream on their way into the file.
+//!
+//! A unit is put behind those before it when it settles, and they are written when the engine is given back, before anybody
+//! hears of what they say. When they are made durable is up to `appendfsync`.
+
+use std::sync::Arc;
+
+use super::state::{Journal, State};
+use super::AppendSync;
+use crate::engine::Engine;
+use crate::engine::settle::StreamUnit;
+use crate::engine::unit::write_command;
+use crate::keyspace::SpaceId;
+use crate::server::error_text;
+
+/// A write that fails is logged no more often than once in so many seconds.
+const LOG_EVERY_S: i64 = 30;
+/// A write waits for a sync so many seconds at most.
+const PATIENCE_S: i64 = 2;
+/// A buffer that has grown larger is given back.
+const KEPT_LEN_MAX: usize = 1 << 20;
+/// What the system says when a disk is full.
+const ENOSPC: i32 = 28;
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+impl Journal {
+    /// Puts a unit behind what is to be written. Several commands are one transaction.
+    #[inline(always)]
+    pub fn feed(&mut self, unit: &StreamUnit, space: SpaceId) {
+        let is_ours = |said: &crate::engine::unit::Propagated<'_>| said.targets.journal && said.space == space;
+        let count = match unit.commands.len() {
+            1 => 1,
+            _ => unit.iter().filter(is_ours).count(),
+        };
+        if count > 1 {
+            self.buffer.extend_from_slice(MULTI);
+        }
+        for said in unit.iter().filter(is_ours) {
+            if self.db != Some(said.db) {
+                self.select(said.db);
+            }
+            self.buffer.extend_from_slice(said.bytes);
+        }
+        if count > 1 {
+            self.buffer.extend_from_slice(EXEC);
+        }
+    }
+
+    #[cold]
+    fn select(&mut self, db: u32) {
+        self.db = Some(db);
+        write_command(&mut self.buffer, [&b"SELECT"[..], db.to_string().as_bytes()].into_iter());
+    }
+
+    /// Notes when what follows happens, unless that is known.
+    pub(super) fn stamp(&mut self, now_s: i64) {
+        if self.stamped_s != now_s {
+            self.stamped_s = now_s;
+            self.buffer.extend_from_slice(format!("#TS:{now_s}\r\n").as_bytes());
+        }
+    }
+
+    /// Whether there is something to be written.
+    #[inline(always)]
+    pub fn is_due(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Writes what is in the buffer. What could not be written stays there, if it can be tried again.
+    fn write(&mut self, now_s: i64, is_final: bool) -> bool {
+        let Some(file) = self.file.clone() else { return false };
+        let mut written = 0;
+        let error = loop {
+            match file.append(&self.buffer[written..]) {
+                Ok(0) => break Some(None),
+                Ok(len) => written += len,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => break Some(Some(error)),
+            }
+            if written == self.buffer.len() {
+                break None;
+            }
+        };
+        self.postponed_since_s = None;
+        let Some(error) = error else {
+            self.written += written as u64;
+            self.size += written as u64;
+            self.increment_len += written as u64;
+            match self.buffer.capacity() > KEPT_LEN_MAX {
+                true => self.buffer = Vec::new(),
+                false => self.buffer.clear(),
+            }
+            if self.write_error.take().is_some() {
+                tracing::info!("AOF write error looks solved. The server can write again.");
+            }
+            return true;
+        };
+        let logs = now_s - self.logged_s > LOG_EVERY_S;
+        if logs {
+            self.logged_s = now_s;
+        }
+        let full = || std::io::Error::from_raw_os_error(ENOSPC);
+        let error = match error {
+            Some(error) if written == 0 => {
+                if logs {
+                    tracing::warn!("Error writing to the AOF file: {}", error_text(&error));
+                }
+                error
+            }
+            error => {
+                if logs {
+                    let expected = self.buffer.len();
+                    tracing::warn!(
+                        "Short write while writing to the AOF file: (nwritten={written}, expected={expected})"
+                    );
+                }
+                match file.truncate(self.increment_len) {
+                    Ok(()) => written = 0,
+                    Err(error) if logs => tracing::warn!(
+                        "Could not remove short write from the append-only file.  The server may refuse to load the AOF \
+                         the next time it starts.  ftruncate: {}",
+                        error_text(&error)
+                    ),
+                    Err(_) => {}
+                }
+                error.unwrap_or_else(full)
+            }
+        };
+        self.write_error = Some(error_text(&error));
+        if is_final {
+            tracing::warn!(
+                "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting..."
+            );
+            self.is_lost = true;
+            self.syncs.promise_nothing();
+        } else if written > 0 {
+            self.buffer.drain(..written);
+            self.written += written as u64;
+            self.size += written as u64;
+            self.increment_len += written as u64;
+        }
+        false
+    }
+
+    /// Makes durable what has been written, and waits for it.
+    pub(super) fn sync_now(&mut self, now_s: i64) {
+        let Some(file) = &self.file else { return };
+        match file.sync() {
+            Ok(()) => {
+                self.asked = self.written;
+                self.last_sync_s = now_s;
+                self.syncs.note_durable(self.written);
+            }
+            Err(error) => tracing::warn!("Fail to fsync the AOF file: {}", error_text(&error)),
+        }
+    }
+}
+
+impl Engine {
+    /// Puts a unit of the stream into the journal.
+    #[inline(always)]
+    pub(crate) fn feed_journal(&mut self, unit: &StreamUnit) {
+        if !self.journal.feeds {
+            return;
+        }
+        if self.config.journal.aof_timestamp_enabled {
+            self.journal.stamp(self.now_ms / 1000);
+        }
+        let space = self.saved_space();
+        self.journal.feed(unit, space);
+    }
+
+    /// Writes what the journal has to write, and sees to it that it becomes durable when it is to. Whoever gives the
+    /// engine back calls this, before anybody is told what the commands say. Only if it is `forced` it does not wait for
+    /// a sync that is under way.
+    pub fn flush_journal(&mut self, forced: bool) {
+        let now_s = self.now_ms / 1000;
+        let mode = self.config.journal.appendfsync;
+        if !self.journal.is_due() {
+            let due = match mode {
+                AppendSync::EverySec => now_s > self.journal.last_sync_s && !self.journal.syncs.is_busy(),
+                AppendSync::Always => true,
+                AppendSync::No => false,
+            };
+            if due && self.journal.asked < self.journal.written {
+                self.sync_journal(mode, now_s);
+            }
+            return;
+        }
+        if mode == AppendSync::EverySec && !forced && self.journal.syncs.is_busy() {
+            let since_s = *self.journal.postponed_since_s.get_or_insert(now_s);
+            if now_s - since_s < PATIENCE_S {
+                return;
+            }
+            self.journal.delayed += 1;
+            tracing::info!(
+                "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for \
+                 fsync to complete, this may slow down the server."
+            );
+        }
+        if self.journal.write(now_s, mode == AppendSync::Always) {
+            self.sync_journal(mode, now_s);
+        }
+        let refuses = self.journal_refuses_writes();
+        if refuses != self.journal.refuses {
+            self.follow_hindrances();
+        }
+    }
+
+    /// Has made durable what has been written, if it is time.
+    fn sync_journal(&mut self, mode: AppendSync, now_s: i64) {
+        // Whoever says so prefers speed to durability while something else keeps the disk busy.
+        if self.config.journal.no_appendfsync_on_rewrite && self.persistence.drawing.is_some() {
+            return;
+        }
+        let journal = &mut self.journal;
+        let Some(file) = &journal.file else { return };
+        match mode {
+            AppendSync::Always => {
+                journal.syncs.ask(file, journal.written, true);
+                journal.asked = journal.written;
+                journal.last_sync_s = now_s;
+            }
+            AppendSync::EverySec if now_s > journal.last_sync_s => {
+                if !journal.syncs.is_busy() {
+                    journal.syncs.ask(file, journal.written, false);
+                    journal.asked = journal.written;
+                }
+                journal.last_sync_s = now_s;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether writes are refused, as they could not be appended or made durable.
+    pub(crate) fn journal_refuses_writes(&self) -> bool {
+        let journal = &self.journal;
+        journal.state != State::Off && (journal.write_error.is_some() || journal.syncs.has_failed())
+    }
+
+    /// Why they are.
+    pub(crate) fn journal_failure(&self) -> Option<String> {
+        let journal = &self.journal;
+        if journal.state == State::Off {
+            return None;
+        }
+        journal.write_error.clone().or_else(|| journal.syncs.failure())
+    }
+
+    /// What the journal has to do from time to time.
+    pub(crate) fn tick_journal(&mut self) {
+        if self.journal.state == State::Off {
+            return;
+        }
+        self.flush_journal(false);
+        if self.journal_refuses_writes() != self.journal.refuses {
+            self.follow_hindrances();
+        }
+    }
+
+    /// Writes everything and makes it durable, as nothing may come after it.
+    pub(crate) fn settle_journal(&mut self) {
+        self.flush_journal(true);
+        let now_s = self.now_ms / 1000;
+        self.journal.sync_now(now_s);
+    }
+
+    /// What the journal has asked and what has come of it, for the thread that does it.
+    pub fn syncs(&self) -> Arc<super::syncs::Syncs> {
+        self.journal.syncs.clone()
+    }
+}

@@ -1,0 +1,210 @@
+//! Values as the commands that make them: a base of the journal for whoever wants no snapshot in it.
+//!
+//! A command takes so many elements at once that it is done quickly, however large the value. What no command makes stands
+//! in the file as RESTORE.
+
+use std::io::Write;
+
+use mortise_sdk::resp::{format_double, format_integer};
+
+use super::super::snapshot::value::{kind_of, save};
+use super::super::snapshot::{Result, Writer, payload};
+use crate::engine::unit::write_command;
+use crate::keyspace::Entry;
+use crate::types::AnyRef;
+use crate::types::stream::group::{Group, Name};
+use crate::types::stream::value::Stream;
+
+/// Elements that a command takes at most.
+const ITEMS_MAX: usize = 64;
+/// So much is written at once.
+const PAGE_LEN: usize = 64 * 1024;
+
+/// A file that takes entries as commands.
+pub(in crate::persistence) struct Commands<W> {
+    to: W,
+    page: Vec<u8>,
+    db: Option<u32>,
+}
+
+/// A command that grows until it is full, and begins again then.
+struct Growing<'a> {
+    page: &'a mut Vec<u8>,
+    name: &'a [u8],
+    key: &'a [u8],
+    words: Vec<Vec<u8>>,
+    /// How many words make an item.
+    step: usize,
+}
+
+impl<'a> Growing<'a> {
+    fn new(page: &'a mut Vec<u8>, name: &'a [u8], key: &'a [u8], step: usize) -> Growing<'a> {
+        Growing { page, name, key, words: Vec::new(), step }
+    }
+
+    fn push(&mut self, word: &[u8]) {
+        self.words.push(word.to_vec());
+        if self.words.len() == ITEMS_MAX * self.step {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if self.words.is_empty() {
+            return;
+        }
+        let words: Vec<&[u8]> =
+            [self.name, self.key].into_iter().chain(self.words.iter().map(Vec::as_slice)).collect();
+        write_command(self.page, words.into_iter());
+        self.words.clear();
+    }
+}
+
+impl<W: Write> Commands<W> {
+    /// Begins a file.
+    pub(in crate::persistence) fn begin(to: W) -> Commands<W> {
+        Commands { to, page: Vec::with_capacity(PAGE_LEN), db: None }
+    }
+
+    /// Writes an entry.
+    pub(in crate::persistence) fn entry(&mut self, db: u32, entry: &Entry) -> Result<()> {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            self.say(&[b"SELECT", db.to_string().as_bytes()]);
+        }
+        self.value(entry)?;
+        if let Some(deadline) = entry.deadline() {
+            self.say(&[b"PEXPIREAT", entry.key(), deadline.to_string().as_bytes()]);
+        }
+        if self.page.len() >= PAGE_LEN {
+            self.to.write_all(&self.page)?;
+            self.page.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    pub(in crate::persistence) fn finish(mut self) -> Result<W> {
+        self.to.write_all(&self.page)?;
+        Ok(self.to)
+    }
+
+    fn say(&mut self, words: &[&[u8]]) {
+        write_command(&mut self.page, words.iter().copied());
+    }
+
+    fn value(&mut self, entry: &Entry) -> Result<()> {
+        let (key, value) = (entry.key(), AnyRef::of(entry));
+        match value {
+            AnyRef::Str(text) => self.say(&[b"SET", key, &text.bytes()]),
+            AnyRef::List(list) => {
+                let mut command = Growing::new(&mut self.page, b"RPUSH", key, 1);
+                list.show_each(0..list.len(), |item| item.with(|item| command.push(item)));
+                command.end();
+            }
+            AnyRef::Set(set) => {
+                let mut command = Growing::new(&mut self.page, b"SADD", key, 1);
+                set.iter().for_each(|member| command.push(&member.text()));
+                command.end();
+            }
+            AnyRef::Zset(zset) => {
+                let mut command = Growing::new(&mut self.page, b"ZADD", key, 2);
+                for (score, member) in zset.iter() {
+                    command.push(format_double(score).as_bytes());
+                    command.push(member);
+                }
+                command.end();
+            }
+            AnyRef::Hash(hash) => {
+                let mut command = Growing::new(&mut self.page, b"HMSET", key, 2);
+                for (field, value) in hash.iter() {
+                    command.push(field);
+                    command.push(value);
+                }
+                command.end();
+                for (field, deadline) in hash.deadlines() {
+                    let deadline = format_integer(deadline);
+                    self.say(&[b"HPEXPIREAT", key, deadline.as_bytes(), b"FIELDS", b"1", field]);
+                }
+            }
+            AnyRef::Stream(stream) if is_sayable(stream) => self.stream(key, stream),
+            AnyRef::Stream(_) | AnyRef::Foreign(_) => {
+                let mut blob = Writer::new(true);
+                blob.byte(kind_of(value));
+                save(value, &mut blob)?;
+                payload::seal(&mut blob);
+                self.say(&[b"RESTORE", key, b"0", blob.as_bytes()]);
+            }
+        }
+        Ok(())
+    }
+
+    fn stream(&mut self, key: &[u8], stream: &Stream) {
+        let mut words: Vec<Vec<u8>> = Vec::new();
+        for entry in stream.iter() {
+            words.clear();
+            for item in entry.pairs().flat_map(|(field, value)| [field, value]) {
+                item.with_bytes(|text| words.push(text.to_vec()));
+            }
+            let id = entry.id().text();
+            let all: Vec<&[u8]> = [b"XADD", key, id.as_bytes()]
+                .into_iter()
+                .chain(words.iter().map(Vec::as_slice))
+                .collect();
+            self.say(&all);
+        }
+        let last = stream.last_id().text();
+        if stream.is_empty() {
+            // It comes into being with an entry that is gone at once.
+            let id: &[u8] = if last.as_bytes() == b"0-0" { b"0-1" } else { last.as_bytes() };
+            self.say(&[b"XADD", key, b"MAXLEN", b"0", id, b"x", b"y"]);
+        }
+        let (added, deleted) = (stream.entries_added().to_string(), stream.max_deleted_id().text());
+        self.say(&[
+            b"XSETID",
+            key,
+            last.as_bytes(),
+            b"ENTRIESADDED",
+            added.as_bytes(),
+            b"MAXDELETEDID",
+            deleted.as_bytes(),
+        ]);
+        for (name, group) in stream.groups().iter() {
+            self.group(key, name, group);
+        }
+    }
+
+    fn group(&mut self, key: &[u8], name: &Name, group: &Group) {
+        let name = name.bytes();
+        let read = group.entries_read.map_or("-1".to_owned(), |read| read.to_string());
+        let last = group.last_id.text();
+        self.say(&[b"XGROUP", b"CREATE", key, name, last.as_bytes(), b"ENTRIESREAD", read.as_bytes()]);
+        for (consumer, _) in group.consumers.iter() {
+            self.say(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer.bytes()]);
+        }
+        for (id, pending) in group.iter() {
+            self.say(&[
+                b"XCLAIM",
+                key,
+                name,
+                pending.consumer_name(),
+                b"0",
+                id.text().as_bytes(),
+                b"TIME",
+                pending.delivered_ms.to_string().as_bytes(),
+                b"RETRYCOUNT",
+                pending.deliveries.to_string().as_bytes(),
+                b"JUSTID",
+                b"FORCE",
+            ]);
+        }
+    }
+}
+
+/// Whether there are commands for all that a stream holds. There is none for what is pending to nobody, nor for what is
+/// pending although its entry is gone.
+fn is_sayable(stream: &Stream) -> bool {
+    stream.groups().iter().all(|(_, group)| {
+        group.released_len() == 0 && group.iter().all(|(id, _)| stream.get(id).is_some())
+    })
+}

@@ -1,0 +1,109 @@
+//! What is known of the journal.
+
+use std::sync::Arc;
+
+use super::super::disk::AppendFile;
+use super::manifest::Manifest;
+use super::syncs::Syncs;
+
+/// Whether there is a journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum State {
+    /// There is none.
+    #[default]
+    Off,
+    /// There will be when its first base is written. What happens meanwhile is kept in a file of its own.
+    Waiting,
+    /// There is one.
+    On,
+}
+
+/// The journal that is being written.
+#[derive(Default)]
+pub struct Journal {
+    /// Whether there is one.
+    pub state: State,
+    /// Which files it consists of.
+    pub manifest: Manifest,
+    /// What is to become durable.
+    pub syncs: Arc<Syncs>,
+    /// Bytes of all its files.
+    pub size: u64,
+    /// Bytes that it had when it was last rewritten, or loaded.
+    pub base_size: u64,
+    /// How often a write could not wait for a sync any longer.
+    pub delayed: u64,
+    /// A rewrite is to begin as soon as may be.
+    pub is_scheduled: bool,
+    /// Whether the last rewrite went well.
+    pub last_is_ok: bool,
+    /// How long it took, in seconds.
+    pub last_took_s: Option<i64>,
+    /// Bytes that were copied as they changed meanwhile.
+    pub last_preserved: u64,
+    /// Rewrites that have begun.
+    pub rewrites: u64,
+    /// Rewrites that have failed since the last that has not.
+    pub failures: u64,
+    /// Something that was acknowledged could not be kept if the server went on: it has to end.
+    pub is_lost: bool,
+    /// The command that switches it is part of a transaction, whose commands before it have not been appended yet.
+    pub(crate) is_in_unit: bool,
+    /// What could not be written last, and why.
+    pub(super) write_error: Option<String>,
+    /// Units of the stream are put into the buffer.
+    pub(crate) feeds: bool,
+    /// Whether writes are refused because of it, as is known to the gates.
+    pub(crate) refuses: bool,
+    /// What is to be written next.
+    pub(super) buffer: Vec<u8>,
+    /// The file.
+    pub(super) file: Option<Arc<dyn AppendFile>>,
+    /// Bytes of that file.
+    pub(super) increment_len: u64,
+    /// The database that was last selected in it.
+    pub(super) db: Option<u32>,
+    /// The moment that was last noted in it.
+    pub(super) stamped_s: i64,
+    /// Bytes written since the server started.
+    pub(super) written: u64,
+    /// Up to where they were asked to be made durable.
+    pub(super) asked: u64,
+    pub(super) last_sync_s: i64,
+    pub(super) postponed_since_s: Option<i64>,
+    pub(super) logged_s: i64,
+    pub(super) limit: Limit,
+}
+
+/// After rewrites have failed, the next waits longer and longer.
+#[derive(Default)]
+pub(super) struct Limit {
+    pub(super) delay_minutes: i64,
+    pub(super) next_s: Option<i64>,
+}
+
+impl Journal {
+    /// A server's that has not written any yet.
+    pub(crate) fn new() -> Journal {
+        Journal { last_is_ok: true, ..Journal::default() }
+    }
+
+    /// Bytes that are to be written.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether the last write went well.
+    pub fn last_write_is_ok(&self) -> bool {
+        self.write_error.is_none() && !self.syncs.has_failed()
+    }
+}
+
+impl Journal {
+    /// Lets go of what was not written: it is of no use to any file.
+    pub(super) fn forget_unwritten(&mut self) {
+        self.buffer = Vec::new();
+        self.postponed_since_s = None;
+        self.asked = self.written;
+    }
+}
