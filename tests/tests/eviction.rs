@@ -254,9 +254,9 @@ fn hit_ratio(server: &Server, policy: &str) -> f64 {
     };
     // The same number of keys fits into both servers.
     let empty = used_memory(&mut client);
-    for keys in (KEYS..KEYS + ROOM).collect::<Vec<_>>().chunks(TOGETHER) {
+    (KEYS..KEYS + ROOM).collect::<Vec<_>>().chunks(TOGETHER).for_each(|keys| {
         fill(keys, &mut client);
-    }
+    });
     let room = used_memory(&mut client) - empty;
     ok(&mut client, &["FLUSHALL"]);
     std::thread::sleep(std::time::Duration::from_millis(300));

@@ -172,9 +172,7 @@ impl Filter<'_> {
             Filter::Module(module) => {
                 command.module.as_deref().is_some_and(|name| name.as_bytes() == *module)
             }
-            Filter::Category(category) => {
-                category.is_some_and(|category| command.facts.categories.has(category))
-            }
+            Filter::Category(category) => category.is_some_and(|category| categories(command).has(category)),
             Filter::Pattern(pattern) => glob::matches_nocase(pattern, command.name.as_bytes()),
         }
     }
@@ -274,6 +272,11 @@ fn info_of_all(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// The ACL categories by whose rules a command is allowed or forbidden: none reaches one of a module.
+fn categories(command: &registry::Command) -> Category {
+    if command.module.is_some() { Category::NONE } else { command.facts.categories }
+}
+
 fn info(command: &registry::Command, out: &mut Output) {
     let facts = &command.facts;
     out.array(10);
@@ -283,7 +286,7 @@ fn info(command: &registry::Command, out: &mut Output) {
     out.integer(facts.first.into());
     out.integer(facts.last.into());
     out.integer(facts.step.into());
-    let categories: Vec<_> = facts.categories.names().map(|name| format!("@{name}")).collect();
+    let categories: Vec<_> = categories(command).names().map(|name| format!("@{name}")).collect();
     status_set(out, categories.iter().map(|name| &**name));
     out.set(facts.spec.tips.len());
     facts.spec.tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));

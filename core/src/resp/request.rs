@@ -35,6 +35,9 @@ pub struct Partial {
     body: usize,
 }
 
+/// For how many arguments of a request that comes in pieces room is kept.
+const SPANS_KEPT: usize = 64;
+
 /// An argument from which on Redis holds no more than the argument itself.
 const LARGE_LEN_MIN: usize = 32 * 1024;
 
@@ -104,6 +107,7 @@ pub fn parse(
     match arguments(buffer, &mut ahead, spans, limits) {
         Ok(Found::All) => {
             partial.args_left = 0;
+            partial.spans.shrink_to(SPANS_KEPT);
             (partial.needed, partial.body) = (0, 0);
             Parsed::Request(ahead.at)
         }

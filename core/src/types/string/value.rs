@@ -189,13 +189,14 @@ impl Edit<'_, Str> {
 
     /// Overwrites bytes from an offset on; a gap becomes zeroes. From then on the string is `raw`.
     pub fn write_at(&mut self, at: usize, bytes: &[u8]) {
-        self.extend_to(at);
+        let end = at + bytes.len();
+        // A long one gets its length at once: if it grew by the last bytes, it would take room to grow further.
+        self.extend_to(if end > CHUNK_LEN { end } else { at });
         let entry = self.open();
         if let Some(Object::LongText(text)) = entry.object_mut() {
             text.write_at(at, bytes);
         } else {
             let old = entry.bytes_mut().unwrap_or_default();
-            let end = at + bytes.len();
             if end <= old.len() {
                 old[at..end].copy_from_slice(bytes);
             } else if end <= CHUNK_LEN {
