@@ -212,6 +212,16 @@ fn a_password_that_takes_long_makes_only_its_client_wait() {
         {proto: :3, ...}
         > CLIENT GETNAME
         \"me\"
+        > ACL SETUSER admin on >other +@all ~*
+        +OK
+        > HELLO 3 AUTH ann secret AUTH admin secret
+        -WRONGPASS invalid username-password pair or user is disabled.
+        > ACL WHOAMI
+        \"ann\"
+        > HELLO 3 AUTH ann secret AUTH admin other
+        {proto: :3, ...}
+        > ACL WHOAMI
+        \"admin\"
         > ACL SETUSER ann <secret
         +OK
         > HELLO 2 AUTH ann secret

@@ -6,9 +6,8 @@
 //! that the client asks for. To everybody else the call then comes after the run.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use mortise_acl::{User, Users};
+use mortise_acl::Users;
 use mortise_sdk::{Error, Result, error};
 
 use super::Engine;
@@ -38,48 +37,36 @@ pub struct Alone<'c> {
     pub slow: Slow,
     /// Whether it runs in an EXEC.
     pub in_transaction: bool,
-    /// It was left to a worker; nothing has happened yet, and nothing is answered.
-    pub left: Option<Verification>,
+    /// It is to be left to a worker, and nothing is answered yet.
+    pub left: bool,
 }
 
 /// What to do about a password that takes long to verify.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Slow {
-    /// It is verified, and everybody waits: in a transaction.
+    /// It is verified: in a transaction, where everybody waits, and by a worker.
     Verify,
-    /// It is left to a worker, who calls again when it knows.
+    /// The call is left to a worker.
     Leave,
-    /// It is known whether it is right.
-    Known(bool),
 }
 
-/// A password that takes long to verify.
-pub struct Verification {
-    /// Whose it should be.
-    pub user: Arc<User>,
-    /// The password.
-    pub password: Vec<u8>,
-}
-
-impl Verification {
-    /// Verifies it, and then makes the call with what is known.
-    pub fn work(self, run: Run, users: Users, args: OwnedArgs) -> Work {
-        Box::new(move || {
-            let known = self.user.verifies_slowly(&self.password);
-            Finish::Alone(Box::new(move |session, out| {
-                run(&mut Alone {
-                    session,
-                    users: &users,
-                    args: args.view(),
-                    out,
-                    running: None,
-                    slow: Slow::Known(known),
-                    in_transaction: false,
-                    left: None,
-                })
-            }))
-        })
-    }
+/// What a worker does with a call that was left to it: the whole call, for whom nobody waits there. One call may name
+/// several users and passwords, and each of them is verified.
+pub fn work(run: Run, users: Users, args: OwnedArgs) -> Work {
+    Box::new(move || {
+        Finish::Alone(Box::new(move |session, out| {
+            run(&mut Alone {
+                session,
+                users: &users,
+                args: args.view(),
+                out,
+                running: None,
+                slow: Slow::Verify,
+                in_transaction: false,
+                left: false,
+            })
+        }))
+    })
 }
 
 /// The function of such a command.

@@ -112,11 +112,11 @@ fn reply(
         running: known.running.as_deref(),
         slow: Slow::Leave,
         in_transaction: false,
-        left: None,
+        left: false,
     };
     let result = run(&mut alone);
-    if let Some(verification) = alone.left {
-        *left = Some((command.clone(), verification.work(run, known.users.clone(), args.to_owned())));
+    if alone.left {
+        *left = Some((command.clone(), alone::work(run, known.users.clone(), args.to_owned())));
         return None;
     }
     note(session, command, if result.is_err() { Answered::Failed } else { Answered::Done });

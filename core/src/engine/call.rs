@@ -92,11 +92,11 @@ impl<'c> Call<'c> {
             slow,
             in_transaction,
             running: None,
-            left: None,
+            left: false,
         };
         let result = run(&mut alone);
-        if let Some(verification) = alone.left {
-            let work = verification.work(run, self.engine.users.clone(), self.owned_args());
+        if alone.left {
+            let work = alone::work(run, self.engine.users.clone(), self.owned_args());
             return self.defer(work);
         }
         engine.catch_up(session)?;

@@ -11,7 +11,7 @@ use mortise_sdk::{Error, Result, error};
 use super::REDIS_VERSION;
 use super::client::client_name;
 use crate::acl::Refused;
-use crate::engine::alone::{Alone, Slow, Verification};
+use crate::engine::alone::{Alone, Slow};
 use crate::engine::call::Options;
 use crate::engine::session::Replies;
 use crate::features::Command;
@@ -100,7 +100,6 @@ fn log_in(call: &mut Alone<'_>, name: Option<&[u8]>, password: &[u8]) -> Result<
     if let Some(user) = users.find(name) {
         let verified = user.verifies(password).or_else(|| match call.slow {
             Slow::Verify => Some(user.verifies_slowly(password)),
-            Slow::Known(verified) => Some(verified),
             Slow::Leave => None,
         });
         match verified {
@@ -110,7 +109,7 @@ fn log_in(call: &mut Alone<'_>, name: Option<&[u8]>, password: &[u8]) -> Result<
             }
             Some(false) => {}
             None => {
-                call.left = Some(Verification { user: user.clone(), password: password.to_vec() });
+                call.left = true;
                 return Ok(false);
             }
         }
