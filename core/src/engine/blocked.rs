@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use mortise_sdk::Result;
+use mortise_sdk::resp::encode;
 
 use super::args::OwnedArgs;
 use super::deferred::{Deferred, Work};
@@ -287,29 +288,21 @@ impl Engine {
         self.hand_back(session, replies, out, pushes);
     }
 
-    /// The pause is over: the calls that waited for it are made, from the first gate on.
+    /// The pause is over: the connections whose calls waited for it are given them back, and make them anew, in front of
+    /// all else that they were sent. They go the road of every request: a script's call needs a coroutine, and there may
+    /// be more of them than one lock should see.
     pub(super) fn resume_paused(&mut self) {
         self.unpaused = false;
         let paused: Vec<WaitId> =
             self.blocked.waits.iter().filter(|(_, wait)| wait.paused).map(|(id, _)| *id).collect();
         for id in paused {
-            let Some(wait) = self.unpark(id) else { continue };
-            let (Some(mut session), Some((command, registry))) = (wait.session, wait.command) else {
-                continue;
-            };
-            let replies = session.replies;
-            let mut out = Output::new(session.version);
-            let asked = super::dispatch::Asked::new(&command, wait.args.view());
-            self.current = Some(session.id);
-            let waits = self.obey(&mut session, &registry, asked, &mut out);
-            self.settle();
-            self.current = None;
-            self.bring_forward();
-            let pushes = std::mem::take(&mut self.pushes);
-            match waits {
-                Some(wait) => self.park(session, wait),
-                None => self.hand_back(session, replies, out, pushes),
-            }
+            let Some(Wait { session: Some(mut session), args, .. }) = self.unpark(id) else { continue };
+            let mut requests = encode::request(args.view().iter());
+            requests.append(&mut session.rest);
+            session.rest = requests;
+            let outbox = session.outbox.clone();
+            outbox.resume(Vec::new(), session);
+            self.wake.push(outbox);
         }
     }
 }

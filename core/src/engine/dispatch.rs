@@ -380,7 +380,7 @@ impl Engine {
 
     /// Asks the gates, then executes, queues, or lets wait.
     #[inline(always)]
-    pub(super) fn obey(
+    fn obey(
         &mut self,
         session: &mut Session,
         registry: &Arc<Registry>,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use mortise_sdk::Result;
 use mortise_sdk::declare::{RO, Spec, flags, key};
+use mortise_sdk::resp::encode;
 
 use super::Engine;
 use super::blocked::OnTimeout;
@@ -17,6 +18,7 @@ use super::session::{ClientId, Session};
 use crate::config::Config;
 use crate::features;
 use crate::resp::output::Output;
+use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 
 /// A clock that stands still until it is turned.
 struct TestClock(Arc<AtomicI64>);
@@ -139,23 +141,32 @@ impl Bench {
     /// Sends lines, whose words are separated by spaces, as one batch; returns what the client receives at once, on the
     /// wire. Empty while a call waits.
     pub(crate) fn ask(&mut self, client: usize, lines: &[&str]) -> String {
+        let words = |line: &str| -> Vec<u8> {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            encode::request(words.into_iter())
+        };
+        let requests: Vec<u8> = lines.iter().flat_map(|line| words(line)).collect();
+        self.say(client, &requests)
+    }
+
+    /// Sends requests as one batch; returns what the client receives at once.
+    fn say(&mut self, client: usize, buffer: &[u8]) -> String {
+        const LIMITS: RequestLimits = RequestLimits { bulk_len_max: i64::MAX, authenticated: true };
         let TestClient { session, outbox, .. } = &mut self.clients[client];
         let mut session = session.take().expect("the client's last call is over");
-        let (mut batch, mut buffer) = (Batch::default(), Vec::new());
+        let (mut batch, mut partial, mut end) = (Batch::default(), Partial::default(), 0);
         let registry = self.engine.registry.clone();
-        for line in lines {
+        while end < buffer.len() {
             let first = batch.spans.len();
-            for word in line.split(' ') {
-                let start = buffer.len() as u32;
-                buffer.extend_from_slice(word.as_bytes());
-                batch.spans.push((start, buffer.len() as u32));
-            }
-            batch.add(&registry, &session, &buffer, first, buffer.len());
+            let parsed = request::parse(buffer, end, &mut partial, &mut batch.spans, LIMITS);
+            let Parsed::Request(next) = parsed else { panic!("the requests are whole") };
+            batch.add(&registry, &session, buffer, first, next);
+            end = next;
         }
         outbox.note_input(buffer.len() as u64);
         let mut out = Output::default();
         let (_, stop) =
-            self.engine.run(&mut session, &registry, (&batch, 0..batch.len()), &buffer, &mut out, None);
+            self.engine.run(&mut session, &registry, (&batch, 0..batch.len()), buffer, &mut out, None);
         self.engine.broadcast();
         outbox.unread.store(0, Ordering::Relaxed);
         match stop {
@@ -169,16 +180,21 @@ impl Bench {
         String::from_utf8_lossy(out.bytes()).into_owned() + &self.received(client)
     }
 
-    /// What a client has received since: messages, and the replies of calls that have waited.
+    /// What a client has received since: messages, and the replies of calls that have waited. What comes back to it to be
+    /// executed is, as by its connection.
     pub(crate) fn received(&mut self, client: usize) -> String {
-        let client = &mut self.clients[client];
+        let place = client;
+        let client = &mut self.clients[place];
         let mut pieces = Vec::new();
         let session = client.outbox.take(&mut pieces);
-        if session.is_some() {
-            client.session = session;
+        let mut rest = Vec::new();
+        if let Some(mut session) = session {
+            rest = std::mem::take(&mut session.rest);
+            client.session = Some(session);
         }
         let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.bytes().to_vec()).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let received = String::from_utf8_lossy(&bytes).into_owned();
+        if rest.is_empty() { received } else { received + &self.say(place, &rest) }
     }
 
     /// Whether a client's connection is to be closed, or is.
