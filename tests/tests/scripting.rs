@@ -80,6 +80,69 @@ fn every_endless_script_is_ended_and_others_are_answered_meanwhile() {
 }
 
 #[test]
+fn only_the_script_that_runs_is_ended() {
+    const ENDED: &str = "ERR Script killed by user with SCRIPT KILL";
+    let server = Server::start(&["busy-reply-threshold 20"]);
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let (mut slow, mut other) = (connect(), connect());
+    let mut kill = || {
+        assert!(busy(&mut other));
+        assert_eq!(text(other.call(&["SCRIPT", "KILL"]).unwrap()), "OK");
+    };
+    // Of a pipeline. The last one takes long enough to ask whether it is to end.
+    let (endless, writes) =
+        ("while true do end", "for i = 1, 10000000 do end return redis.call('INCR', 'k')");
+    for script in [endless, writes] {
+        slow.send(&["EVAL", script, "0"]).unwrap();
+    }
+    kill();
+    let reply = text(slow.receive().unwrap());
+    assert!(reply.starts_with(ENDED), "{reply}");
+    assert_eq!(slow.receive().unwrap(), Reply::Integer(1));
+    // Of a transaction, in which the one before has written.
+    slow.call(&["MULTI"]).unwrap();
+    for script in ["return redis.call('INCR', 'k')", endless, writes] {
+        slow.call(&["EVAL", script, "0"]).unwrap();
+    }
+    slow.send(&["EXEC"]).unwrap();
+    kill();
+    let Reply::Array(replies) = slow.receive().unwrap() else { panic!("EXEC answers") };
+    assert_eq!((&replies[0], &replies[2]), (&Reply::Integer(2), &Reply::Integer(3)));
+    assert!(text(replies[1].clone()).starts_with(ENDED));
+}
+
+#[test]
+fn a_script_that_a_pause_has_held_back_gives_way_like_every_other() {
+    let server = Server::start(&["busy-reply-threshold 20"]);
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let (mut slow, mut other) = (connect(), connect());
+    for transaction in [false, true] {
+        assert_eq!(text(other.call(&["CLIENT", "PAUSE", "100000", "WRITE"]).unwrap()), "OK");
+        let requests = if transaction { &["MULTI", "EVAL", "EXEC"][..] } else { &["EVAL"] };
+        for request in requests {
+            match *request {
+                "EVAL" => slow.send(&["EVAL", "while true do end", "0"]).unwrap(),
+                other => slow.send(&[other]).unwrap(),
+            }
+        }
+        slow.send(&["PING", "behind"]).unwrap();
+        let held = if transaction { 2 } else { 0 };
+        let replies: Vec<String> = (0..held).map(|_| text(slow.receive().unwrap())).collect();
+        assert!(replies.is_empty() || replies == ["OK", "QUEUED"], "{replies:?}");
+        while !text(other.call(&["INFO", "clients"]).unwrap()).contains("blocked_clients:1") {}
+        assert_eq!(text(other.call(&["CLIENT", "UNPAUSE"]).unwrap()), "OK");
+        assert!(busy(&mut other));
+        assert_eq!(text(other.call(&["SCRIPT", "KILL"]).unwrap()), "OK");
+        let reply = match slow.receive().unwrap() {
+            Reply::Array(replies) => replies[0].clone(),
+            reply => reply,
+        };
+        assert!(text(reply).starts_with("ERR Script killed by user with SCRIPT KILL"));
+        assert_eq!(text(slow.receive().unwrap()), "behind");
+    }
+}
+
+#[test]
 fn a_script_that_has_written_is_not_ended() {
     let server = Server::start(&["busy-reply-threshold 20"]);
     let connect = || Client::connect(server.address()).expect("the server accepts");

@@ -273,6 +273,13 @@ impl<'c> Call<'c> {
         }
     }
 
+    /// A script begins, which may be one of several of a transaction.
+    pub fn script_begins(&self) {
+        if let Some(suspend) = self.suspend {
+            suspend.script_begins(self.engine.now_ms);
+        }
+    }
+
     /// Whether somebody wants the call to end.
     pub fn is_ending(&self) -> bool {
         self.suspend.is_some_and(Suspend::is_ending)

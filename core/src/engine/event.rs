@@ -39,6 +39,8 @@ pub trait Suspend {
     fn suspend(&self, out: &[u8]);
     /// A request of the batch begins, whose reply begins at `mark`.
     fn begins(&self, request: usize, mark: usize, now_ms: i64);
+    /// A script begins: what was asked of the one before it, and what that has done, is no matter of this one.
+    fn script_begins(&self, now_ms: i64);
     /// Whether the call is to come to its end soon, before it is unwound.
     fn is_ending(&self) -> bool;
     /// The call has changed something, so that ending it would leave it half done.

@@ -120,6 +120,7 @@ fn run(call: &mut Call<'_>, sandbox: &mut Sandbox, script: Script, keys: usize, 
     let (key_args, other_args) = (args.iter().take(keys), args.from(keys).iter());
     let version = call.session.version;
     call.session.home = Some(call.session.db);
+    call.script_begins();
     let mut reply = std::mem::take(&mut call.engine.scripting.reply);
     let mut host = Running::new(call, script.flags(), read_only);
     let outcome = sandbox.run(script, key_args, other_args, &mut host, version, &mut reply);

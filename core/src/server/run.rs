@@ -125,9 +125,11 @@ impl Running {
         self.ending.load(Ordering::Acquire) == number
     }
 
-    /// The next request of a run begins.
+    /// The next request of a run begins, or the next script of a request. Who wanted the one before to end has nothing
+    /// against this one.
     #[inline(always)]
     fn renew(&self, now_ms: i64) {
+        self.ending.store(0, Ordering::Release);
         self.since_ms.store(now_ms.max(1), Ordering::Release);
         self.has_written.store(false, Ordering::Release);
     }
@@ -182,6 +184,10 @@ impl Suspend for Yields<'_> {
 
     fn begins(&self, request: usize, mark: usize, now_ms: i64) {
         self.progress.request.set((request, mark));
+        self.running.renew(now_ms);
+    }
+
+    fn script_begins(&self, now_ms: i64) {
         self.running.renew(now_ms);
     }
 
@@ -375,7 +381,7 @@ impl Run {
 
     /// Drives a run that has given way until it is over or ended.
     pub async fn drive(mut self, threshold_ms: i64, now_ms: impl Fn() -> i64) {
-        let mut told = false;
+        let mut told_of = None;
         let mut ending_since = None;
         loop {
             tokio::task::yield_now().await;
@@ -386,9 +392,15 @@ impl Run {
                     self.unwind();
                     return;
                 }
+            } else {
+                ending_since = None;
             }
-            if !told && running.since_ms().is_some_and(|since| now_ms() - since >= threshold_ms) {
-                told = true;
+            // Each request of the run has its own beginning, and so have those who wait for it.
+            if let Some(since) = running.since_ms()
+                && told_of != Some(since)
+                && now_ms() - since >= threshold_ms
+            {
+                told_of = Some(since);
                 running.wake_all();
             }
             if self.resume() {
