@@ -108,7 +108,7 @@ impl NewFile {
         match disk.create(&target.temporary) {
             Ok(file) => {
                 Ok(NewFile { disk, file, target, pending, is_placed: false, sync_len: None, unsynced: 0 })
-            },
+            }
             Err(error) => {
                 pending.0.lock().remove(&target.temporary);
                 Err(error)

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::state::{Journal, State};
 use super::AppendSync;
+use super::state::{Journal, State};
 use crate::engine::Engine;
 use crate::engine::settle::StreamUnit;
 use crate::engine::unit::write_command;
@@ -29,7 +29,8 @@ impl Journal {
     /// Puts a unit behind what is to be written. Several commands are one transaction.
     #[inline(always)]
     pub fn feed(&mut self, unit: &StreamUnit, space: SpaceId) {
-        let is_ours = |said: &crate::engine::unit::Propagated<'_>| said.targets.journal && said.space == space;
+        let is_ours =
+            |said: &crate::engine::unit::Propagated<'_>| said.targets.journal && said.space == space;
         let count = match unit.commands.len() {
             1 => 1,
             _ => unit.iter().filter(is_ours).count(),

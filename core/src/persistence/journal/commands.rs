@@ -147,10 +147,8 @@ impl<W: Write> Commands<W> {
                 item.with_bytes(|text| words.push(text.to_vec()));
             }
             let id = entry.id().text();
-            let all: Vec<&[u8]> = [b"XADD", key, id.as_bytes()]
-                .into_iter()
-                .chain(words.iter().map(Vec::as_slice))
-                .collect();
+            let all: Vec<&[u8]> =
+                [b"XADD", key, id.as_bytes()].into_iter().chain(words.iter().map(Vec::as_slice)).collect();
             self.say(&all);
         }
         let last = stream.last_id().text();
@@ -204,7 +202,8 @@ impl<W: Write> Commands<W> {
 /// Whether there are commands for all that a stream holds. There is none for what is pending to nobody, nor for what is
 /// pending although its entry is gone.
 fn is_sayable(stream: &Stream) -> bool {
-    stream.groups().iter().all(|(_, group)| {
-        group.released_len() == 0 && group.iter().all(|(id, _)| stream.get(id).is_some())
-    })
+    stream
+        .groups()
+        .iter()
+        .all(|(_, group)| group.released_len() == 0 && group.iter().all(|(id, _)| stream.get(id).is_some()))
 }

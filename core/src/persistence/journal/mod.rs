@@ -35,13 +35,12 @@ use crate::features::Feature;
 use settings::{JournalDir, JournalName};
 
 /// The append-only file.
-pub const FEATURE: Feature =
-    Feature {
-        name: "journal",
-        commands: &[rewrite::COMMANDS],
-        config: JournalConfig::directives(),
-        ..Feature::EMPTY
-    };
+pub const FEATURE: Feature = Feature {
+    name: "journal",
+    commands: &[rewrite::COMMANDS],
+    config: JournalConfig::directives(),
+    ..Feature::EMPTY
+};
 
 setting_enum! {
     /// When what was appended is made durable.

@@ -6,8 +6,8 @@
 
 use std::io::Read;
 
-use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::Spec;
+use mortise_sdk::declare::flags::*;
 use mortise_sdk::{Error, Result};
 
 use super::super::cut::Purpose;
@@ -129,9 +129,9 @@ impl Engine {
             None => None,
         };
         let path = path.unwrap_or_else(|| names.dir.join(&name));
-        let file = self.begin_file(&path).map_err(|error| {
-            format!("Can't open the append-only file {name}: {}", error_text(&error))
-        })?;
+        let file = self
+            .begin_file(&path)
+            .map_err(|error| format!("Can't open the append-only file {name}: {}", error_text(&error)))?;
         if let Some(manifest) = &manifest {
             let increment = manifest.increments.last();
             self.write_manifest(&names, manifest)
@@ -244,7 +244,8 @@ impl Engine {
     fn drop_part(&self, names: &Names, part: &Part) {
         let disk = &self.persistence.disk;
         let mut text = Vec::new();
-        let read = disk.open(&names.manifest().path).and_then(|mut opened| opened.data.read_to_end(&mut text));
+        let read =
+            disk.open(&names.manifest().path).and_then(|mut opened| opened.data.read_to_end(&mut text));
         let is_named = match (read, Manifest::parse(&text)) {
             (Ok(_), Ok(manifest)) => manifest.parts().any(|named| named.name == part.name),
             (Err(error), _) => error.kind() != std::io::ErrorKind::NotFound,
@@ -306,7 +307,7 @@ impl Engine {
         }
         let settings = &self.config.journal;
         let (percent, min) = (settings.auto_aof_rewrite_percentage, settings.auto_aof_rewrite_min_size.0);
-        if self.journal.state != State::On || percent == 0 || self.journal.size <= min as u64 {
+        if self.journal.state != State::On || percent == 0 || self.journal.size <= min {
             return;
         }
         let growth = self.journal.size as i128 * 100 / i128::from(self.journal.base_size.max(1)) - 100;

@@ -39,11 +39,15 @@ impl Engine {
     /// Writes the manifest, which takes the old one's place as a whole.
     pub(super) fn write_manifest(&self, names: &Names, manifest: &Manifest) -> Result<(), String> {
         let Target { path, temporary } = names.manifest();
-        let name = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (placed, temporary) = (name(&path), name(&temporary));
         let state = &self.persistence;
         let unwritten = |error: std::io::Error| {
-            format!("Error trying to write the temporary AOF manifest file {temporary}: {}", error_text(&error))
+            format!(
+                "Error trying to write the temporary AOF manifest file {temporary}: {}",
+                error_text(&error)
+            )
         };
         let file = NewFile::create(state.disk.clone(), names.manifest(), &state.pending);
         let mut file = file.map_err(unwritten)?;
@@ -105,8 +109,8 @@ impl Engine {
             .join(format!("temp-rewriteaof-{}.aof", self.process.pid));
         let target = Target { path: path.to_owned(), temporary };
         let file = NewFile::create(state.disk.clone(), target, &state.pending);
-        let mut file = file
-            .map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)))?;
+        let mut file =
+            file.map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)))?;
         if form == Form::Snapshot {
             let saved = self.save_base(&mut file);
             saved.map_err(|broken| format!("Write error writing append only file on disk: {broken}"))?;
@@ -225,7 +229,10 @@ impl Engine {
     }
 
     /// Opens a file that begins empty.
-    pub(super) fn begin_file(&self, path: &std::path::Path) -> std::io::Result<std::sync::Arc<dyn AppendFile>> {
+    pub(super) fn begin_file(
+        &self,
+        path: &std::path::Path,
+    ) -> std::io::Result<std::sync::Arc<dyn AppendFile>> {
         let file = self.persistence.disk.append(path)?;
         file.truncate(0)?;
         Ok(file)
