@@ -17,7 +17,7 @@ const ALL: &[(&str, &str)] = &[
     ("keyspace write slow dangerous", "migrate restore-asking"),
     (
         "admin slow dangerous",
-        "bgrewriteaof cluster|addslots cluster|addslotsrange cluster|bumpepoch \
+        "cluster|addslots cluster|addslotsrange cluster|bumpepoch \
          cluster|count-failure-reports cluster|delslots cluster|delslotsrange cluster|failover \
          cluster|flushslots cluster|forget cluster|meet cluster|replicas cluster|replicate \
          cluster|reset cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves \
