@@ -334,6 +334,16 @@ impl<'c> Call<'c> {
         self.engine.unit.say_words(self.session.space, self.session.db, words);
     }
 
+    /// Propagates the call as it was said, but not to the journal: when that is played, nobody is there to hear it.
+    pub fn propagates_to_replicas(&mut self) {
+        self.rewritten = true;
+        let unit = &mut self.engine.unit;
+        let targets = unit.targets;
+        unit.targets.journal = false;
+        unit.say(self.session.space, self.session.db, self.args);
+        unit.targets = targets;
+    }
+
     /// Propagates nothing.
     pub fn propagates_nothing(&mut self) {
         self.rewritten = true;

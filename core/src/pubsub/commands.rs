@@ -47,10 +47,7 @@ const PUBLISH: Command = Spec {
 fn publish(call: &mut Call<'_>) -> Result {
     let (channel, message) = (call.arg(1), call.arg(2));
     let receivers = call.engine.publish(call.session.space, channel, message);
-    if call.is_propagated() {
-        let args: Vec<&[u8]> = call.args().iter().collect();
-        call.propagates(&args);
-    }
+    call.propagates_to_replicas();
     call.reply(receivers)
 }
 
@@ -298,10 +295,7 @@ const SPUBLISH: Command = Spec {
 fn spublish(call: &mut Call<'_>) -> Result {
     let (channel, message) = (call.arg(1), call.arg(2));
     let receivers = call.engine.publish_sharded(call.session.space, channel, message);
-    if call.is_propagated() {
-        let args: Vec<&[u8]> = call.args().iter().collect();
-        call.propagates(&args);
-    }
+    call.propagates_to_replicas();
     call.reply(receivers)
 }
 

@@ -31,10 +31,7 @@ impl Journal {
     pub fn feed(&mut self, unit: &StreamUnit, space: SpaceId) {
         let is_ours =
             |said: &crate::engine::unit::Propagated<'_>| said.targets.journal && said.space == space;
-        let count = match unit.commands.len() {
-            1 => 1,
-            _ => unit.iter().filter(is_ours).count(),
-        };
+        let count = unit.iter().filter(is_ours).count();
         if count > 1 {
             self.buffer.extend_from_slice(MULTI);
         }

@@ -72,7 +72,7 @@ impl Names {
 
     /// The name of the increment that is written while the journal has no base yet. It gets its own when it has.
     pub fn temporary_increment(&self) -> String {
-        format!("temp-{}.incr.aof", self.stem)
+        format!("temp-{}.incr", self.stem)
     }
 
     /// Where the journal stands that a server before Redis 7 wrote.
@@ -430,7 +430,7 @@ mod tests {
         let names = names();
         assert_eq!(names.manifest().path, Path::new("/data/appendonlydir/appendonly.aof.manifest"));
         assert_eq!(names.manifest().temporary, Path::new("/data/appendonlydir/temp-appendonly.aof.manifest"));
-        assert_eq!(names.temporary_increment(), "temp-appendonly.aof.incr.aof");
+        assert_eq!(names.temporary_increment(), "temp-appendonly.aof.incr");
         assert_eq!(names.base(3, Form::Commands), "appendonly.aof.3.base.aof");
     }
 }

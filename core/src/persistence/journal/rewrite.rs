@@ -207,6 +207,7 @@ impl Engine {
             let reason = error_text(&error);
             format!("Error trying to rename the temporary AOF file {temporary} into {base}: {reason}")
         })?;
+        tracing::info!("Successfully renamed the temporary AOF base file {temporary} into {base}");
         let base_path = names.path(&base);
         let mut increment = None;
         if self.journal.state == State::Waiting {
@@ -222,6 +223,7 @@ impl Engine {
                     "Error trying to rename the temporary incr AOF file {temporary} into {new}: {reason}"
                 ));
             }
+            tracing::info!("Successfully renamed the temporary AOF incr file {temporary} into {new}");
             increment = Some(new);
         }
         if let Err(reason) = self.write_manifest(&names, &manifest) {
