@@ -1,9 +1,11 @@
-//! Journals: what redis-server has appended is played, with equal digests.
+//! Journals: what redis-server has appended is played here, and what Mortise has appended there, with equal digests.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use mortise_tests::Server;
 use mortise_tests::server::mortise_binary;
@@ -60,6 +62,14 @@ fn start_on(server: &mut Server, journal: &Path) {
     server.restart();
 }
 
+fn until_rewritten(server: &Server) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !server.log().contains("Background AOF rewrite finished successfully") {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn journals_of_redis() {
     let Some(reference) = redis() else { return };
@@ -77,12 +87,10 @@ fn journals_of_redis() {
         run(&mut redis, &commands(seed));
         if is_rewritten {
             call(&mut redis, &[b"BGREWRITEAOF"]);
-            while !server.log().contains("Background AOF rewrite finished successfully") {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
+            until_rewritten(&server);
         }
         run(&mut redis, &changes());
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        sleep(Duration::from_millis(5));
         // It is met when it has expired.
         call(&mut redis, &[b"GET", b"brief"]);
         let expected = digest(&mut redis);
@@ -90,6 +98,35 @@ fn journals_of_redis() {
         start_on(&mut mortise, &server.dir().join("appendonlydir"));
         assert_eq!(digest(&mut mortise.connect()), expected, "{preamble}: {}", mortise.log());
         assert_eq!(call(&mut mortise.connect(), &[b"PING"]), mortise_tests::Reply::Simple(b"PONG".to_vec()));
+    }
+}
+
+#[test]
+fn journals_of_mortise() {
+    if redis().is_none() {
+        return;
+    }
+    for (seed, preamble, is_rewritten) in [(11, "yes", false), (12, "yes", true), (13, "no", true)] {
+        let preamble = format!("aof-use-rdb-preamble {preamble}");
+        let directives = [DIRECTIVES, &[&*preamble, "aof-timestamp-enabled yes"]].concat();
+        let mut server = Server::start(&directives);
+        let mut client = server.connect();
+        run(&mut client, &commands(seed));
+        if is_rewritten {
+            call(&mut client, &[b"BGREWRITEAOF"]);
+            until_rewritten(&server);
+        }
+        run(&mut client, &changes());
+        sleep(Duration::from_millis(5));
+        call(&mut client, &[b"GET", b"brief"]);
+        let expected = digest(&mut client);
+        assert!(server.stop());
+        let mut reference =
+            Server::start_binary(Path::new("redis-server"), &directives).expect("redis-server starts");
+        start_on(&mut reference, &server.dir().join("appendonlydir"));
+        assert_eq!(digest(&mut reference.connect()), expected, "{preamble}: {}", reference.log());
+        server.restart();
+        assert_eq!(digest(&mut server.connect()), expected, "{preamble}: {}", server.log());
     }
 }
 
