@@ -12,7 +12,7 @@ use crate::features::Command;
 use crate::keyspace::Entry;
 use crate::persistence::snapshot::file::Usage;
 use crate::persistence::snapshot::value::{self, Around};
-use crate::persistence::snapshot::{Writer, payload};
+use crate::persistence::snapshot::{Out, Writer, payload};
 use crate::types::AnyRef;
 
 const GENERIC: Spec = Spec::group("generic");
@@ -41,7 +41,7 @@ fn dump(call: &mut Call<'_>) -> Result {
     };
     let value = AnyRef::of(entry);
     payload.byte(value::kind_of(value));
-    value::save(value, &mut payload)
+    value::save(value, &mut Out::whole(&mut payload))
         .map_err(|reason| Error::text(format!("ERR the value cannot be saved: {reason}")))?;
     payload::seal(&mut payload);
     out.bulk(payload.as_bytes());

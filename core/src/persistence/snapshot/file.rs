@@ -11,7 +11,8 @@ use std::io::Write;
 
 use super::format::{VERSION, VERSION_MAX, mark, module};
 use super::value::{self, Around, Loaded};
-use super::{Broken, Reader, Result, Writer};
+use super::writer::ENOUGH;
+use super::{Broken, Out, Reader, Result, Writer};
 use crate::keyspace::Entry;
 use crate::types::AnyRef;
 
@@ -104,7 +105,8 @@ impl<W: Write> Saving<W> {
         }
         self.out.byte(value::kind_of(value));
         self.out.bytes(entry.key());
-        value::save(value, &mut self.out)?;
+        let Saving { to, out, checksum } = self;
+        value::save(value, &mut Out::passing(out, &mut |out| flush(to, checksum, out)))?;
         self.pass_on()
     }
 
@@ -119,18 +121,21 @@ impl<W: Write> Saving<W> {
 
     /// Passes on what has been written, if it is enough to be worth it.
     fn pass_on(&mut self) -> Result<()> {
-        const ENOUGH: usize = 64 * 1024;
         if self.out.as_bytes().len() < ENOUGH { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<()> {
-        if let Some(checksum) = &mut self.checksum {
-            *checksum = super::crc64::crc64(*checksum, self.out.as_bytes());
-        }
-        self.to.write_all(self.out.as_bytes())?;
-        self.out.clear();
-        Ok(())
+        flush(&mut self.to, &mut self.checksum, &mut self.out)
     }
+}
+
+fn flush(to: &mut impl Write, checksum: &mut Option<u64>, out: &mut Writer) -> Result<()> {
+    if let Some(checksum) = checksum {
+        *checksum = super::crc64::crc64(*checksum, out.as_bytes());
+    }
+    to.write_all(out.as_bytes())?;
+    out.clear();
+    Ok(())
 }
 
 /// A key with its value, as it was read.
@@ -297,7 +302,9 @@ impl<'a> Loading<'a> {
 mod tests {
     use super::*;
     use crate::engine::edit::Limits;
-    use crate::keyspace::NewValue;
+    use crate::engine::random::Random;
+    use crate::engine::testing::Bench;
+    use crate::keyspace::{NewValue, SpaceId};
     use crate::persistence::snapshot::value::NoTypes;
 
     const AROUND: fn() -> Around<'static> =
@@ -373,5 +380,71 @@ mod tests {
         {
             assert!(read(Reader::new(refused)).is_err(), "{refused:?}");
         }
+    }
+    /// Notes how much it is given at once.
+    #[derive(Default)]
+    struct Gulps {
+        len: usize,
+        largest: usize,
+    }
+
+    impl Write for Gulps {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.len += bytes.len();
+            self.largest = self.largest.max(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_value_is_held_in_one_piece() {
+        let mut bench = Bench::new();
+        let client = bench.connect();
+        let noise = |len: usize| {
+            let mut random = Random::new(3);
+            (0..len).map(|_| char::from(33 + random.below(90) as u8)).collect::<String>()
+        };
+        let (noisy, same) = (noise(3_000_000), "x".repeat(3_000_000));
+        for (key, text) in [("noisy", &noisy), ("same", &same)] {
+            bench.ask(client, &[&format!("SET {key} {text}"), &format!("HSET of-{key} f {text}")]);
+        }
+        for i in 0..30_000 {
+            let requests = [
+                format!("HSET hash field:{i} value:{i}"),
+                format!("HSETEX expiring EX 1000 FIELDS 1 field:{i} value:{i}"),
+                format!("SADD set member:{i}"),
+                format!("ZADD zset {i} member:{i}"),
+                format!("RPUSH list element:{i}"),
+                format!("XADD stream {}-1 field value:{i}", i + 1),
+            ];
+            bench.ask(client, &requests.each_ref().map(String::as_str));
+        }
+        bench.ask(client, &["XGROUP CREATE stream group 0", "XREADGROUP GROUP group ann STREAMS stream >"]);
+        for compress in [false, true] {
+            let mut file = Saving::begin(Gulps::default(), compress, true).unwrap();
+            let (_, _, db) = bench.engine.keyspace.iter().next().unwrap();
+            let (mut from, mut keys) = (Some(0), 0);
+            while let Some(hash) = from {
+                from = db.dict().visit_segment(hash, |entry| {
+                    keys += 1;
+                    file.entry(entry, Usage::Unknown).unwrap();
+                });
+            }
+            let gulps = file.finish().unwrap();
+            assert_eq!(keys, 10);
+            assert!(gulps.len > 3_000_000, "{}", gulps.len);
+            assert!(gulps.largest < 3 * ENOUGH, "{} at once", gulps.largest);
+        }
+        let mut saved = Vec::new();
+        bench.engine.save(SpaceId::FIRST, &mut saved).unwrap();
+        let mut other = Bench::new();
+        other.connect();
+        other.engine.load(SpaceId::FIRST, Reader::new(&saved)).unwrap();
+        let digest = |bench: &mut Bench| bench.ask(0, &["DEBUG DIGEST"]);
+        assert_eq!(digest(&mut bench), digest(&mut other));
     }
 }

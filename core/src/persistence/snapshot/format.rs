@@ -19,8 +19,6 @@ pub mod kind {
     pub const HASH: u8 = 4;
     /// A sorted set: members with scores as doubles.
     pub const ZSET_2: u8 = 5;
-    /// A module's value without a frame, which only its module could pass over. No released server wrote it.
-    pub const MODULE_PRE_GA: u8 = 6;
     /// A module's value.
     pub const MODULE_2: u8 = 7;
     /// A hash as a zipmap.

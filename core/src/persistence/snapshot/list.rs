@@ -1,10 +1,10 @@
 //! What lists look like: their elements, in each of the forms that Redis has given them.
 
 use super::blob::Item;
-use super::blob::listpack::{Builder, Listpack};
+use super::blob::listpack::{self, Builder, Listpack};
 use super::blob::ziplist::Ziplist;
 use super::format::kind;
-use super::{Broken, Reader, Result, Writer};
+use super::{Broken, Out, Reader, Result};
 
 /// The kinds that are lists.
 pub const KINDS: &[u8] = &[kind::LIST, kind::LIST_ZIPLIST, kind::LIST_QUICKLIST, kind::LIST_QUICKLIST_2];
@@ -54,55 +54,66 @@ pub fn load(of: u8, from: &mut Reader<'_>, element: &mut dyn FnMut(&[u8]) -> Res
 pub const SAVED: u8 = kind::LIST_QUICKLIST_2;
 
 /// Writes a list. `walk` shows all its elements from left to right, and is called twice.
-pub fn save(walk: impl Fn(&mut dyn FnMut(&[u8])), out: &mut Writer) {
-    let mut nodes = 0;
-    in_nodes(&walk, &mut |_| nodes += 1);
-    out.len(nodes);
-    in_nodes(&walk, &mut |node| match node {
-        Node::Plain(element) => {
-            out.number(PLAIN);
-            out.bytes(element);
-        }
-        Node::Packed(pack) => {
-            out.number(PACKED);
-            out.bytes(&pack.finish());
-        }
-    });
-}
-
-enum Node<'a> {
-    Plain(&'a [u8]),
-    Packed(Builder),
-}
-
-/// Puts elements into nodes.
-fn in_nodes(walk: &impl Fn(&mut dyn FnMut(&[u8])), node: &mut dyn FnMut(Node<'_>)) {
-    /// As Redis has them unless it is told otherwise. An element that is longer has a listpack of its own.
-    const NODE_LEN_MAX: usize = 8 * 1024;
-    /// A listpack could not hold more.
-    const PACKED_LEN_MAX: usize = 1 << 30;
-    /// What an item needs beside its text, at most.
-    const ITEM_OVERHEAD: usize = 10;
-    let mut pack = Builder::default();
+pub fn save(walk: impl Fn(&mut dyn FnMut(&[u8])), out: &mut Out<'_>) -> Result<()> {
+    let (mut nodes, mut count) = (Nodes::default(), 0);
+    walk(&mut |element| count += usize::from(nodes.begins(element)));
+    out.small().len(count);
+    let (mut nodes, mut pack, mut written) = (Nodes::default(), Builder::default(), Ok(()));
     walk(&mut |element| {
-        let is_plain = element.len() >= PACKED_LEN_MAX;
-        let is_full = pack.size() + element.len() + ITEM_OVERHEAD > NODE_LEN_MAX;
-        if !pack.is_empty() && (is_plain || is_full) {
-            node(Node::Packed(std::mem::take(&mut pack)));
+        if nodes.begins(element) && written.is_ok() {
+            written = save_pack(&mut pack, out);
         }
-        if is_plain {
-            node(Node::Plain(element));
-        } else {
+        if is_plain(element) && written.is_ok() {
+            out.small().number(PLAIN);
+            written = out.bytes(element);
+        } else if written.is_ok() {
             pack.push(element);
         }
     });
-    if !pack.is_empty() {
-        node(Node::Packed(pack));
+    written?;
+    save_pack(&mut pack, out)
+}
+
+/// Where nodes begin.
+#[derive(Default)]
+struct Nodes {
+    /// Bytes of the items of the last one, if another may follow.
+    size: Option<usize>,
+}
+
+impl Nodes {
+    /// Whether the next element begins a node.
+    fn begins(&mut self, element: &[u8]) -> bool {
+        /// As Redis has them unless it is told otherwise. An element that is longer has a listpack of its own.
+        const NODE_LEN_MAX: usize = 8 * 1024;
+        /// What an item needs beside its text, at most.
+        const ITEM_OVERHEAD: usize = 10;
+        let has_room =
+            |size: &usize| listpack::FRAME_LEN + size + element.len() + ITEM_OVERHEAD <= NODE_LEN_MAX;
+        let before = self.size.filter(|size| !is_plain(element) && has_room(size));
+        self.size = (!is_plain(element)).then(|| before.unwrap_or(0) + listpack::item_len(element));
+        before.is_none()
     }
+}
+
+/// A listpack could not hold it.
+fn is_plain(element: &[u8]) -> bool {
+    const PACKED_LEN_MAX: usize = 1 << 30;
+    element.len() >= PACKED_LEN_MAX
+}
+
+/// Writes the listpack of a node, if it has elements, and begins another.
+fn save_pack(pack: &mut Builder, out: &mut Out<'_>) -> Result<()> {
+    if pack.is_empty() {
+        return Ok(());
+    }
+    out.small().number(PACKED);
+    out.bytes(&std::mem::take(pack).finish())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Writer;
     use super::super::blob::ziplist;
     use super::*;
 
@@ -123,7 +134,7 @@ mod tests {
             vec![vec![b'x'; 9000], b"y".to_vec(), vec![], vec![b'z'; 20_000], b"12".to_vec()],
         ] {
             let mut out = Writer::new(true);
-            save(|element| list.iter().for_each(|each| element(each)), &mut out);
+            save(|element| list.iter().for_each(|each| element(each)), &mut Out::whole(&mut out)).unwrap();
             assert_eq!(elements(SAVED, out.as_bytes()).unwrap(), list);
         }
     }

@@ -73,6 +73,12 @@ impl Compressor {
     /// Appends a text in compressed form if that is shorter by more than `gain` bytes; else nothing, and false.
     pub fn compress(&mut self, text: &[u8], gain: usize, out: &mut Vec<u8>) -> bool {
         let Some(len_max) = text.len().checked_sub(gain + 1) else { return false };
+        self.compress_to(text, len_max, out)
+    }
+
+    /// Appends a text in compressed form if that is no longer than `len_max`; else nothing, and false. Pieces of a text
+    /// that are appended one after another are the text in compressed form.
+    pub fn compress_to(&mut self, text: &[u8], len_max: usize, out: &mut Vec<u8>) -> bool {
         // Longer ones than any server keeps would not fit into the table.
         let Some(len) = u32::try_from(text.len()).ok().filter(|len| *len < u32::MAX) else { return false };
         let start = out.len();
@@ -178,6 +184,17 @@ mod tests {
         let mut out = Vec::new();
         assert!(compressor.compress(&[b'x'; 10_000], 4, &mut out) && out.len() < 130, "{}", out.len());
         assert!(10_000 <= expanded_len_max(out.len()));
+    }
+
+    #[test]
+    fn pieces_one_after_another_are_the_whole() {
+        let mut random = Random::new(6);
+        let text: Vec<u8> = (0..100_000).map(|_| random.below(5) as u8).collect();
+        let (mut compressor, mut out) = (Compressor::default(), Vec::new());
+        for piece in text.chunks(30_000) {
+            assert!(compressor.compress_to(piece, usize::MAX, &mut out));
+        }
+        assert_eq!(expand(&out, text.len()).unwrap(), text);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use std::fmt;
 use std::io;
 
 pub use reader::{Reader, Text};
-pub use writer::Writer;
+pub use writer::{Out, Writer};
 
 /// Why something could not be read.
 #[derive(Debug)]
@@ -63,6 +63,10 @@ pub enum Broken {
     /// The medium failed.
     Io(io::Error),
 }
+
+/// What is said of a hash or a sorted set in which a name comes twice.
+pub const DUPLICATE: Broken =
+    Broken::Malformed("integrity check failed: it is a table, ziplist or listpack with dup elements");
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

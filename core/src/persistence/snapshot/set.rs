@@ -1,10 +1,12 @@
 //! What sets look like: their members, in each of the forms that Redis has given them.
 
+use std::ops::Deref;
+
 use super::blob::Item;
 use super::blob::intset::{self, Intset};
 use super::blob::listpack::Listpack;
 use super::format::kind;
-use super::{Broken, Reader, Result, Writer};
+use super::{Broken, Out, Reader, Result, Writer};
 
 /// The kinds that are sets.
 pub const KINDS: &[u8] = &[kind::SET, kind::SET_INTSET, kind::SET_LISTPACK];
@@ -48,9 +50,13 @@ pub fn save_integers(integers: impl ExactSizeIterator<Item = i64> + Clone, out: 
 }
 
 /// Writes a set of `len` members as [`kind::SET`].
-pub fn save_members<T: AsRef<[u8]>>(len: usize, members: impl Iterator<Item = T>, out: &mut Writer) {
-    out.len(len);
-    members.for_each(|member| out.bytes(member.as_ref()));
+pub fn save_members<T: Deref<Target = [u8]>>(
+    len: usize,
+    mut members: impl Iterator<Item = T>,
+    out: &mut Out<'_>,
+) -> Result<()> {
+    out.small().len(len);
+    members.try_for_each(|member| out.bytes(&member))
 }
 
 #[cfg(test)]
@@ -70,7 +76,7 @@ mod tests {
     #[test]
     fn every_form_is_read() {
         let mut out = Writer::new(false);
-        save_members(2, [&b"a"[..], b"-7"].iter(), &mut out);
+        save_members(2, [&b"a"[..], b"-7"].into_iter(), &mut Out::whole(&mut out)).unwrap();
         assert_eq!(members(kind::SET, out.as_bytes()).unwrap(), [&b"a"[..], b"-7"]);
         let mut out = Writer::new(false);
         save_integers([-7, 1 << 40].into_iter(), &mut out);

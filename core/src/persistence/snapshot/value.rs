@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::format::{kind, module};
-use super::{Broken, Reader, Result, Writer};
+use super::{Broken, Out, Reader, Result, Writer};
 use crate::engine::edit::Limits;
 use crate::keyspace::entry::{Entry, Kind, NewValue};
 use crate::types::foreign::{Foreign, ForeignType};
@@ -87,7 +87,7 @@ pub fn kind_of(value: AnyRef<'_>) -> u8 {
 }
 
 /// Writes a value; its kind stands elsewhere.
-pub fn save(value: AnyRef<'_>, out: &mut Writer) -> Result<()> {
+pub fn save(value: AnyRef<'_>, out: &mut Out<'_>) -> Result<()> {
     match value {
         AnyRef::Str(text) => string::rdb::save(text, out),
         AnyRef::Hash(hash) => hash::rdb::save(hash, out),
@@ -95,9 +95,8 @@ pub fn save(value: AnyRef<'_>, out: &mut Writer) -> Result<()> {
         AnyRef::Set(set) => set::rdb::save(set, out),
         AnyRef::Zset(zset) => zset::rdb::save(zset, out),
         AnyRef::Stream(stream) => stream::rdb::save(stream, out),
-        AnyRef::Foreign(foreign) => return save_foreign(foreign, out),
+        AnyRef::Foreign(foreign) => save_foreign(foreign, out),
     }
-    Ok(())
 }
 
 /// Reads a value of a kind.
@@ -121,21 +120,22 @@ pub fn load(of: u8, from: &mut Reader<'_>, around: Around<'_>) -> Result<Loaded>
 /// Writes a module's value: a number, as Redis has it, then the type's name, the version of the saved form, and that.
 ///
 /// Redis passes over it where it knows no module of that number; the name is what Mortise goes by.
-fn save_foreign(value: &Foreign, out: &mut Writer) -> Result<()> {
+fn save_foreign(value: &Foreign, out: &mut Out<'_>) -> Result<()> {
     let saved = value.save().map_err(Broken::Module)?;
+    let head = out.small();
     if let Some(id) = value.of().kept_as() {
-        out.number(id);
-        out.raw(&saved);
+        head.number(id);
+        head.raw(&saved);
         return Ok(());
     }
-    out.number(module_id(value.type_name(), value.of().version()));
-    out.number(module::STRING);
-    out.bytes(value.type_name().as_bytes());
-    out.number(module::UNSIGNED);
-    out.number(value.of().version().into());
-    out.number(module::STRING);
-    out.bytes(&saved);
-    out.number(module::END);
+    head.number(module_id(value.type_name(), value.of().version()));
+    head.number(module::STRING);
+    head.bytes(value.type_name().as_bytes());
+    head.number(module::UNSIGNED);
+    head.number(value.of().version().into());
+    head.number(module::STRING);
+    out.bytes(&saved)?;
+    out.small().number(module::END);
     Ok(())
 }
 

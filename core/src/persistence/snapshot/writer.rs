@@ -1,9 +1,16 @@
-//! Writing: lengths, strings, numbers.
+//! Writing: lengths, strings, numbers; and values that are passed on while they are being written.
 
 use mortise_sdk::resp::format_integer;
 
+use super::Result;
 use super::format::string;
 use super::lzf::Compressor;
+
+/// So much is worth being passed on.
+pub(super) const ENOUGH: usize = 64 * 1024;
+
+/// What the lengths of a compressed string cost must be gained.
+const GAIN_MIN: usize = 4;
 
 /// So much room is kept to be used again.
 const KEPT_MAX: usize = 1 << 20;
@@ -128,20 +135,137 @@ impl Writer {
 
     /// A string in compressed form; nothing and false if that would not be shorter.
     fn compressed(&mut self, bytes: &[u8]) -> bool {
-        /// What the lengths cost must be gained.
-        const GAIN_MIN: usize = 4;
         let Some(compressor) = &mut self.compressor else { return false };
         let mut packed = std::mem::take(&mut self.packed);
         packed.clear();
         let pays = compressor.compress(bytes, GAIN_MIN, &mut packed);
         if pays {
-            self.byte(0xc0 | string::LZF);
-            self.len(packed.len());
-            self.len(bytes.len());
+            self.begin_compressed(packed.len(), bytes.len());
             self.raw(&packed);
         }
         packed.shrink_to(KEPT_MAX);
         self.packed = packed;
         pays
+    }
+
+    /// What stands before a compressed string.
+    fn begin_compressed(&mut self, packed_len: usize, len: usize) {
+        self.byte(0xc0 | string::LZF);
+        self.len(packed_len);
+        self.len(len);
+    }
+
+    /// How long a string in pieces is when it is compressed; nothing if that does not pay. What comes of it is in `packed`
+    /// afterwards if it `keeps` it.
+    fn packed_len<'t>(
+        &mut self,
+        len: usize,
+        pieces: impl Iterator<Item = &'t [u8]>,
+        keeps: bool,
+    ) -> Option<usize> {
+        let (compressor, len_max) = (self.compressor.as_mut()?, len.checked_sub(GAIN_MIN + 1)?);
+        let mut packed_len = 0;
+        self.packed.clear();
+        for piece in pieces {
+            let before = self.packed.len();
+            if !compressor.compress_to(piece, usize::MAX, &mut self.packed) {
+                return None;
+            }
+            packed_len += self.packed.len() - before;
+            if packed_len > len_max {
+                return None;
+            }
+            if !keeps {
+                self.packed.clear();
+            }
+        }
+        Some(packed_len)
+    }
+}
+
+/// Where a value is written that may be too large to be held in one piece: between two items, what there is of it is
+/// passed on.
+pub struct Out<'a> {
+    writer: &'a mut Writer,
+    pass_on: Option<&'a mut PassOn<'a>>,
+}
+
+/// Takes what has been written, and leaves the writer empty.
+pub(super) type PassOn<'a> = dyn FnMut(&mut Writer) -> Result<()> + 'a;
+
+impl<'a> Out<'a> {
+    /// Nothing is passed on: all of it will be in the writer.
+    pub fn whole(writer: &'a mut Writer) -> Out<'a> {
+        Out { writer, pass_on: None }
+    }
+
+    /// What has been written is passed on whenever it is enough.
+    pub fn passing(writer: &'a mut Writer, pass_on: &'a mut PassOn<'a>) -> Out<'a> {
+        Out { writer, pass_on: Some(pass_on) }
+    }
+
+    /// Writes something that is short.
+    pub fn small(&mut self) -> &mut Writer {
+        self.writer
+    }
+
+    /// Passes on what has been written, if it is enough to be worth it.
+    #[inline]
+    pub fn pass_on(&mut self) -> Result<()> {
+        match &mut self.pass_on {
+            Some(pass_on) if self.writer.bytes.len() >= ENOUGH => pass_on(self.writer),
+            _ => Ok(()),
+        }
+    }
+
+    /// A string, however long.
+    #[inline]
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() > ENOUGH {
+            return self.text(bytes.len(), || bytes.chunks(ENOUGH));
+        }
+        self.writer.bytes(bytes);
+        self.pass_on()
+    }
+
+    /// A string that comes in pieces and spells no integer.
+    pub fn text<'t, P: Iterator<Item = &'t [u8]>>(
+        &mut self,
+        len: usize,
+        pieces: impl Fn() -> P,
+    ) -> Result<()> {
+        /// A longer one is compressed twice if it can be passed on: first to learn how long it becomes. Else all of that
+        /// would have to be held until it is known.
+        const PACKED_ONCE_LEN_MAX: usize = KEPT_MAX;
+        let once = self.pass_on.is_none() || len <= PACKED_ONCE_LEN_MAX;
+        let packed_len = self.writer.packed_len(len, pieces(), once);
+        match packed_len {
+            Some(packed_len) => self.writer.begin_compressed(packed_len, len),
+            None => self.writer.len(len),
+        }
+        let packed = std::mem::take(&mut self.writer.packed);
+        if packed_len.is_some() && once {
+            packed.chunks(ENOUGH).try_for_each(|piece| self.piece(piece))?;
+        } else {
+            for piece in pieces() {
+                match &mut self.writer.compressor {
+                    // It has been seen that it can be.
+                    Some(compressor) if packed_len.is_some() => {
+                        _ = compressor.compress_to(piece, usize::MAX, &mut self.writer.bytes);
+                        self.pass_on()?;
+                    }
+                    _ => self.piece(piece)?,
+                }
+            }
+        }
+        self.writer.packed = packed;
+        self.writer.packed.clear();
+        self.writer.packed.shrink_to(KEPT_MAX);
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: &[u8]) -> Result<()> {
+        self.writer.raw(piece);
+        self.pass_on()
     }
 }

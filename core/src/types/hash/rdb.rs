@@ -12,7 +12,7 @@ use crate::persistence::snapshot::blob::ziplist::Ziplist;
 use crate::persistence::snapshot::blob::zipmap::Zipmap;
 use crate::persistence::snapshot::format::kind;
 use crate::persistence::snapshot::value::Loaded;
-use crate::persistence::snapshot::{Broken, Reader, Result, Writer};
+use crate::persistence::snapshot::{Broken, DUPLICATE, Out, Reader, Result};
 use crate::types::Object;
 use crate::types::packed::{self, Distinct};
 use crate::types::table::Table;
@@ -24,9 +24,6 @@ pub(crate) const KINDS: &[u8] =
 /// The deadline of a field that has none.
 const NO_DEADLINE: i64 = -1;
 
-const DUPLICATE: Broken =
-    Broken::Malformed("integrity check failed: it is a table, ziplist or listpack with dup elements");
-
 /// The kind that a hash is written as.
 pub(crate) fn kind_of(hash: HashRef<'_>) -> u8 {
     match hash {
@@ -37,23 +34,25 @@ pub(crate) fn kind_of(hash: HashRef<'_>) -> u8 {
 }
 
 /// Writes a hash.
-pub(crate) fn save(hash: HashRef<'_>, out: &mut Writer) {
+pub(crate) fn save(hash: HashRef<'_>, out: &mut Out<'_>) -> Result<()> {
     match kind_of(hash) {
         kind::HASH => {
-            out.len(hash.len());
+            out.small().len(hash.len());
             for (field, value) in hash.iter() {
-                out.bytes(field);
-                out.bytes(value);
+                out.bytes(field)?;
+                out.bytes(value)?;
             }
+            Ok(())
         }
         kind::HASH_2 => {
-            out.len(hash.len_live());
+            out.small().len(hash.len_live());
             for (field, value) in hash.iter() {
-                out.bytes(field);
-                out.bytes(value);
+                out.bytes(field)?;
+                out.bytes(value)?;
                 let deadline = hash.get_with_deadline(field).and_then(|(_, deadline)| deadline);
-                out.moment(deadline.unwrap_or(NO_DEADLINE));
+                out.small().moment(deadline.unwrap_or(NO_DEADLINE));
             }
+            Ok(())
         }
         _ => {
             let mut pack = Builder::default();
@@ -61,7 +60,7 @@ pub(crate) fn save(hash: HashRef<'_>, out: &mut Writer) {
                 pack.push(field);
                 pack.push(value);
             }
-            out.bytes(&pack.finish());
+            out.bytes(&pack.finish())
         }
     }
 }

@@ -7,14 +7,14 @@ use super::value::{ListRef, fits_packed, pack};
 use crate::engine::edit::Limits;
 use crate::keyspace::entry::Kind;
 use crate::persistence::snapshot::value::Loaded;
-use crate::persistence::snapshot::{Reader, Result, Writer, list};
+use crate::persistence::snapshot::{Out, Reader, Result, list};
 use crate::types::Object;
 
 pub(crate) use list::{KINDS, SAVED};
 
 /// Writes a list.
-pub(crate) fn save(list: ListRef<'_>, out: &mut Writer) {
-    list::save(|element| list.show_each(0..list.len(), |item| item.with(&mut *element)), out);
+pub(crate) fn save(list: ListRef<'_>, out: &mut Out<'_>) -> Result<()> {
+    list::save(|element| list.show_each(0..list.len(), |item| item.with(&mut *element)), out)
 }
 
 /// Reads a list.

@@ -18,6 +18,7 @@ use triomphe::Arc;
 use super::bytes::Bytes;
 use super::id::StreamId;
 use super::item::{self, Item};
+use crate::persistence::snapshot::blob::listpack;
 use crate::types::ordered::{Total, Value};
 use crate::types::table::size_class;
 
@@ -132,7 +133,7 @@ impl Node {
             0 => BYTES_MAX,
             bytes => bytes.min(BYTES_MAX),
         };
-        let counters = [self.live, self.ever - self.live].map(|n| item::listpack_integer(n as i64));
+        let counters = [self.live, self.ever - self.live].map(|n| listpack::integer_len(n as i64));
         self.size as usize + counters[0] + counters[1] + len >= bytes_max
             || (entries_max > 0 && self.ever >= entries_max as u64)
     }
@@ -278,7 +279,7 @@ impl Chunk {
     pub(super) fn opening(mut self) -> Chunk {
         const HEADER_AND_END: usize = 7;
         let mut size =
-            HEADER_AND_END + item::listpack_integer(i64::from(self.fields)) + item::listpack_integer(0);
+            HEADER_AND_END + listpack::integer_len(i64::from(self.fields)) + listpack::integer_len(0);
         size += self.fields().map(item::listpack_len).sum::<usize>();
         self.opens = true;
         self.size = size as u32;
@@ -375,12 +376,12 @@ impl Chunk {
         // Flags, place, and how many items to go back.
         let deltas = [id.ms.wrapping_sub(node_first.ms), id.seq.wrapping_sub(node_first.seq)];
         let back = if node_same { fields + 3 } else { fields * 2 + 4 };
-        let mut size = item::listpack_integer(0)
-            + item::listpack_integer(deltas[0] as i64)
-            + item::listpack_integer(deltas[1] as i64)
-            + item::listpack_integer(back as i64);
+        let mut size = listpack::integer_len(0)
+            + listpack::integer_len(deltas[0] as i64)
+            + listpack::integer_len(deltas[1] as i64)
+            + listpack::integer_len(back as i64);
         if !node_same {
-            size += item::listpack_integer(fields as i64);
+            size += listpack::integer_len(fields as i64);
         }
         if !same {
             item::push_varint(bytes, fields as u128);
@@ -390,7 +391,7 @@ impl Chunk {
                 item::push(bytes, pairs.at(field * 2));
             }
             if !node_same {
-                size += item::listpack_len_of(pairs.at(field * 2));
+                size += listpack::item_len(pairs.at(field * 2));
             }
             size += item::push(bytes, pairs.at(field * 2 + 1));
         }

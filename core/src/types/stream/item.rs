@@ -11,6 +11,7 @@
 use mortise_sdk::args::parse_integer;
 use mortise_sdk::resp::format_integer;
 
+use crate::persistence::snapshot::blob::listpack;
 use crate::resp::output::Output;
 
 const SMALL: u8 = 0x80;
@@ -96,7 +97,7 @@ fn long_varint(bytes: &[u8], mut at: usize) -> Option<(u128, usize)> {
 pub(super) fn push(to: &mut Vec<u8>, text: &[u8]) -> usize {
     if let Some(n) = parse_integer(text) {
         push_integer(to, n);
-        return listpack_integer(n);
+        return listpack::integer_len(n);
     }
     match u8::try_from(text.len()) {
         Ok(len) if len < SMALL => to.push(len),
@@ -106,7 +107,7 @@ pub(super) fn push(to: &mut Vec<u8>, text: &[u8]) -> usize {
         }
     }
     to.extend_from_slice(text);
-    listpack_text(text.len())
+    listpack::text_len(text.len())
 }
 
 fn push_integer(to: &mut Vec<u8>, n: i64) {
@@ -151,47 +152,12 @@ pub(super) fn read(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
     }
 }
 
-/// What an integer takes in a listpack.
-pub(super) fn listpack_integer(n: i64) -> usize {
-    match n {
-        0..=127 => 2,
-        -4096..=4095 => 3,
-        -32_768..=32_767 => 4,
-        -8_388_608..=8_388_607 => 5,
-        -2_147_483_648..=2_147_483_647 => 6,
-        _ => 10,
-    }
-}
-
 /// What an item takes in a listpack.
 pub(super) fn listpack_len(item: Item<'_>) -> usize {
     match item {
-        Item::Text(text) => listpack_text(text.len()),
-        Item::Integer(n) => listpack_integer(n),
+        Item::Text(text) => listpack::text_len(text.len()),
+        Item::Integer(n) => listpack::integer_len(n),
     }
-}
-
-/// What a text takes in a listpack, which has integers as such.
-pub(super) fn listpack_len_of(text: &[u8]) -> usize {
-    parse_integer(text).map_or(listpack_text(text.len()), listpack_integer)
-}
-
-/// What a text that is no integer takes in a listpack.
-fn listpack_text(len: usize) -> usize {
-    let front = match len {
-        0..64 => 1,
-        64..4096 => 2,
-        _ => 5,
-    };
-    let entry = front + len;
-    let back = match entry {
-        0..=127 => 1,
-        128..16_383 => 2,
-        16_383..2_097_151 => 3,
-        2_097_151..268_435_455 => 4,
-        _ => 5,
-    };
-    entry + back
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::persistence::snapshot::stream::{
     self, DUPLICATE_CONSUMER, DUPLICATE_GROUP, Facts, Fields, Id, Names, NodeBuilder, Taker,
 };
 use crate::persistence::snapshot::value::Loaded;
-use crate::persistence::snapshot::{Reader, Result, Writer};
+use crate::persistence::snapshot::{Out, Reader, Result};
 use crate::types::Object;
 
 pub(crate) use stream::{KINDS, SAVED};
@@ -61,7 +61,7 @@ impl Arguments for Texts {
 
 /// Writes a stream. When its consumers were last active is not said: Redis knows that from 7.2 on. Nor is it what the stream
 /// remembers of entries that are added only once (from 8.6 on): after a restart one that comes again is added again.
-pub(crate) fn save(stream: &Stream, out: &mut Writer) {
+pub(crate) fn save(stream: &Stream, out: &mut Out<'_>) -> Result<()> {
     let (mut nodes, mut is_counted) = (0, false);
     for (_, chunk) in stream.chunks.iter() {
         is_counted &= !chunk.opens();
@@ -69,11 +69,11 @@ pub(crate) fn save(stream: &Stream, out: &mut Writer) {
             (nodes, is_counted) = (nodes + 1, true);
         }
     }
-    stream::save_nodes(nodes, out);
+    stream::save_nodes(nodes, out.small());
     let (mut open, mut texts) = (None, Texts::default());
     for (first, chunk) in stream.chunks.iter() {
         if chunk.opens() {
-            close_node(open.take(), out);
+            close_node(open.take(), out)?;
         }
         let (_, node, names) = open.get_or_insert_with(|| {
             let node = node_of(*first, chunk, &mut texts);
@@ -95,7 +95,7 @@ pub(crate) fn save(stream: &Stream, out: &mut Writer) {
             node.push(entry.id().into(), fields.map(|field| (texts.at(field * 2), texts.at(field * 2 + 1))));
         }
     }
-    close_node(open, out);
+    close_node(open, out)?;
     let facts = Facts {
         len: stream.len() as u64,
         last: stream.last_id().into(),
@@ -103,10 +103,8 @@ pub(crate) fn save(stream: &Stream, out: &mut Writer) {
         deleted_max: Some(stream.max_deleted_id().into()),
         added: Some(stream.entries_added()),
     };
-    stream::save_facts(&facts, stream.groups.len(), out);
-    for (name, group) in stream.groups.iter() {
-        save_group(name, group, out);
-    }
+    stream::save_facts(&facts, stream.groups.len(), out.small());
+    stream.groups.iter().try_for_each(|(name, group)| save_group(name, group, out))
 }
 
 /// A node as yet without entries, which have the fields of its first chunk.
@@ -116,9 +114,10 @@ fn node_of(first: StreamId, chunk: &Chunk, names: &mut Texts) -> NodeBuilder {
     NodeBuilder::new(first.into(), (0..names.count()).map(|name| names.at(name)))
 }
 
-fn close_node(node: Option<(Id, NodeBuilder, &Arc<Chunk>)>, out: &mut Writer) {
-    if let Some((base, node, _)) = node.filter(|(_, node, _)| !node.is_empty()) {
-        stream::save_node(base, &node.finish(), out);
+fn close_node(node: Option<(Id, NodeBuilder, &Arc<Chunk>)>, out: &mut Out<'_>) -> Result<()> {
+    match node.filter(|(_, node, _)| !node.is_empty()) {
+        Some((base, node, _)) => stream::save_node(base, &node.finish(), out),
+        None => Ok(()),
     }
 }
 
@@ -127,30 +126,33 @@ fn close_node(node: Option<(Id, NodeBuilder, &Arc<Chunk>)>, out: &mut Writer) {
 /// that name has by the time.
 const NOBODY: &[u8] = b"";
 
-fn save_group(name: &Name, group: &Group, out: &mut Writer) {
+fn save_group(name: &Name, group: &Group, out: &mut Out<'_>) -> Result<()> {
     /// How Redis says that it does not know.
     const UNKNOWN: i64 = -1;
     let read = group.entries_read.map_or(UNKNOWN, |read| read as i64);
-    stream::save_group(name.bytes(), group.last_id.into(), read, group.len(), out);
+    stream::save_group(name.bytes(), group.last_id.into(), read, group.len(), out.small());
     for (id, pending) in group.iter() {
-        stream::save_pending(id.into(), pending.shown_ms(), pending.deliveries, out);
+        stream::save_pending(id.into(), pending.shown_ms(), pending.deliveries, out.small());
+        out.pass_on()?;
     }
     let nameless = group.consumers.get(NOBODY);
     let released = group.released_len();
-    stream::save_consumers(group.consumers.len() + usize::from(released > 0 && nameless.is_none()), out);
+    let consumers = group.consumers.len() + usize::from(released > 0 && nameless.is_none());
+    stream::save_consumers(consumers, out.small());
     if released > 0 {
         let owed = nameless.map(|consumer| &consumer.pending);
         let ids = group.released().chain(owed.into_iter().flat_map(Owed::iter)).map(Id::from);
         let len = released + owed.map_or(0, Owed::len);
-        stream::save_consumer(NOBODY, nameless.map_or(0, |consumer| consumer.seen_ms), len, ids, out);
+        stream::save_consumer(NOBODY, nameless.map_or(0, |consumer| consumer.seen_ms), len, ids, out)?;
     }
     for (name, consumer) in group.consumers.iter() {
         if released > 0 && name.bytes() == NOBODY {
             continue;
         }
         let ids = consumer.pending.iter().map(Id::from);
-        stream::save_consumer(name.bytes(), consumer.seen_ms, consumer.pending.len(), ids, out);
+        stream::save_consumer(name.bytes(), consumer.seen_ms, consumer.pending.len(), ids, out)?;
     }
+    Ok(())
 }
 
 /// Reads a stream.

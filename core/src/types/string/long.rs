@@ -59,7 +59,9 @@ impl LongText {
 
     /// All bytes in one piece.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.chunks.iter().flat_map(|chunk| chunk.iter().copied()).collect()
+        let mut bytes = Vec::with_capacity(self.len);
+        self.chunks().for_each(|chunk| bytes.extend_from_slice(chunk));
+        bytes
     }
 
     /// Makes it at least `len` long; what is new is zero. Chunks of nothing but zeroes are one and the same, so that a

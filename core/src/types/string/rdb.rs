@@ -5,15 +5,17 @@ use super::long::LongText;
 use super::value::StrRef;
 use crate::keyspace::entry::Kind;
 use crate::persistence::snapshot::value::Loaded;
-use crate::persistence::snapshot::{Reader, Result, Text, Writer};
+use crate::persistence::snapshot::{Out, Reader, Result, Text};
 use crate::types::Object;
 
 /// Writes a string.
-pub(crate) fn save(text: StrRef<'_>, out: &mut Writer) {
+pub(crate) fn save(text: StrRef<'_>, out: &mut Out<'_>) -> Result<()> {
     match text {
-        StrRef::Integer(n) => out.integer(n),
-        StrRef::Bytes(_) | StrRef::Long(_) => out.bytes(&text.bytes()),
+        StrRef::Integer(n) => out.small().integer(n),
+        StrRef::Bytes(bytes) => out.bytes(bytes)?,
+        StrRef::Long(text) => out.text(text.len(), || text.chunks())?,
     }
+    Ok(())
 }
 
 /// Reads a string, which is kept as if it had been set.

@@ -10,14 +10,12 @@ use crate::persistence::snapshot::blob::listpack::{Builder, Listpack};
 use crate::persistence::snapshot::blob::ziplist::Ziplist;
 use crate::persistence::snapshot::format::kind;
 use crate::persistence::snapshot::value::Loaded;
-use crate::persistence::snapshot::{Broken, Reader, Result, Writer};
+use crate::persistence::snapshot::{Broken, DUPLICATE, Out, Reader, Result};
 use crate::types::packed::Distinct;
 
 /// The kinds that are sorted sets.
 pub(crate) const KINDS: &[u8] = &[kind::ZSET, kind::ZSET_2, kind::ZSET_ZIPLIST, kind::ZSET_LISTPACK];
 
-const DUPLICATE: Broken =
-    Broken::Malformed("integrity check failed: it is a table, ziplist or listpack with dup elements");
 const NOT_A_SCORE: Broken = Broken::Malformed("Zset with NAN score detected");
 
 /// The kind that a sorted set is written as.
@@ -29,22 +27,23 @@ pub(crate) fn kind_of(zset: ZsetRef<'_>) -> u8 {
 }
 
 /// Writes a sorted set.
-pub(crate) fn save(zset: ZsetRef<'_>, out: &mut Writer) {
+pub(crate) fn save(zset: ZsetRef<'_>, out: &mut Out<'_>) -> Result<()> {
     if kind_of(zset) == kind::ZSET_2 {
         let len = zset.len();
-        out.len(len);
+        out.small().len(len);
         // Whoever inserts what it reads finds the place of each at once if the last comes first.
         for (score, member) in zset.from_rank(len.saturating_sub(1), true) {
-            out.bytes(member);
-            out.double(score);
+            out.bytes(member)?;
+            out.small().double(score);
         }
+        Ok(())
     } else {
         let mut pack = Builder::default();
         for (score, member) in zset.iter() {
             pack.push(member);
             pack.push(mortise_sdk::resp::format_double(score).as_bytes());
         }
-        out.bytes(&pack.finish());
+        out.bytes(&pack.finish())
     }
 }
 

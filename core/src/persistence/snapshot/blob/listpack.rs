@@ -10,6 +10,8 @@ use super::Item;
 
 const HEADER_LEN: usize = 6;
 const END: u8 = 0xff;
+/// What a listpack takes beside its items.
+pub const FRAME_LEN: usize = HEADER_LEN + 1;
 const UNCOUNTED: u16 = u16::MAX;
 
 /// A listpack that has been checked.
@@ -134,6 +136,38 @@ fn back_of(front: usize, buffer: &mut [u8; BACK_LEN_MAX]) -> &[u8] {
     &buffer[..len]
 }
 
+/// How many bytes a text takes as an item; one that spells an integer is one.
+pub fn item_len(text: &[u8]) -> usize {
+    mortise_sdk::args::parse_integer(text).map_or(text_len(text.len()), integer_len)
+}
+
+/// How many bytes a text takes as an item that spells no integer.
+pub fn text_len(len: usize) -> usize {
+    let front = text_front(len) + len;
+    front + back_len(front)
+}
+
+/// How many bytes stand before a text.
+fn text_front(len: usize) -> usize {
+    match len {
+        0..0x40 => 1,
+        0x40..0x1000 => 2,
+        _ => 5,
+    }
+}
+
+/// How many bytes an integer takes as an item.
+pub fn integer_len(n: i64) -> usize {
+    match n {
+        0..0x80 => 2,
+        -0x1000..0x1000 => 3,
+        -0x8000..0x8000 => 4,
+        -0x80_0000..0x80_0000 => 5,
+        -0x8000_0000..0x8000_0000 => 6,
+        _ => 10,
+    }
+}
+
 /// Makes a listpack.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -160,7 +194,7 @@ impl Builder {
 
     /// Bytes that it takes so far.
     pub fn size(&self) -> usize {
-        self.bytes.len() + 1
+        self.bytes.len() - HEADER_LEN + FRAME_LEN
     }
 
     /// Appends a text, as an integer if it spells one. It is to be shorter than 4 GB, as the whole is.
@@ -181,15 +215,7 @@ impl Builder {
             }
         }
         self.bytes.extend_from_slice(text);
-        self.close(
-            len + if len < 0x40 {
-                1
-            } else if len < 0x1000 {
-                2
-            } else {
-                5
-            },
-        );
+        self.close(text_front(len) + len);
     }
 
     /// Appends an integer.
@@ -295,6 +321,20 @@ mod tests {
                 }
             }
             assert!(Listpack::parse(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+    #[test]
+    fn sizes_are_told_beforehand() {
+        let mut texts: Vec<Vec<u8>> =
+            [0, 1, 63, 64, 126, 127, 4095, 4096, 16_380, 16_383, 70_000].map(|len| vec![b'x'; len]).into();
+        texts.extend((0..63).flat_map(|bit| {
+            [1i64 << bit, (1 << bit) - 1, -(1 << bit), -(1 << bit) - 1].map(|n| n.to_string().into_bytes())
+        }));
+        for text in texts {
+            let mut pack = Builder::default();
+            pack.push(&text);
+            let size = pack.finish().len();
+            assert_eq!(size, FRAME_LEN + item_len(&text), "{}", text.escape_ascii());
         }
     }
 }

@@ -45,11 +45,6 @@ impl<'a> Item<'a> {
         self.with(<[u8]>::to_vec)
     }
 
-    /// Bytes of its text.
-    pub fn text_len(self) -> usize {
-        self.with(<[u8]>::len)
-    }
-
     /// The integer that it is or spells.
     pub fn integer(self) -> Option<i64> {
         match self {

@@ -16,7 +16,7 @@ mod node;
 pub use node::{Fields, Names, NodeBuilder};
 
 use super::format::kind;
-use super::{Broken, Reader, Result, Writer};
+use super::{Broken, Out, Reader, Result, Writer};
 
 /// The kinds that are streams.
 pub const KINDS: &[u8] = &[kind::STREAM_LISTPACKS, kind::STREAM_LISTPACKS_2, kind::STREAM_LISTPACKS_3];
@@ -174,10 +174,10 @@ pub fn save_nodes(nodes: usize, out: &mut Writer) {
 }
 
 /// Writes a node, whose listpack a [`NodeBuilder`] has made for the same id.
-pub fn save_node(base: Id, pack: &[u8], out: &mut Writer) {
-    out.len(ID_LEN);
-    save_id(base, out);
-    out.bytes(pack);
+pub fn save_node(base: Id, pack: &[u8], out: &mut Out<'_>) -> Result<()> {
+    out.small().len(ID_LEN);
+    save_id(base, out.small());
+    out.bytes(pack)
 }
 
 /// Writes what the stream remembers, and how many groups follow.
@@ -212,11 +212,20 @@ pub fn save_consumers(consumers: usize, out: &mut Writer) {
 }
 
 /// Writes a consumer with the ids that it has still to acknowledge, of which there are `len`, in ascending order.
-pub fn save_consumer(name: &[u8], seen_ms: i64, len: usize, ids: impl Iterator<Item = Id>, out: &mut Writer) {
-    out.bytes(name);
-    out.moment(seen_ms);
-    out.len(len);
-    ids.for_each(|id| save_id(id, out));
+pub fn save_consumer(
+    name: &[u8],
+    seen_ms: i64,
+    len: usize,
+    mut ids: impl Iterator<Item = Id>,
+    out: &mut Out<'_>,
+) -> Result<()> {
+    out.bytes(name)?;
+    out.small().moment(seen_ms);
+    out.small().len(len);
+    ids.try_for_each(|id| {
+        save_id(id, out.small());
+        out.pass_on()
+    })
 }
 
 fn save_id(id: Id, out: &mut Writer) {
@@ -288,14 +297,16 @@ mod tests {
         node.push(Id { ms: 7, seq: 0 }, [(&b"h"[..], &b"3"[..])].into_iter());
         let mut out = Writer::new(false);
         save_nodes(1, &mut out);
-        save_node(BASE, &node.finish(), &mut out);
+        save_node(BASE, &node.finish(), &mut Out::whole(&mut out)).unwrap();
         let facts = Facts { len: 3, last: Id { ms: 9, seq: 0 }, added: Some(4), ..Facts::default() };
         save_facts(&facts, 1, &mut out);
         save_group(b"readers", BASE, -1, 1, &mut out);
         save_pending(BASE, 1000, 2, &mut out);
         save_consumers(2, &mut out);
-        save_consumer(b"ann", 77, 1, [BASE].into_iter(), &mut out);
-        save_consumer(b"bob", 78, 0, [].into_iter(), &mut out);
+        for (name, seen_ms, owed) in [(&b"ann"[..], 77, &[BASE][..]), (b"bob", 78, &[])] {
+            let ids = owed.iter().copied();
+            save_consumer(name, seen_ms, owed.len(), ids, &mut Out::whole(&mut out)).unwrap();
+        }
         out.into_bytes()
     }
 
@@ -330,7 +341,9 @@ mod tests {
             save_group(b"g", BASE, 0, pending.len(), &mut out);
             pending.iter().for_each(|id| save_pending(*id, 1, 1, &mut out));
             save_consumers(owners.len(), &mut out);
-            owners.iter().for_each(|ids| save_consumer(b"c", 1, ids.len(), ids.iter().copied(), &mut out));
+            for ids in owners {
+                save_consumer(b"c", 1, ids.len(), ids.iter().copied(), &mut Out::whole(&mut out)).unwrap();
+            }
             told(SAVED, out.as_bytes()).is_ok()
         };
         let other = Id { ms: 6, seq: 0 };
@@ -349,7 +362,7 @@ mod tests {
             node.push(BASE, [(&b"f"[..], &b"1"[..])].into_iter());
             let mut out = Writer::new(false);
             save_nodes(1, &mut out);
-            save_node(BASE, &node.finish(), &mut out);
+            save_node(BASE, &node.finish(), &mut Out::whole(&mut out)).unwrap();
             save_facts(&Facts { len, last, ..Facts::default() }, 0, &mut out);
             out.into_bytes()
         };
