@@ -6,7 +6,7 @@ use mortise_sdk::error::{self, Error};
 use mortise_sdk::{Result, args};
 
 use super::STRING;
-use super::value::Str;
+use super::value::{Str, StrRef};
 use crate::engine::call::Call;
 use crate::features::Command;
 use crate::types::Type;
@@ -33,11 +33,10 @@ fn lcs(call: &mut Call<'_>) -> Result {
     let len_max = call.engine.config.clients.proto_max_bulk_len.0;
     let keys = [call.key(1), call.key(2)];
     let (entries, out) = call.look_all(&keys);
-    let mut strings = [Vec::new(), Vec::new()];
-    for (entry, string) in entries.into_iter().zip(&mut strings) {
+    let mut views = [StrRef::Bytes(b""); 2];
+    for (entry, view) in entries.into_iter().zip(&mut views) {
         let Some(entry) = entry else { continue };
-        let view = Str::view(entry).ok_or(Error::new("ERR The specified keys must contain string values"))?;
-        *string = view.bytes().into_owned();
+        *view = Str::view(entry).ok_or(Error::new("ERR The specified keys must contain string values"))?;
     }
     let (mut only_len, mut ranges, mut with_len, mut len_min) = (false, false, false, 0);
     while !options.is_empty() {
@@ -55,8 +54,9 @@ fn lcs(call: &mut Call<'_>) -> Result {
     if only_len && ranges {
         return Err(Error::new("ERR If you want both the length and indexes, please just use IDX."));
     }
-    let [one, other] = &strings;
-    check_cost(one.len() as u64, other.len() as u64, len_max)?;
+    let [one_len, other_len] = views.map(|view| view.len() as u64);
+    check_cost(one_len, other_len, len_max)?;
+    let [one, other] = &views.map(StrRef::bytes);
     let common = Common::new(one, other, !only_len);
     if only_len {
         out.count(common.len);

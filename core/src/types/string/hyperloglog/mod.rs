@@ -9,6 +9,7 @@ mod estimate;
 mod sparse;
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use mortise_sdk::config;
 use mortise_sdk::declare::config::Bytes;
@@ -16,7 +17,7 @@ use mortise_sdk::error::{self, Error, Result};
 
 pub(super) use commands::COMMANDS;
 
-use super::value::{Str, StrRef};
+use super::value::Str;
 use crate::keyspace::Entry;
 use crate::types::Type;
 
@@ -64,21 +65,32 @@ impl<'a> Sketch<'a> {
     /// The value of a key, which must be one.
     fn of(entry: &'a Entry) -> Result<Sketch<'a>> {
         let string = Str::view(entry).ok_or(error::WRONGTYPE)?;
-        if let StrRef::Integer(_) = string {
-            return Err(NOT_ONE);
-        }
-        Sketch::from_bytes(string.bytes())
+        // A long string is not copied only to learn that it is none.
+        let mut header = Vec::with_capacity(HEADER_LEN);
+        let _ = string.visit(0, HEADER_LEN, |part| -> ControlFlow<()> {
+            header.extend_from_slice(part);
+            ControlFlow::Continue(())
+        });
+        Sketch::check(&header, string.len())?;
+        Ok(Sketch { bytes: string.bytes() })
     }
 
-    fn from_bytes(bytes: Cow<'a, [u8]>) -> Result<Sketch<'a>> {
-        let is_one = bytes.len() >= HEADER_LEN
-            && bytes.starts_with(MAGIC)
-            && match bytes[ENCODING_AT] {
-                DENSE => bytes.len() == DENSE_LEN,
+    /// Whether a string of some length that begins like this is one.
+    fn check(header: &[u8], len: usize) -> Result {
+        let is_one = len >= HEADER_LEN
+            && header.starts_with(MAGIC)
+            && match header[ENCODING_AT] {
+                DENSE => len == DENSE_LEN,
                 SPARSE => true,
                 _ => false,
             };
-        if is_one { Ok(Sketch { bytes }) } else { Err(NOT_ONE) }
+        if is_one { Ok(()) } else { Err(NOT_ONE) }
+    }
+
+    #[cfg(test)]
+    fn from_bytes(bytes: Cow<'a, [u8]>) -> Result<Sketch<'a>> {
+        Sketch::check(&bytes, bytes.len())?;
+        Ok(Sketch { bytes })
     }
 
     /// One to which nothing has been added.
