@@ -67,17 +67,16 @@ fn subtract<'a>(sets: &[Option<SetRef<'a>>]) -> Vec<Member<'a>> {
     let Some((Some(first), others)) = sets.split_first() else { return Vec::new() };
     let mut others: Vec<SetRef<'a>> = others.iter().copied().flatten().collect();
     let others_len: usize = others.iter().map(|set| set.len()).sum();
-    // Either the first set's members are looked up in the others, or the others' in what is left of it; the former stops
-    // early, so it counts half.
-    if first.len() * others.len() / 2 <= others_len {
+    // Either the first set's members are looked up in the others, or in what of the others' members it has; the former
+    // stops early, so it counts half. The order is the first set's either way: what is stored is the same wherever the
+    // call is repeated.
+    if first.len().saturating_mul(others.len()) / 2 <= first.len() + others_len {
         others.sort_by_key(|set| std::cmp::Reverse(set.len()));
         return first.iter().filter(|member| others.iter().all(|set| !set.has(*member))).collect();
     }
-    let mut left: Seen<'a> = first.iter().collect();
-    for member in others.into_iter().flat_map(SetRef::iter) {
-        left.remove(&member);
-    }
-    left.into_iter().collect()
+    let theirs = others.into_iter().flat_map(SetRef::iter);
+    let shared: Seen<'a> = theirs.filter(|member| first.has(*member)).collect();
+    first.iter().filter(|member| !shared.contains(member)).collect()
 }
 
 /// Looks sets up; one that is of another type fails the call, wherever it stands.

@@ -243,3 +243,32 @@ fn what_chance_takes_is_propagated_by_name() {
     assert_eq!((left.len(), popped.len()), (500, 2500));
     assert_eq!(members(&bench.ask(client, &["SMEMBERS many"])), sorted(&left));
 }
+
+#[test]
+fn a_difference_is_in_the_order_of_the_first_set() {
+    // Of one other set, of some small ones, and of so many that it is worth gathering their members first.
+    for others in [1, 2, 5, 40] {
+        let mut bench = Bench::new();
+        let client = bench.connect();
+        let mut ask = |request: &str| bench.ask(client, &[request]);
+        let numbered =
+            |from: usize, to: usize| (from..to).map(|n| format!(" member:{n}")).collect::<String>();
+        ask(&format!("SADD first{}", numbered(0, 600)));
+        let mut keys = String::new();
+        for other in 0..others {
+            ask(&format!("SADD other:{other}{} alien", numbered(other * 3, other * 3 + 2)));
+            keys += &format!(" other:{other}");
+        }
+        let is_taken = |member: &str| {
+            let n: usize = member["member:".len()..].parse().expect("it is numbered");
+            n < others * 3 && n % 3 < 2
+        };
+        let in_order = |reply: &str| -> Vec<String> {
+            reply.split("\r\n").skip(2).step_by(2).map(str::to_owned).collect()
+        };
+        let mut expected = in_order(&ask("SMEMBERS first"));
+        expected.retain(|member| !is_taken(member));
+        assert_eq!(in_order(&ask(&format!("SDIFF first{keys}"))), expected, "{others}");
+        assert_eq!(ask(&format!("SDIFFSTORE to first{keys}")), format!(":{}\r\n", 600 - 2 * others));
+    }
+}
