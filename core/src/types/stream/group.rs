@@ -300,6 +300,7 @@ impl Group {
             + self.consumers.memory()
             + self.oldest.memory()
             + self.consumers.len() * OF_A_CONSUMER
+            + self.gone.iter().map(|(_, ids)| ids.memory()).sum::<usize>()
     }
 
     /// The consumer of this name, who is heard of now and comes into being if there is none. True: it did.

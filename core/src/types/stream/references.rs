@@ -65,6 +65,8 @@ impl Stream {
 
     /// The entries that trimming takes where it spares what is referred to.
     pub(super) fn unreferenced_front(&self, trim: Trim) -> Vec<StreamId> {
+        /// Where trimming is approximate, so many entries are looked at: those at the front may all be pending.
+        const LOOKED_AT_MAX: usize = 10_000;
         let most = if trim.limit == 0 { usize::MAX } else { trim.limit as usize };
         let (end, most) = match trim.to {
             TrimTo::Len(len) => {
@@ -76,7 +78,10 @@ impl Stream {
                 None => return Vec::new(),
             },
         };
-        let range = self.range(StreamId::MIN, end, false).map(|entry| entry.id());
-        range.filter(|id| !self.is_referenced(*id)).take(most).collect()
+        // What a group has not read yet is referred to, all of it.
+        let read = self.groups.iter().map(|(_, group)| group.last_id).min().unwrap_or(StreamId::MAX);
+        let looked_at = if trim.approximate && trim.limit > 0 { LOOKED_AT_MAX } else { usize::MAX };
+        let range = self.range(StreamId::MIN, end.min(read), false).take(looked_at).map(|entry| entry.id());
+        range.filter(|id| !self.is_pending(*id)).take(most).collect()
     }
 }
