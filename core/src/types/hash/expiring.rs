@@ -12,6 +12,8 @@ use crate::types::table::Table;
 
 /// How many deadlines there may be to a range, on average, before ranges are halved.
 const RANGE_LEN_MAX: usize = 128;
+/// How many there are on average, before two ranges become one.
+const RANGE_LEN_MIN: usize = RANGE_LEN_MAX / 8;
 /// How many deadlines are looked at in one step, about.
 const VISITED_MAX: usize = 1024;
 /// A cursor of [`Table::scan`] is a hash without its lowest bits.
@@ -96,7 +98,7 @@ impl ExpiringHash {
     pub(super) fn set_deadline(&mut self, field: &[u8], deadline: Option<i64>) {
         let hash = Table::hash(field);
         let Some(deadline) = deadline else {
-            self.deadlines.remove_hashed(hash, field);
+            self.remove_deadline(hash, field);
             return;
         };
         self.deadlines.set_hashed(hash, field, DeadlineBytes::new(Some(deadline)).get());
@@ -113,8 +115,16 @@ impl ExpiringHash {
     /// Removes a field with its deadline; false if there was none.
     pub(super) fn remove(&mut self, field: &[u8]) -> bool {
         let hash = Table::hash(field);
-        self.deadlines.remove_hashed(hash, field);
+        self.remove_deadline(hash, field);
         self.table.remove_hashed(hash, field)
+    }
+
+    fn remove_deadline(&mut self, hash: u64, field: &[u8]) {
+        self.deadlines.remove_hashed(hash, field);
+        if self.bounds.len() > 1 && self.deadlines.len() < self.bounds.len() * RANGE_LEN_MIN {
+            let pairs = self.bounds.as_chunks::<2>().0.iter();
+            self.bounds = Arc::new(pairs.map(|[one, other]| *one.min(other)).collect());
+        }
     }
 
     /// Fields that have expired, `limit` at most; there may be more if `due` still says so afterwards. Where a bound
@@ -201,6 +211,28 @@ mod tests {
         assert_eq!(hash.due(), 10_000, "what nothing expires before is exact once it was looked for");
         assert!(!hash.has_expired(&name(10_000), 9_999) && hash.has_expired(&name(10_000), 10_000));
         assert_eq!((copy.table().len(), copy.due()), (20_000, 0), "a clone is not touched");
+    }
+
+    #[test]
+    fn ranges_become_fewer_as_deadlines_do() {
+        const FIELDS: i64 = 50_000;
+        let mut hash = ExpiringHash::new(Table::new());
+        (0..FIELDS).for_each(|n| hash.set_deadline(&name(n), Some(n + 1)));
+        let most = hash.bounds.len();
+        for (left, ranges_max) in [(20_000, most), (1_000, 64), (100, 8), (3, 1), (0, 1)] {
+            (left..FIELDS).for_each(|n| hash.set_deadline(&name(n), None));
+            assert!(hash.bounds.len() <= ranges_max, "{left}: {}", hash.bounds.len());
+            assert!((0..left).all(|n| hash.has_expired(&name(n), n + 1) && !hash.has_expired(&name(n), n)));
+        }
+        (0..FIELDS).for_each(|n| hash.set_deadline(&name(n), Some(n + 1)));
+        assert_eq!(hash.bounds.len(), most);
+        let mut gone = 0;
+        while hash.due() <= 10 {
+            let found = hash.expired(10, 100);
+            gone += found.len();
+            found.iter().for_each(|field| _ = hash.remove(field));
+        }
+        assert_eq!(gone, 10);
     }
 
     #[test]

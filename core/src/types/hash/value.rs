@@ -101,11 +101,6 @@ impl<'a> HashRef<'a> {
         }
     }
 
-    /// Whether it is packed.
-    pub fn is_packed(self) -> bool {
-        matches!(self, HashRef::Packed(_) | HashRef::PackedExpiring(..))
-    }
-
     /// Whether some fields may have expired and not been removed yet.
     pub fn hides_some(self) -> bool {
         match self {
@@ -185,6 +180,20 @@ impl<'a> HashRef<'a> {
                     visit(field, value);
                 }
             }),
+        }
+    }
+
+    /// Whether drawing fields by chance finds one that has not expired nearly always. It is tried out; of a packed hash,
+    /// walking through it is quicker anyway.
+    pub fn is_mostly_live(self, next: &mut dyn FnMut() -> u64) -> bool {
+        match self {
+            HashRef::Table(table) => !table.is_empty(),
+            HashRef::Expiring(hash, _) => {
+                let mut is_live =
+                    || hash.table().random(next).is_some_and(|drawn| self.get(drawn.0).is_some());
+                (0..DRAWS_MAX).filter(|_| is_live()).count() >= DRAWS_MAX / 2
+            }
+            HashRef::Packed(_) | HashRef::PackedExpiring(..) => false,
         }
     }
 

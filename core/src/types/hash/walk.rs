@@ -119,44 +119,58 @@ impl Picks {
 
     /// Answers with fields of a hash.
     fn write(&self, hash: HashRef<'_>, random: &mut Random, out: &mut Output) {
-        let len = hash.len_live();
-        // Of a hash whose fields have all expired, nothing can be repeated either.
-        let count = if self.repeated && len > 0 { self.count } else { self.count.min(len) };
-        // RESP3 nests the pairs.
-        out.array(if self.with_values && !out.is_resp3() { count * 2 } else { count });
-        if count == 0 {
+        let draws = hash.is_mostly_live(&mut || random.word());
+        if draws && self.repeated {
+            self.begin(self.count, out);
+            for _ in 0..self.count {
+                let Some(pair) = hash.random(&mut || random.word()) else { return };
+                self.write_pair(pair, out);
+            }
             return;
         }
-        let draws = !hash.is_packed() && !hash.hides_some();
-        match () {
-            () if draws && self.repeated => {
-                for _ in 0..count {
-                    let Some(pair) = hash.random(&mut || random.word()) else { return };
-                    self.write_pair(pair, out);
-                }
-            }
-            () if draws && count * DRAWN_SHARE <= len => {
-                let mut drawn = HashSet::with_capacity(count);
-                while drawn.len() < count {
-                    let Some(pair) = hash.random(&mut || random.word()) else { return };
-                    if drawn.insert(pair.0) {
-                        self.write_pair(pair, out);
-                    }
-                }
-            }
-            () => {
-                let mut pairs: Vec<_> = hash.iter().collect();
-                for index in 0..count {
-                    if self.repeated {
-                        self.write_pair(pairs[random.below(len)], out);
-                    } else {
-                        // Fisher and Yates: each place gets one of those that are left.
-                        pairs.swap(index, index + random.below(len - index));
-                        self.write_pair(pairs[index], out);
-                    }
-                }
+        if draws
+            && self.count.saturating_mul(DRAWN_SHARE) <= hash.len()
+            && let Some(pairs) = self.draw(hash, random)
+        {
+            self.begin(self.count, out);
+            return pairs.into_iter().for_each(|pair| self.write_pair(pair, out));
+        }
+        let mut pairs: Vec<_> = hash.iter().collect();
+        let len = pairs.len();
+        // Of a hash whose fields have all expired, nothing can be repeated either.
+        let count = if self.repeated && len > 0 { self.count } else { self.count.min(len) };
+        self.begin(count, out);
+        for index in 0..count {
+            if self.repeated {
+                self.write_pair(pairs[random.below(len)], out);
+            } else {
+                // Fisher and Yates: each place gets one of those that are left.
+                pairs.swap(index, index + random.below(len - index));
+                self.write_pair(pairs[index], out);
             }
         }
+    }
+
+    /// Different fields, as many as are wanted; nothing if there turn out to be too few for that.
+    fn draw<'a>(&self, hash: HashRef<'a>, random: &mut Random) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+        // Two of three draws find a new field where all fields are there.
+        let draws_max = 64 + 8 * self.count;
+        let (mut drawn, mut pairs) = (HashSet::with_capacity(self.count), Vec::with_capacity(self.count));
+        for _ in 0..draws_max {
+            if pairs.len() == self.count {
+                return Some(pairs);
+            }
+            let pair = hash.random(&mut || random.word())?;
+            if drawn.insert(pair.0) {
+                pairs.push(pair);
+            }
+        }
+        None
+    }
+
+    fn begin(&self, count: usize, out: &mut Output) {
+        // RESP3 nests the pairs.
+        out.array(if self.with_values && !out.is_resp3() { count * 2 } else { count });
     }
 
     fn write_pair(&self, (field, value): (&[u8], &[u8]), out: &mut Output) {
@@ -173,6 +187,7 @@ impl Picks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::hash::expiring::ExpiringHash;
     use crate::types::packed;
     use crate::types::table::Table;
 
@@ -192,8 +207,22 @@ mod tests {
             packed::push(&mut bytes, field.as_bytes());
             packed::push(&mut bytes, b"v");
         }
+        let expiring = |expired: usize| {
+            let mut table = table.clone();
+            let names: Vec<String> = (0..expired).map(|n| format!("expired:{n}")).collect();
+            names.iter().for_each(|name| _ = table.set(name.as_bytes(), b"v"));
+            let mut hash = ExpiringHash::new(table);
+            names.iter().for_each(|name| hash.set_deadline(name.as_bytes(), Some(5)));
+            hash
+        };
+        let [one, most] = [1, 200].map(expiring);
         let mut random = Random::new(3);
-        for hash in [HashRef::Table(&table), HashRef::packed(&bytes)] {
+        for hash in [
+            HashRef::Table(&table),
+            HashRef::packed(&bytes),
+            HashRef::Expiring(&one, 9),
+            HashRef::Expiring(&most, 9),
+        ] {
             for (count, repeated) in [(5, false), (30, false), (40, false), (100, false), (50, true)] {
                 let picks = Picks { count, repeated, with_values: false };
                 let mut counts = [0f64; FIELDS];
