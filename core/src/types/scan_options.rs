@@ -1,4 +1,4 @@
-//! What HSCAN and ZSCAN share: cursor, options, the shape of the reply.
+//! What SCAN, HSCAN, SSCAN and ZSCAN share: cursor, options, the shape of the reply.
 
 use mortise_sdk::error::{self, Error, Result};
 use mortise_sdk::{args, glob};
@@ -11,8 +11,10 @@ const COUNT_DEFAULT: usize = 10;
 
 const INVALID_CURSOR: Error = Error::new("ERR invalid cursor");
 
-/// A cursor as C's `strtoul` takes it: an empty one is 0, a sign may stand in front, and a negative one wraps.
+/// A cursor as C's `strtoul` takes it, up to a zero byte: an empty one is 0, a sign may stand in front, and a negative one
+/// wraps. Leading spaces are refused.
 pub fn parse_cursor(text: &[u8]) -> Result<u64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let (negative, digits) = match text {
         b"" => return Ok(0),
         [b'-', digits @ ..] => (true, digits),
@@ -43,15 +45,23 @@ pub struct ScanOptions<'a> {
 
 impl<'a> ScanOptions<'a> {
     /// Reads all options that are left.
-    pub fn parse(mut options: Options<'a>) -> Result<ScanOptions<'a>> {
+    pub fn parse(options: Options<'a>) -> Result<ScanOptions<'a>> {
+        ScanOptions::parse_among(options, |_| false)
+    }
+
+    /// The same where there are others as well, of which `takes_other` takes one.
+    pub fn parse_among(
+        mut options: Options<'a>,
+        mut takes_other: impl FnMut(&mut Options<'a>) -> bool,
+    ) -> Result<ScanOptions<'a>> {
         let mut parsed = ScanOptions { count: COUNT_DEFAULT, pattern: None };
         while !options.is_empty() {
             if let Some(count) = options.takes_value("COUNT") {
                 let count = args::parse_integer(count).ok_or(error::NOT_INTEGER)?;
                 parsed.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(error::SYNTAX)?;
             } else if let Some(pattern) = options.takes_value("MATCH") {
-                parsed.pattern = (pattern != b"*").then_some(pattern);
-            } else {
+                parsed.pattern = Some(pattern);
+            } else if !takes_other(&mut options) {
                 return Err(error::SYNTAX);
             }
         }
@@ -60,8 +70,14 @@ impl<'a> ScanOptions<'a> {
 
     /// Whether an element of this name is asked for.
     pub fn admits(&self, name: &[u8]) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+        self.pattern.is_none_or(|pattern| matches(pattern, name))
     }
+}
+
+/// As the glob does, but `*` matches the empty name as well.
+#[inline]
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    pattern == b"*" || glob::matches(pattern, name)
 }
 
 /// Answers with the elements that `scan` writes, whose number and next cursor it returns and which stand behind that
@@ -80,6 +96,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_star_matches_the_empty_name() {
+        let admits = |pattern, name| ScanOptions { count: 1, pattern: Some(pattern) }.admits(name);
+        assert!(admits(b"*", b"") && !admits(b"**", b"") && admits(b"k*", b"key"));
+    }
+
+    #[test]
     fn cursors_are_read_as_strtoul_does() {
         for (text, cursor) in [
             ("", Some(0)),
@@ -91,6 +113,10 @@ mod tests {
             ("18446744073709551616", None),
             ("-", None),
             ("1x", None),
+            ("1 ", None),
+            ("1.5", None),
+            ("7\0x", Some(7)),
+            ("\x007", Some(0)),
             (" 1", None),
         ] {
             assert_eq!(parse_cursor(text.as_bytes()).ok(), cursor, "{text:?}");
