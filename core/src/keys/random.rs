@@ -7,12 +7,14 @@ use mortise_sdk::declare::flags::*;
 use crate::engine::call::{Call, Key};
 use crate::engine::random::Random;
 use crate::features::Command;
+use crate::keyspace::dict::Dict;
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[RANDOMKEY];
 
-/// How often a key is drawn that has expired but may not be removed now, before it is returned all the same.
-const HIDDEN_MAX: usize = 100;
+/// How often a key is drawn, before the next one is looked for that has not expired: of those that have, nobody is to
+/// wait until all are drawn and removed.
+const DRAWS_MAX: usize = 100;
 
 const RANDOMKEY: Command = Spec {
     usage: "RANDOMKEY",
@@ -25,8 +27,8 @@ const RANDOMKEY: Command = Spec {
 
 fn randomkey(call: &mut Call<'_>) -> Result {
     let mut random = Random::new(call.random());
-    let mut hidden = 0;
-    loop {
+    let mut drawn_last = None;
+    for _ in 0..DRAWS_MAX {
         let drawn = call.db().0.dict().sample_evenly(|| random.word()).map(|entry| entry.key().to_vec());
         let Some(drawn) = drawn else {
             call.out().null();
@@ -34,12 +36,34 @@ fn randomkey(call: &mut Call<'_>) -> Result {
         };
         // Looking at it lets it go if it has expired.
         let key = Key::new(&drawn);
-        let exists = call.exists(key);
-        hidden += usize::from(!exists && call.db().0.find(key.hash, key.bytes).is_some());
-        if exists || hidden >= HIDDEN_MAX {
+        if call.exists(key) {
             call.out().bulk(&drawn);
             return Ok(());
         }
+        drawn_last = call.db().0.find(key.hash, key.bytes).is_some().then_some(drawn);
+    }
+    let now_ms = call.now_ms();
+    let next = next_live(call.db().0.dict(), random.word(), now_ms);
+    // Where what has expired may not be removed, it is returned all the same, as Redis does.
+    call.out().bulk_or_null(next.or(drawn_last).as_deref());
+    Ok(())
+}
+
+/// The next key in the order of the table that has not expired, from a place on and around.
+fn next_live(dict: &Dict, from: u64, now_ms: i64) -> Option<Vec<u8>> {
+    const STEP: usize = 16;
+    let (mut cursor, mut found, mut is_around) = (from, None, false);
+    loop {
+        cursor = dict.scan(cursor, STEP, |entry| {
+            let has_expired = entry.deadline().is_some_and(|deadline| deadline <= now_ms);
+            if found.is_none() && !has_expired {
+                found = Some(entry.key().to_vec());
+            }
+        });
+        if found.is_some() || (cursor == 0 && is_around) {
+            return found;
+        }
+        is_around |= cursor == 0;
     }
 }
 
@@ -83,5 +107,20 @@ mod tests {
         bench.ask(client, &["DEL here"]);
         assert_eq!(bench.ask(client, &["RANDOMKEY"]), "$-1\r\n");
         assert_eq!(bench.ask(client, &["DBSIZE"]), ":0\r\n");
+    }
+
+    #[test]
+    fn not_all_that_has_expired_is_removed_at_once() {
+        let mut bench = Bench::new();
+        let client = bench.connect();
+        bench.engine.active_expire = false;
+        (0..2000).for_each(|n| drop(bench.ask(client, &[&format!("SET gone:{n} v PX 10")])));
+        bench.ask(client, &["SET here v"]);
+        bench.advance(20);
+        assert_eq!(bench.ask(client, &["RANDOMKEY"]), "$4\r\nhere\r\n");
+        let left = bench.engine.keyspace.iter().map(|(_, _, db)| db.dict().len()).sum::<usize>();
+        assert!(left >= 1900, "{left}");
+        bench.ask(client, &["DEL here"]);
+        assert_eq!(bench.ask(client, &["RANDOMKEY"]), "$-1\r\n");
     }
 }
