@@ -340,17 +340,18 @@ fn store(call: &mut Call<'_>, target: Key<'_>, elements: Vec<Vec<u8>>, query: &Q
             found.extend(query.gets.iter().map(|get| look_up(call, get, element).unwrap_or_default()));
         }
     }
-    if query.sees_fields() && call.is_propagated() {
-        // Whoever repeats the call sees fields longer than this call did.
-        call.propagates(&[b"DEL", target.bytes]);
-        if !found.is_empty() {
+    // Whoever repeats the call sees fields longer than this call did.
+    let says_what_came = query.sees_fields() && call.is_propagated();
+    if found.is_empty() {
+        if call.remove(target, "del") && says_what_came {
+            call.propagates(&[b"DEL", target.bytes]);
+        }
+    } else {
+        if says_what_came {
+            call.propagates(&[b"DEL", target.bytes]);
             let words = [&b"RPUSH"[..], target.bytes].into_iter().chain(found.iter().map(Vec::as_slice));
             call.propagates(&words.collect::<Vec<_>>());
         }
-    }
-    if found.is_empty() {
-        call.remove(target, "del");
-    } else {
         let mut list = call.put::<List>(target, List::empty(), false);
         found.iter().for_each(|element| list.push(End::Right, element));
         list.changed("sortstore");
@@ -360,7 +361,44 @@ fn store(call: &mut Call<'_>, target: Key<'_>, elements: Vec<Vec<u8>>, query: &Q
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::score;
+    use crate::engine::settle::{StreamReader, StreamUnit};
+    use crate::engine::testing::Bench;
+
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl StreamReader for Lines {
+        fn unit(&mut self, unit: &StreamUnit) {
+            let mut lines = self.0.lock().expect("no test panics while it holds this");
+            lines.extend(unit.iter().map(|command| {
+                let args = command.args();
+                let words: Vec<_> = args.view().iter().map(String::from_utf8_lossy).collect();
+                words.join(" ")
+            }));
+        }
+    }
+
+    #[test]
+    fn what_is_stored_by_fields_is_propagated_as_what_came_of_it_if_anything_did() {
+        for (before, from, expected) in [
+            (None, "empty", &[][..]),
+            (Some("SET to x"), "empty", &["DEL to"]),
+            (None, "list", &["DEL to", "RPUSH to a b"]),
+            (Some("SET to x"), "list", &["DEL to", "RPUSH to a b"]),
+        ] {
+            let (mut bench, lines) = (Bench::new(), Arc::new(Mutex::new(Vec::new())));
+            let client = bench.connect();
+            bench.ask(client, &["RPUSH list 2 1", "HSET h:1 f a", "HSET h:2 f b"]);
+            bench.ask(client, before.as_slice());
+            bench.engine.attach(Box::new(Lines(lines.clone())));
+            bench.ask(client, &[&format!("SORT {from} GET h:*->f STORE to")]);
+            let mut lines = lines.lock().expect("no test panics while it holds this").clone();
+            lines.retain(|line| !["MULTI", "EXEC"].contains(&&**line) && !line.starts_with("SELECT"));
+            assert_eq!(lines, expected, "{before:?} {from}");
+        }
+    }
 
     #[test]
     fn scores_are_read_as_strtod_does() {
