@@ -110,14 +110,23 @@ impl Object {
     /// Objects that take more steps than this to free are freed on a worker.
     pub const FREE_EFFORT_INLINE_MAX: usize = 64;
 
+    /// How many steps it takes to free something of some parts that takes so much memory: large parts take longer, as
+    /// their pages are given back one by one.
+    pub(crate) fn effort_of(parts: usize, memory: usize) -> usize {
+        const BYTES_A_STEP: usize = 64 * 1024;
+        parts + memory / BYTES_A_STEP
+    }
+
     /// How many steps it takes to free it.
     pub fn free_effort(&self) -> usize {
         match self {
             Object::LongText(text) => text.chunks().count(),
-            Object::Hash(table) | Object::Set(table) => table.len(),
-            Object::ExpiringHash(hash) => hash.table().len() + hash.expiring(),
-            Object::Zset(zset) => zset.len(),
-            Object::List(list) => list.free_effort(),
+            Object::Hash(table) | Object::Set(table) => Object::effort_of(table.len(), table.memory()),
+            Object::ExpiringHash(hash) => {
+                Object::effort_of(hash.table().len() + hash.expiring(), hash.table().memory())
+            }
+            Object::Zset(zset) => Object::effort_of(zset.len(), zset.memory()),
+            Object::List(list) => Object::effort_of(list.free_effort(), list.memory()),
             Object::Stream(stream) => stream.free_effort(),
             Object::Foreign(foreign) => foreign.free_effort(),
         }

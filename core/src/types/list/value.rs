@@ -287,8 +287,8 @@ impl Edit<'_, List> {
             ListRef::Sequence(_) => {
                 let limits = self.limits().list;
                 let Some(gone) = self.sequence().map(|list| list.remove(range, limits)) else { return };
-                if gone.free_effort() > Object::FREE_EFFORT_INLINE_MAX {
-                    let bytes = gone.memory();
+                let bytes = gone.memory();
+                if Object::effort_of(gone.free_effort(), bytes) > Object::FREE_EFFORT_INLINE_MAX {
                     self.discard_parts(gone, bytes);
                 }
                 self.repack();
