@@ -189,6 +189,14 @@ impl Table {
         Approach { node, depth, hash }
     }
 
+    /// Brings what look-ups of some hashes need into the cache, as far as that goes without waiting for each.
+    #[inline]
+    pub fn fetch<const N: usize>(&self, hashes: [u64; N]) {
+        for leaf in hashes.map(|hash| self.approach(hash)).map(Approach::leaf) {
+            leaf.item();
+        }
+    }
+
     fn write<T>(&mut self, change: impl FnOnce(&mut Node, &mut usize) -> T) -> T {
         change(Arc::make_mut(&mut self.root), &mut self.memory)
     }

@@ -88,8 +88,24 @@ impl ZsetTable {
     }
 
     fn remove_ranks(&mut self, ranks: Range<usize>) {
-        for (_, member) in self.order.iter_from(ranks.start, false).take(ranks.len()) {
-            self.scores.remove(member);
+        /// Members whose look-ups wait for memory together.
+        const BATCH: usize = 16;
+        let mut members =
+            self.order.iter_from(ranks.start, false).take(ranks.len()).map(|(_, member)| member);
+        let mut batch = [(0, &b""[..]); BATCH];
+        loop {
+            let mut len = 0;
+            for (place, member) in batch.iter_mut().zip(&mut members) {
+                *place = (Table::hash(member), member);
+                len += 1;
+            }
+            if len == 0 {
+                break;
+            }
+            self.scores.fetch(batch.map(|(hash, _)| hash));
+            for (hash, member) in &batch[..len] {
+                self.scores.remove_hashed(*hash, member);
+            }
         }
         self.order.remove_ranks(ranks);
     }
