@@ -181,13 +181,7 @@ fn add_float(
     (low, high): (Option<Extended>, Option<Extended>),
     saturates: bool,
 ) -> Result<Sum> {
-    let old = match old {
-        None => Some(Extended::ZERO),
-        Some(StrRef::Bytes(bytes)) => Extended::parse(bytes),
-        Some(StrRef::Integer(n)) => Extended::parse(format_integer(n).as_bytes()),
-        // Longer than any number.
-        Some(StrRef::Long(_)) => None,
-    };
+    let old = old.map_or(Some(Extended::ZERO), StrRef::extended);
     let old = old.ok_or(error::NOT_FLOAT)?;
     let sum = old.plus(increment).ok_or(error::NOT_FINITE)?;
     let is_above = |bound: &Extended| sum.compare(*bound) == Ordering::Greater;

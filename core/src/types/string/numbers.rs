@@ -5,10 +5,9 @@ use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, RW, Spec, UPDATE, key};
 use mortise_sdk::error::{self, Error};
 use mortise_sdk::extended::Extended;
-use mortise_sdk::resp::format_integer;
 
 use super::STRING;
-use super::value::{Str, StrRef};
+use super::value::Str;
 use crate::engine::call::Call;
 use crate::features::Command;
 use crate::keyspace::entry::NewValue;
@@ -103,13 +102,7 @@ const INCRBYFLOAT: Command = Spec {
 fn incrbyfloat(call: &mut Call<'_>) -> Result {
     let (key, words) = (call.key(1), call.args());
     let mut number = call.create::<Str>(key)?;
-    let old = match number.view() {
-        _ if number.is_new() => Some(Extended::ZERO),
-        StrRef::Bytes(bytes) => Extended::parse(bytes),
-        StrRef::Integer(n) => Extended::parse(format_integer(n).as_bytes()),
-        // Longer than any number.
-        StrRef::Long(_) => None,
-    };
+    let old = if number.is_new() { Some(Extended::ZERO) } else { number.view().extended() };
     let old = old.ok_or(error::NOT_FLOAT)?;
     let increment = Extended::parse(words.at(2)).ok_or(error::NOT_FLOAT)?;
     let sum = old.plus(increment).filter(Extended::is_finite).ok_or(error::NOT_FINITE)?.format();

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use mortise_sdk::extended::Extended;
 use mortise_sdk::resp::format_integer;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -125,6 +126,16 @@ impl<'a> StrRef<'a> {
             StrRef::Bytes(bytes) => visit_some(bytes),
             StrRef::Integer(n) => visit_some(format_integer(n).as_bytes()),
             StrRef::Long(text) => text.range(start, end).try_for_each(visit),
+        }
+    }
+
+    /// The floating-point number that it spells.
+    pub fn extended(self) -> Option<Extended> {
+        match self {
+            StrRef::Bytes(bytes) => Extended::parse(bytes),
+            StrRef::Integer(n) => Extended::parse(format_integer(n).as_bytes()),
+            // Longer than any number.
+            StrRef::Long(_) => None,
         }
     }
 
