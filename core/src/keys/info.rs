@@ -4,8 +4,10 @@ use mortise_sdk::declare::info::Shown;
 
 use crate::admin::info::{field, human, never};
 use crate::engine::Engine;
+use crate::engine::random::Random;
 use crate::features::Section;
 use crate::keyspace::SpaceId;
+use crate::keyspace::dict::Dict;
 
 /// The allocator that the server is built with.
 const ALLOCATOR: &str = "jemalloc-5.3.0";
@@ -113,7 +115,9 @@ pub(super) const KEYSPACE: Section = Section {
         let dbs =
             e.keyspace.iter().filter(|(space, _, db)| *space == SpaceId::FIRST && !db.dict().is_empty());
         let line = |(_, index, db): (SpaceId, u32, &crate::keyspace::Db)| {
-            let mut value = format!("keys={},expires={},avg_ttl=0", db.dict().len(), db.dict().expiring());
+            let (keys, expires) = (db.dict().len(), db.dict().expiring());
+            let mut value =
+                format!("keys={keys},expires={expires},avg_ttl={}", average_ttl(db.dict(), e.now_ms));
             if db.dict().partly_expiring() > 0 {
                 value += &format!(",keys_with_volatile_items={}", db.dict().partly_expiring());
             }
@@ -122,6 +126,15 @@ pub(super) const KEYSPACE: Section = Section {
         Shown::Lines(dbs.map(line).collect())
     })],
 };
+
+/// How many milliseconds keys that expire have left, on average of some that chance picks.
+fn average_ttl(dict: &Dict, now_ms: i64) -> i64 {
+    const SAMPLES: i64 = 16;
+    let mut random = Random::new(now_ms as u64);
+    let drawn = (0..SAMPLES).filter_map(|_| dict.sample_expiring(|| random.word())?.deadline());
+    let left = drawn.map(|deadline| deadline.saturating_sub(now_ms).max(0));
+    left.fold(0, i64::saturating_add) / SAMPLES
+}
 
 fn ratio(one: u64, other: u64) -> Shown {
     Shown::Ratio(if other == 0 { 0.0 } else { one as f64 / other as f64 })
@@ -149,4 +162,24 @@ pub(crate) fn overhead(engine: &Engine) -> u64 {
 /// What is allocated for data.
 pub(crate) fn dataset(engine: &Engine) -> u64 {
     engine.memory.allocated.saturating_sub(overhead(engine))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::engine::testing::Bench;
+
+    #[test]
+    fn an_average_of_what_keys_have_left_is_told() {
+        let mut bench = Bench::new();
+        let client = bench.connect();
+        for (request, expected) in [
+            ("SET stays v", "keys=1,expires=0,avg_ttl=0"),
+            ("SET goes v PX 16000", "keys=2,expires=1,avg_ttl=16000"),
+            ("SET too v PX 16000", "keys=3,expires=2,avg_ttl=16000"),
+        ] {
+            bench.ask(client, &[request]);
+            let shown = bench.ask(client, &["INFO keyspace"]);
+            assert!(shown.contains(expected), "{request}: {shown}");
+        }
+    }
 }
