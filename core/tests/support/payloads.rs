@@ -134,7 +134,7 @@ pub(crate) fn read_forms(value: &[u8]) {
     } else if set::KINDS.contains(kind) {
         let mut bytes = 0;
         let _ = set::load(*kind, &mut from, &mut |member| {
-            bytes += member.text_len();
+            bytes += member.to_vec().len();
             Ok(())
         });
     } else if stream::KINDS.contains(kind) {

@@ -3,7 +3,7 @@
 
 use mortise_core::engine::random::Random;
 use mortise_core::persistence::snapshot::stream::{self, Facts, Fields, Id, Names, NodeBuilder, Taker};
-use mortise_core::persistence::snapshot::{Reader, Result, Writer, list, payload, set};
+use mortise_core::persistence::snapshot::{Out, Reader, Result, Writer, list, payload, set};
 use mortise_tests::{Client, Reply};
 
 use super::values::{MAKERS, text};
@@ -29,10 +29,10 @@ fn made<'p>(redis: &mut Client, kind: &str, seed: u64, shown: &'p mut Vec<u8>) -
 }
 
 /// Lets redis-server take a value.
-fn taken(redis: &mut Client, kind: u8, write: impl FnOnce(&mut Writer)) {
+fn taken(redis: &mut Client, kind: u8, write: impl FnOnce(&mut Out<'_>) -> Result<()>) {
     let mut out = Writer::new(true);
     out.byte(kind);
-    write(&mut out);
+    write(&mut Out::whole(&mut out)).expect("it is not passed on");
     payload::seal(&mut out);
     let reply = call(redis, &[b"RESTORE", b"k", b"0", out.as_bytes(), b"REPLACE"]);
     assert_eq!(reply, Reply::Simple(b"OK".to_vec()), "{}", out.as_bytes().escape_ascii());
@@ -80,7 +80,7 @@ fn sets() {
         };
         assert!(members == smembers(&mut redis), "{seed}");
         taken(&mut redis, mortise_core::persistence::snapshot::format::kind::SET, |out| {
-            set::save_members(members.len(), members.iter(), out);
+            set::save_members(members.len(), members.iter().map(|member| &member[..]), out)
         });
         assert!(members == smembers(&mut redis), "{seed}");
     }
@@ -154,23 +154,24 @@ impl Taker for Read {
     }
 }
 
-fn save(stream: Read, out: &mut Writer) {
-    stream::save_nodes(stream.nodes.len(), out);
+fn save(stream: Read, out: &mut Out<'_>) -> Result<()> {
+    stream::save_nodes(stream.nodes.len(), out.small());
     for (node, base) in stream.nodes.into_iter().zip(stream.bases) {
-        stream::save_node(base, &node.finish(), out);
+        stream::save_node(base, &node.finish(), out)?;
     }
-    stream::save_facts(&stream.facts, stream.groups.len(), out);
+    stream::save_facts(&stream.facts, stream.groups.len(), out.small());
     for mut group in stream.groups {
         group.pending.sort_unstable();
-        stream::save_group(&group.name, group.last, group.read, group.pending.len(), out);
+        stream::save_group(&group.name, group.last, group.read, group.pending.len(), out.small());
         for (id, delivered_ms, deliveries) in group.pending {
-            stream::save_pending(id, delivered_ms, deliveries, out);
+            stream::save_pending(id, delivered_ms, deliveries, out.small());
         }
-        stream::save_consumers(group.consumers.len(), out);
+        stream::save_consumers(group.consumers.len(), out.small());
         for (name, seen_ms, ids) in group.consumers {
-            stream::save_consumer(&name, seen_ms, ids.len(), ids.into_iter(), out);
+            stream::save_consumer(&name, seen_ms, ids.len(), ids.into_iter(), out)?;
         }
     }
+    Ok(())
 }
 
 #[test]

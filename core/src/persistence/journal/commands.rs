@@ -8,7 +8,7 @@ use std::io::Write;
 use mortise_sdk::resp::{format_double, format_integer};
 
 use super::super::snapshot::value::{kind_of, save};
-use super::super::snapshot::{Result, Writer, payload};
+use super::super::snapshot::{Out, Result, Writer, payload};
 use crate::engine::unit::write_command;
 use crate::keyspace::Entry;
 use crate::types::AnyRef;
@@ -131,7 +131,7 @@ impl<W: Write> Commands<W> {
             AnyRef::Stream(_) | AnyRef::Foreign(_) => {
                 let mut blob = Writer::new(true);
                 blob.byte(kind_of(value));
-                save(value, &mut blob)?;
+                save(value, &mut Out::whole(&mut blob))?;
                 payload::seal(&mut blob);
                 self.say(&[b"RESTORE", key, b"0", blob.as_bytes()]);
             }
