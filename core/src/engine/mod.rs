@@ -367,6 +367,11 @@ impl Engine {
         self.lap_ns
     }
 
+    /// Seconds by the clock that only measures: it goes on evenly when the time of day is set.
+    pub(crate) fn measured_s(&self) -> i64 {
+        (self.lap_ns / 1_000_000_000) as i64
+    }
+
     /// Between two units of a batch, the time of day goes on with the laps.
     #[inline(always)]
     fn advance_time(&mut self) {

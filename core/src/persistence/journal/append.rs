@@ -174,7 +174,7 @@ impl Engine {
     /// engine back calls this, before anybody is told what the commands say. Only if it is `forced` it does not wait for
     /// a sync that is under way.
     pub fn flush_journal(&mut self, forced: bool) {
-        let now_s = self.now_ms / 1000;
+        let now_s = self.measured_s();
         let mode = self.config.journal.appendfsync;
         if !self.journal.is_due() {
             let due = match mode {
@@ -198,7 +198,7 @@ impl Engine {
                  fsync to complete, this may slow down the server."
             );
         }
-        if self.journal.write(now_s, mode == AppendSync::Always) {
+        if self.journal.write(self.now_ms / 1000, mode == AppendSync::Always) {
             self.sync_journal(mode, now_s);
         }
         let refuses = self.journal_refuses_writes();
@@ -261,7 +261,7 @@ impl Engine {
     /// Writes everything and makes it durable, as nothing may come after it.
     pub(crate) fn settle_journal(&mut self) {
         self.flush_journal(true);
-        let now_s = self.now_ms / 1000;
+        let now_s = self.measured_s();
         self.journal.sync_now(now_s);
     }
 

@@ -134,7 +134,9 @@ impl Engine {
             .map_err(|error| format!("Can't open the append-only file {name}: {}", error_text(&error)))?;
         if let Some(manifest) = &manifest {
             let increment = manifest.increments.last();
-            self.write_manifest(&names, manifest)
+            // Only the last file may be torn, so from here on the one before must not be.
+            self.make_safe()
+                .and_then(|()| self.write_manifest(&names, manifest))
                 .inspect_err(|_| increment.into_iter().for_each(|part| self.drop_part(&names, part)))?;
         }
         tracing::info!("Creating AOF incr file {name} on background rewrite");
@@ -151,6 +153,15 @@ impl Engine {
         if let Some(manifest) = manifest {
             journal.manifest = manifest;
         }
+        Ok(())
+    }
+
+    /// Makes durable what has been written.
+    fn make_safe(&mut self) -> std::result::Result<(), String> {
+        let Some(file) = &self.journal.file else { return Ok(()) };
+        file.sync().map_err(|error| format!("Fail to fsync the AOF file: {}", error_text(&error)))?;
+        self.journal.asked = self.journal.written;
+        self.journal.syncs.note_durable(self.journal.written);
         Ok(())
     }
 

@@ -52,7 +52,9 @@ impl Engine {
         let file = NewFile::create(state.disk.clone(), names.manifest(), &state.pending);
         let mut file = file.map_err(unwritten)?;
         file.write_all(&manifest.to_text()).and_then(|()| file.flush()).map_err(unwritten)?;
-        file.place().map_err(|(step, error)| match step {
+        // The files that it names have their names before it says so.
+        let named = state.disk.sync_dir(&names.dir).map_err(|error| ("fsyncFileDir", error));
+        named.and_then(|()| file.place()).map_err(|(step, error)| match step {
             "rename" => format!(
                 "Error trying to rename the temporary AOF manifest file {temporary} into {placed}: {}",
                 error_text(&error)
@@ -91,13 +93,14 @@ impl Engine {
         self.write_manifest(&names, &manifest).map_err(Fatal::new)?;
         let verb = if begins { "Creating" } else { "Opening" };
         tracing::info!("{verb} AOF incr file {increment} on server start");
+        let measured_s = self.measured_s();
         let journal = &mut self.journal;
         (journal.state, journal.manifest) = (State::On, manifest);
         (journal.size, journal.base_size) = (size, base_size);
         journal.increment_len = len;
         journal.file = Some(file);
         journal.db = None;
-        journal.last_sync_s = self.now_ms / 1000;
+        journal.last_sync_s = measured_s;
         self.follow_journal();
         Ok(())
     }
@@ -176,8 +179,9 @@ impl Engine {
                 return false;
             }
         }
+        let measured_s = self.measured_s();
         let journal = &mut self.journal;
-        journal.last_sync_s = self.now_ms / 1000;
+        journal.last_sync_s = measured_s;
         if journal.syncs.has_failed() {
             tracing::warn!("AOF reopen, just ignore the AOF fsync error in bio job");
             journal.syncs.forget_failure();
