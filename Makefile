@@ -17,13 +17,17 @@ test: prepare lint
 
 # What takes longer: steps on a million members and keys; parsers under random input, and under input that libFuzzer
 # finds by coverage; a million random policies and calls against the slow model of ACL rules; ten million random commands
-# beside redis-server.
+# beside redis-server; the power cut a hundred thousand times; a server killed a thousand times.
 FUZZ_SECONDS ?= 300
 DIFFER_COMMANDS ?= 10000000
+SIMULATE_POINTS ?= 100000
+KILL_ROUNDS ?= 1000
 test-long: test
 	cargo test --release -p mortise-core --test stalls -- --ignored --nocapture --test-threads 1
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$$(date +%s) cargo test --release -p mortise-core --test requests --test payloads --test files --test journals -- --nocapture
 	ACL_MODEL_PAIRS=1000000 ACL_MODEL_SEED=$$(date +%s) cargo test --release -p mortise-acl --test model -- --nocapture
+	SIMULATE_POINTS=$(SIMULATE_POINTS) SIMULATE_SEED=$$(date +%s) cargo test --release -p mortise-tests --test simulate -- --nocapture
+	KILL_ROUNDS=$(KILL_ROUNDS) cargo test --release -p mortise-tests --test killed -- --nocapture
 	DIFFER_COMMANDS=$(DIFFER_COMMANDS) DIFFER_SEED=$$(date +%s) cargo test --release -p mortise-tests --test differential -- --nocapture
 	cargo fuzz --version || cargo install --locked cargo-fuzz
 	cd fuzz && for target in request config glob acl restore blobs file journal manifest; do \

@@ -12,6 +12,7 @@ pub mod runner;
 pub mod script;
 pub mod server;
 pub mod shadow;
+pub mod simulate;
 pub mod source;
 pub mod suite;
 pub mod tempdir;

@@ -4,7 +4,7 @@
 //! and compares when asked to: after each step of a script, so that no later change hides one that was not announced.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -107,14 +107,26 @@ fn pictures(keyspace: &Keyspace) -> HashMap<Place, u64> {
         .collect()
 }
 
+fn hashed(add: &dyn Fn(&mut DefaultHasher)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    add(&mut hasher);
+    hasher.finish()
+}
+
+/// Anything in a number, the same in each run.
+pub(crate) fn number(what: &impl Hash) -> u64 {
+    hashed(&|hasher| what.hash(hasher))
+}
+
 /// Everything that a command can see of an entry, in a number.
 fn picture(entry: &Entry) -> u64 {
-    let hashed = |add: &dyn Fn(&mut DefaultHasher)| {
-        let mut hasher = DefaultHasher::new();
-        add(&mut hasher);
-        hasher.finish()
-    };
-    let content = match AnyRef::of(entry) {
+    let content = content(entry);
+    hashed(&|hasher| (content, entry.deadline(), entry.kind() as u8).hash(hasher))
+}
+
+/// What an entry's value is, in whatever encoding, in a number.
+pub(crate) fn content(entry: &Entry) -> u64 {
+    match AnyRef::of(entry) {
         AnyRef::Str(text) => hashed(&|hasher| text.bytes().hash(hasher)),
         // Fields have no order.
         AnyRef::Hash(hash) => {
@@ -139,8 +151,7 @@ fn picture(entry: &Entry) -> u64 {
         }),
         AnyRef::Stream(stream) => hashed(&|hasher| stream.picture().hash(hasher)),
         AnyRef::Foreign(foreign) => hashed(&|hasher| foreign.save().hash(hasher)),
-    };
-    hashed(&|hasher| (content, entry.deadline(), entry.kind() as u8).hash(hasher))
+    }
 }
 
 #[cfg(test)]
