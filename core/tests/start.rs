@@ -189,7 +189,7 @@ fn a_broken_configuration_is_named_with_file_line_and_reason() {
         ("dir /no/such/directory", "Can't chdir to '/no/such/directory': No such file or directory"),
         ("logfile /no/such/log", "Can't open the log file: No such file or directory"),
         ("rename-command nosuch x", "No such command in rename-command"),
-        ("appendonly yes", "ignoring this value would cost durability or safety"),
+        ("cluster-enabled yes", "ignoring this value would cost durability or safety"),
         ("loadmodule /no/such/module.so", "There is no file '/no/such/module.so'"),
         ("nosuch.directive 1", "Module config specified, but no such module is loaded"),
     ] {
