@@ -181,6 +181,16 @@ impl SimDisk {
         state.fault.is_some() || state.is_full
     }
 
+    /// Whether somebody has begun, or could not begin, this file since there were so many operations.
+    pub(super) fn was_begun(&self, path: &str, since: usize) -> bool {
+        let failed = format!("create {path}:");
+        self.lock().steps[since..].iter().any(|step| match step {
+            Step::Create(created, _) => created == Path::new(path),
+            Step::Failed(what) => what.starts_with(&failed),
+            _ => false,
+        })
+    }
+
     /// Whether an operation of this name has failed since there were so many operations; any, if it is empty.
     pub(super) fn has_failed(&self, name: &str, since: usize) -> bool {
         let failed = |step: &Step| matches!(step, Step::Failed(what) if what.starts_with(name));

@@ -29,6 +29,9 @@ use super::workload::{Words, Workload};
 /// Where the snapshot stands.
 pub(super) const FILE: &str = "./dump.rdb";
 
+/// What it is called until it has its place, if it is written before the reply.
+const TEMPORARY: &str = "./temp-0.rdb";
+
 /// So fast does the clock go while a cut is walked through, so that a slice is over after a few steps.
 const SLICE_PACE_NS: u64 = 30_000;
 
@@ -376,7 +379,8 @@ impl World {
         let dirty = self.engine.unsaved_changes();
         let data = Picture::of(&self.engine);
         let reply = self.asks(words);
-        if self.disk.now() == began {
+        if !self.disk.was_begun(TEMPORARY, began) {
+            // It is refused, or does not save as it is.
             return reply;
         }
         let data = if words[0] == "FLUSHALL" { Picture::of(&self.engine) } else { data };
