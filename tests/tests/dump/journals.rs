@@ -70,6 +70,12 @@ fn until_rewritten(server: &Server) {
     }
 }
 
+/// What a server reads of its own commands: the row `zero-sign` of differences.md, which is no matter of journals.
+fn digest_again(server: &mut Server) -> String {
+    server.restart();
+    digest(&mut server.connect())
+}
+
 #[test]
 fn journals_of_redis() {
     let Some(reference) = redis() else { return };
@@ -93,7 +99,10 @@ fn journals_of_redis() {
         sleep(Duration::from_millis(5));
         // It is met when it has expired.
         call(&mut redis, &[b"GET", b"brief"]);
-        let expected = digest(&mut redis);
+        let mut expected = digest(&mut redis);
+        if preamble.ends_with("no") && is_rewritten {
+            expected = digest_again(&mut server);
+        }
         assert!(server.stop());
         start_on(&mut mortise, &server.dir().join("appendonlydir"));
         assert_eq!(digest(&mut mortise.connect()), expected, "{preamble}: {}", mortise.log());
@@ -119,7 +128,10 @@ fn journals_of_mortise() {
         run(&mut client, &changes());
         sleep(Duration::from_millis(5));
         call(&mut client, &[b"GET", b"brief"]);
-        let expected = digest(&mut client);
+        let mut expected = digest(&mut client);
+        if preamble.ends_with("no") && is_rewritten {
+            expected = digest_again(&mut server);
+        }
         assert!(server.stop());
         let mut reference =
             Server::start_binary(Path::new("redis-server"), &directives).expect("redis-server starts");
