@@ -207,10 +207,21 @@ pub fn secrets<C: Clone>(command: &str, args: Args<'_>, directives: &Directives<
     match command {
         "auth" => (1..args.len()).collect(),
         "acl|setuser" => (2..args.len()).collect(),
-        "hello" => match (2..args.len()).find(|&index| is_word(index, "AUTH")) {
-            Some(index) => (index + 1..args.len().min(index + 3)).collect(),
-            None => Vec::new(),
-        },
+        "hello" => {
+            // As the command walks its options, so that a name is no option; and on behind what it would refuse.
+            let (mut hidden, mut index) = (Vec::new(), 1);
+            while index < args.len() {
+                index += match () {
+                    () if is_word(index, "AUTH") => {
+                        hidden.extend(index + 1..args.len().min(index + 3));
+                        3
+                    }
+                    () if is_word(index, "SETNAME") => 2,
+                    () => 1,
+                };
+            }
+            hidden
+        }
         "config|set" => {
             let names = (2..args.len()).step_by(2);
             let secret =
@@ -277,6 +288,16 @@ mod tests {
             noted(&["HELLO", "3", "auth", "me", "pw", "SETNAME", "x"], "hello"),
             ["HELLO", "3", "auth", "(redacted)", "(redacted)", "SETNAME", "x"]
         );
+        for (words, expected) in [
+            ("3 AUTH joe pw AUTH jim pw", "3 AUTH (redacted) (redacted) AUTH (redacted) (redacted)"),
+            ("2 SETNAME auth AUTH jim pw", "2 SETNAME auth AUTH (redacted) (redacted)"),
+            ("2 AUTH auth pw SETNAME x", "2 AUTH (redacted) (redacted) SETNAME x"),
+            ("AUTH jim pw", "AUTH (redacted) (redacted)"),
+            ("2 OTHER AUTH jim", "2 OTHER AUTH (redacted)"),
+        ] {
+            let words: Vec<&str> = std::iter::once("HELLO").chain(words.split(' ')).collect();
+            assert_eq!(noted(&words, "hello")[1..].join(" "), expected);
+        }
         assert_eq!(
             noted(&["config", "set", "port", "1", "RequirePass", "pw"], "config|set"),
             ["config", "set", "port", "1", "RequirePass", "(redacted)"]
