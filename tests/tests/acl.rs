@@ -1,6 +1,7 @@
 //! Users: what no script can say. Files, the start, passwords that take long to verify.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use mortise_tests::client::request;
@@ -52,7 +53,9 @@ fn users_are_loaded_from_their_file_and_saved_to_it() {
     assert_eq!(ask(&mut ann, "AUTH ann secret"), "OK");
     assert_eq!(ask(&mut other, "PING"), "PONG");
     assert_eq!(ask(&mut client, "ACL SETUSER bob on nopass +get ~b (+set ~c)"), "OK");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(ask(&mut client, "ACL SAVE"), "OK");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "others may not read it");
     let saved = fs::read_to_string(&path).unwrap();
     assert_eq!(saved, users(&mut client).join("\n") + "\n");
     assert!(

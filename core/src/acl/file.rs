@@ -1,6 +1,5 @@
 //! The file of users, and the users in the configuration file: at the start, and by ACL LOAD and ACL SAVE.
 
-use std::io::Write;
 use std::path::Path;
 
 use mortise_acl::password::Scheme;
@@ -12,7 +11,7 @@ use mortise_sdk::{Error, Result};
 
 use super::{ACL, table_of};
 use crate::config::file::{Fatal, Line};
-use crate::config::rewrite::Entry;
+use crate::config::rewrite::{self, Entry};
 use crate::engine::Engine;
 use crate::engine::call::Call;
 use crate::engine::deferred::Finish;
@@ -62,7 +61,7 @@ fn acl_save(call: &mut Call<'_>) -> Result {
     let path = configured(call)?;
     let users = call.engine.users.clone();
     call.defer(Box::new(move || {
-        let saved = save(&path, &users);
+        let saved = rewrite::replace(Path::new(&path), &file::print(&users));
         Finish::Engine(Box::new(move |_, _, out| {
             saved.map_err(|error| {
                 tracing::warn!("Writing ACL file for ACL SAVE: {}", error_text(&error));
@@ -93,21 +92,6 @@ fn read(path: &str, setting: &Setting) -> std::result::Result<Vec<User>, String>
     let text = std::fs::read(path)
         .map_err(|error| format!("Error loading ACLs, opening file '{path}': {}", error_text(&error)))?;
     file::parse(&text, path, setting)
-}
-
-/// Puts a new file in the place of the old one, which stays whole if anything goes wrong.
-fn save(path: &str, users: &Users) -> std::io::Result<()> {
-    let temporary = format!("{path}.tmp-{}", std::process::id());
-    let written = std::fs::File::create(&temporary).and_then(|mut file| {
-        file.write_all(&file::print(users))?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, Path::new(path))
-    });
-    if written.is_err() {
-        // It may not even have come into being.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
 }
 
 // ---- at the start
