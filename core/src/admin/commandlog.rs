@@ -84,7 +84,15 @@ impl Kind {
         }
     }
 
-    fn log(self, engine: &mut Engine) -> &mut Slowlog {
+    fn log(self, engine: &Engine) -> &Slowlog {
+        match self {
+            Kind::Slow => &engine.slowlog,
+            Kind::LargeRequest => &engine.large.requests,
+            Kind::LargeReply => &engine.large.replies,
+        }
+    }
+
+    fn log_mut(self, engine: &mut Engine) -> &mut Slowlog {
         match self {
             Kind::Slow => &mut engine.slowlog,
             Kind::LargeRequest => &mut engine.large.requests,
@@ -96,9 +104,8 @@ impl Kind {
 fn commandlog_get(call: &mut Call<'_>) -> Result {
     let (count, kind) = (count(call.arg(2))?, Kind::parse(call.arg(3))?);
     let space = call.session.space;
-    let log = std::mem::take(kind.log(call.engine));
-    answer(call.out(), &log, space, count);
-    *kind.log(call.engine) = log;
+    let (engine, out) = call.engine_and_out();
+    answer(out, kind.log(engine), space, count);
     Ok(())
 }
 
@@ -110,7 +117,7 @@ fn commandlog_len(call: &mut Call<'_>) -> Result {
 
 fn commandlog_reset(call: &mut Call<'_>) -> Result {
     let (kind, space) = (Kind::parse(call.arg(2))?, call.session.space);
-    kind.log(call.engine).reset(space);
+    kind.log_mut(call.engine).reset(space);
     call.ok()
 }
 

@@ -99,14 +99,17 @@ impl Engine {
         }
         line.push_str("\r\n");
         let line = line.into_bytes().into();
-        let monitors = std::mem::take(&mut self.monitors);
-        // Whoever goes is shown nothing behind the last reply.
-        let leaves = |monitor: &Monitor| monitor.id == session.id && session.closing;
-        let watches = |monitor: &&Monitor| monitor.space == session.space && !leaves(monitor);
-        for monitor in monitors.iter().filter(watches) {
-            self.deliver_behind(monitor.id, &monitor.outbox, &line);
+        // They stay where they are meanwhile: a panic is not to cost them.
+        let mut next = 0;
+        while let Some(Monitor { id, space, outbox }) = self.monitors.get(next) {
+            next += 1;
+            // Whoever goes is shown nothing behind the last reply.
+            let leaves = *id == session.id && session.closing;
+            if *space == session.space && !leaves {
+                let (id, outbox) = (*id, outbox.clone());
+                self.deliver_behind(id, &outbox, &line);
+            }
         }
-        self.monitors = monitors;
     }
 
     /// A client is shown nothing any more.
