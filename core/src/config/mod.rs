@@ -4,7 +4,7 @@
 //! Each feature declares its directives with `config!` beside the code they tune. This module owns what all
 //! of them share, and knows none of them; it is generic over the struct `C` that holds their values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -204,6 +204,8 @@ impl<C: Clone> Directives<C> {
     /// What CONFIG GET answers: names and values. A name without wildcards is answered as it was asked for.
     pub fn get_matching(&self, config: &C, patterns: &[&[u8]]) -> Vec<(String, String)> {
         let mut found: Vec<(String, String)> = Vec::new();
+        // However they are spelled, each is answered with once.
+        let mut known = HashSet::new();
         for pattern in patterns {
             let pattern = String::from_utf8_lossy(pattern);
             if !pattern.contains(['*', '?', '[']) {
@@ -211,7 +213,7 @@ impl<C: Clone> Directives<C> {
                     Some(i) => self.rows[i].get(config),
                     None => absent::find(&pattern).and_then(Absent::in_force).map(str::to_owned),
                 };
-                if let Some(value) = value.filter(|_| found.iter().all(|(name, _)| *name != pattern)) {
+                if let Some(value) = value.filter(|_| known.insert(pattern.to_ascii_lowercase())) {
                     found.push((pattern.into_owned(), value));
                 }
                 continue;
@@ -221,16 +223,17 @@ impl<C: Clone> Directives<C> {
                 for name in [row.name()].into_iter().chain(row.aliases().iter().copied()) {
                     let matches = glob::matches(pattern.as_bytes(), name.as_bytes());
                     if matches
-                        && found.iter().all(|(known, _)| known != name)
+                        && !known.contains(name)
                         && let Some(value) = row.get(config)
                     {
+                        known.insert(name.to_owned());
                         found.push((name.to_owned(), value));
                     }
                 }
             }
             for (name, value) in Absent::shown() {
                 let matches = glob::matches(pattern.as_bytes(), name.as_bytes());
-                if matches && found.iter().all(|(known, _)| known != name) {
+                if matches && known.insert(name.to_owned()) {
                     found.push((name.to_owned(), value.to_owned()));
                 }
             }

@@ -101,6 +101,7 @@ fn set(config: &mut Config, pairs: &[(&str, &str)]) -> Result<Changed<Config>, S
 fn get_answers_names_as_asked_and_patterns_by_name() {
     let config = Config::default();
     assert_eq!(get(&config, &["PORT", "nosuch", "PORT"]), ["PORT=6379"]);
+    assert_eq!(get(&config, &["PORT", "port", "por?"]), ["PORT=6379"], "however it is spelled");
     assert_eq!(
         get(&config, &["HASH-MAX-ziplist-*", "hash-max-ziplist-value"]),
         ["hash-max-ziplist-entries=512", "hash-max-ziplist-value=64"]
