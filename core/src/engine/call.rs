@@ -446,8 +446,13 @@ impl<'c> Call<'c> {
     pub fn timeout(&self, index: usize) -> Result<f64> {
         let seconds = numbers::parse_float(self.arg(index))
             .ok_or(Error::new("ERR timeout is not a float or out of range"))?;
-        // One that is too long has become negative by the time Redis looks at it.
-        if seconds < 0.0 || seconds * 1000.0 > (i64::MAX / 2) as f64 {
+        // One that is too long has become negative by the time Redis looks at it, and one of less than a millisecond is
+        // none. Redis reckons with more digits than a double has, which tell between whole numbers only.
+        let is_too_long = match numbers::parse_integer(self.arg(index)) {
+            Some(whole) => whole.checked_mul(1000).is_none(),
+            None => seconds * 1000.0 >= i64::MAX as f64,
+        };
+        if (seconds * 1000.0).ceil() < 0.0 || is_too_long {
             return Err(Error::new("ERR timeout is negative"));
         }
         Ok(seconds)
