@@ -213,14 +213,21 @@ struct Span {
 impl Span {
     /// `None` if the keyword that it begins with is not there.
     fn of<'a>(key: &KeySpec, argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Result<Option<Span>, BadKeys> {
-        if let Some(locate) = key.locate {
-            let found = locate(argc, arg).filter(|index| (1..argc).contains(index));
-            return Ok(found.map(|index| Span { first: index, last: index, step: 1 }));
-        }
         let count = i64::try_from(argc).map_err(|_| BadKeys)?;
+        let located = match key.locate {
+            Some(locate) => {
+                let found = locate(argc, arg).filter(|index| (1..argc).contains(index));
+                if found.is_none() || !matches!(key.position.begin, Begin::Keyword(..)) {
+                    return Ok(found.map(|index| Span { first: index, last: index, step: 1 }));
+                }
+                found
+            }
+            None => None,
+        };
         let word = |index: i64| usize::try_from(index).ok().filter(|&index| index < argc).map(arg);
         let begin = match key.position.begin {
             Begin::Index(index) => i64::from(index),
+            Begin::Keyword(..) if located.is_some() => located.map_or(0, |index| index as i64),
             Begin::Keyword(keyword, from) => {
                 let is_keyword = |&index: &i64| {
                     word(index).is_some_and(|word| word.eq_ignore_ascii_case(keyword.as_bytes()))
@@ -582,6 +589,26 @@ mod tests {
         for spec in ROWS {
             assert!(Facts::of(&spec).is_err(), "{}", spec.usage);
         }
+    }
+
+    #[test]
+    fn a_function_may_find_where_keys_begin() {
+        fn behind_count<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Option<usize> {
+            (2..argc).find(|&index| arg(index) == b"KEYS").map(|index| index + 1)
+        }
+        let facts = facts(
+            const {
+                Spec {
+                    usage: "COUNTALL name KEYS key...",
+                    keys: &[key("key", &[RO])
+                        .at(Begin::Keyword("KEYS", 1), Find::Range { last: -1, step: 1, limit: 0 })
+                        .located(behind_count)],
+                    ..BASE
+                }
+            },
+        );
+        assert_eq!(keys(&facts, "COUNTALL KEYS KEYS a b"), Ok(vec![3, 4]));
+        assert_eq!(keys(&facts, "COUNTALL KEYS a b"), Ok(vec![]));
     }
 
     #[test]

@@ -159,7 +159,8 @@ impl KeyUse {
         self
     }
 
-    /// The same, with a function that finds the key in a call. What the positions say is only shown.
+    /// The same, with a function that finds the key in a call. What the positions say is only shown; but if they say that
+    /// keys stand behind a keyword, the function finds the first, and they how to go on.
     pub const fn located(mut self, locate: Locate) -> KeyUse {
         self.locate = Some(locate);
         self

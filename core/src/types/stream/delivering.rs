@@ -31,12 +31,27 @@ const XREADGROUP: Command = Spec {
     cost: "O(M*log(N)), N being the entries and M those returned, for each stream",
     flags: &[WRITE, BLOCKING],
     keys: &[key("key", &[RO, ACCESS])
-        .at(Begin::Keyword("STREAMS", 4), Find::Range { last: -1, step: 1, limit: 2 })],
+        .at(Begin::Keyword("STREAMS", 4), Find::Range { last: -1, step: 1, limit: 2 })
+        .located(first_stream)],
     history: &[("8.4.0", "`CLAIM`."), ("8.10.0", "`MAXCOUNT` and `MAXSIZE`.")],
     ages: &[added("CLAIM", "8.4.0"), added("MAXCOUNT", "8.10.0"), added("MAXSIZE", "8.10.0")],
     ..STREAM
 }
 .runs(xreadgroup);
+
+/// Where the keys begin. A group or a consumer may be called STREAMS, too.
+fn first_stream<'a>(argc: usize, arg: &dyn Fn(usize) -> &'a [u8]) -> Option<usize> {
+    let mut index = 1;
+    while index < argc {
+        index += match arg(index).to_ascii_uppercase().as_slice() {
+            b"STREAMS" => return Some(index + 1),
+            b"GROUP" => 3,
+            b"COUNT" | b"MAXCOUNT" | b"MAXSIZE" | b"BLOCK" | b"CLAIM" => 2,
+            _ => 1,
+        };
+    }
+    None
+}
 
 fn xreadgroup(call: &mut Call<'_>) -> Result {
     let options = Options::parse(call, true)?;
