@@ -17,7 +17,7 @@ pub(crate) enum Unreadable {
 /// field, in RESP3 maps, sets, doubles and big numbers as well.
 #[inline]
 pub(crate) fn push_reply(frame: Frame<'_>, reply: &[u8]) -> Result<(), Unreadable> {
-    let mut reader = Reader { input: reply, at: 0, depth: 0 };
+    let mut reader = Reader { input: reply, at: 0, depth: 0, may_have_nulls: None };
     reader.value(frame)
 }
 
@@ -28,6 +28,8 @@ struct Reader<'a> {
     input: &'a [u8],
     at: usize,
     depth: usize,
+    /// Whether there may be nulls in the reply, once somebody has looked.
+    may_have_nulls: Option<bool>,
 }
 
 impl<'a> Reader<'a> {
@@ -114,8 +116,9 @@ impl<'a> Reader<'a> {
         let len = length(line)?;
         // Room as the table would have if it had grown element by element: the order of `pairs` hangs on it. Not more
         // than what has arrived can fill, and none where a null may leave a hole.
-        let has_holes = self.input[self.at..].contains(&b'_');
-        let room = if has_holes { 0 } else { len.min((self.input.len() - self.at) / 3).next_power_of_two() };
+        let may_have_holes = *self.may_have_nulls.get_or_insert_with(|| self.input.contains(&b'_'));
+        let room =
+            if may_have_holes { 0 } else { len.min((self.input.len() - self.at) / 3).next_power_of_two() };
         frame.push_table(if len == 0 { 0 } else { i32::try_from(room).unwrap_or(0) }, 0);
         for index in 1..=len {
             self.value(frame)?;
