@@ -55,10 +55,7 @@ impl Writer<'_> {
             frame.pop(1);
             return Ok(());
         }
-        self.pace.values += 1;
-        if self.pace.values >= LOOK_EVERY {
-            self.look()?;
-        }
+        self.step()?;
         match frame.kind(-1) {
             Kind::String => encode::bulk(self.out, frame.bytes(-1).unwrap_or_default()),
             Kind::Number => encode::integer(self.out, number::truncate(frame.number(-1))),
@@ -72,6 +69,13 @@ impl Writer<'_> {
         }
         frame.pop(1);
         if self.out.len() > self.end_max { Err(Cut::TooLarge) } else { Ok(()) }
+    }
+
+    /// A value is written or counted.
+    #[inline(always)]
+    fn step(&mut self) -> Result<(), Cut> {
+        self.pace.values += 1;
+        if self.pace.values >= LOOK_EVERY { self.look() } else { Ok(()) }
     }
 
     /// Gives way if it is time. A table can stand in itself many times over, so that its reply has no end.
@@ -190,7 +194,8 @@ impl Writer<'_> {
         if frame.kind(-1) != Kind::Table {
             return Ok(false);
         }
-        encode::map(self.out, self.version, count(frame));
+        let len = self.count(frame)?;
+        encode::map(self.out, self.version, len);
         frame.push_nil();
         while frame.next(-2) {
             frame.push_value(-2);
@@ -204,7 +209,8 @@ impl Writer<'_> {
         if frame.kind(-1) != Kind::Table {
             return Ok(false);
         }
-        encode::set(self.out, self.version, count(frame));
+        let len = self.count(frame)?;
+        encode::set(self.out, self.version, len);
         frame.push_nil();
         while frame.next(-2) {
             frame.pop(1);
@@ -225,6 +231,7 @@ impl Writer<'_> {
                 break;
             }
             len += 1;
+            self.step()?;
         }
         encode::array(self.out, len as usize);
         for index in 1..=len {
@@ -232,6 +239,18 @@ impl Writer<'_> {
             self.value(frame)?;
         }
         Ok(())
+    }
+
+    /// How many pairs the table on top of the stack holds.
+    fn count(&mut self, frame: Frame<'_>) -> Result<usize, Cut> {
+        let mut len = 0;
+        frame.push_nil();
+        while frame.next(-2) {
+            frame.pop(1);
+            len += 1;
+            self.step()?;
+        }
+        Ok(len)
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
@@ -245,16 +264,6 @@ impl Writer<'_> {
 
 /// The names that say what a table is, in the order in which they are looked for.
 const NAMES: [&[u8]; 7] = [b"err", b"ok", b"double", b"big_number", b"verbatim_string", b"map", b"set"];
-
-fn count(frame: Frame<'_>) -> usize {
-    let mut len = 0;
-    frame.push_nil();
-    while frame.next(-2) {
-        frame.pop(1);
-        len += 1;
-    }
-    len
-}
 
 fn blank_line_ends(text: &mut [u8]) {
     text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
