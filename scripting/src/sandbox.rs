@@ -170,7 +170,7 @@ impl Sandbox {
             push_list(frame, machine.arguments, arguments);
             frame.set_readonly(-1, true);
             frame.pop(1);
-            if machine.control.is_over() {
+            if machine.control.is_over() && machine.control.is_tight() {
                 frame.collect();
             }
         });
@@ -319,10 +319,30 @@ impl Machine {
 
     /// Compiles a script. The error is the reply.
     fn compile(&self, text: &[u8]) -> Result<Reference, Error> {
+        match self.try_compile(text)? {
+            Some(function) => return Ok(function),
+            // Perhaps the arguments of the script before have no more use than garbage.
+            None => self.clean(),
+        }
+        let function = self.try_compile(text)?;
+        if function.is_none() {
+            self.clean();
+        }
+        function.ok_or(NO_MEMORY)
+    }
+
+    /// Compiles a script; nothing if more is taken than allowed when the garbage of it has been collected.
+    fn try_compile(&self, text: &[u8]) -> Result<Option<Reference>, Error> {
         self.state.enter(|frame| {
             frame.set_top(0);
             if frame.load(text, c"@user_script") {
-                return Ok(frame.keep());
+                if self.control.is_over() {
+                    frame.collect();
+                }
+                let fits = !self.control.is_over();
+                let function = fits.then(|| frame.keep());
+                frame.set_top(0);
+                return Ok(function);
             }
             let message = frame.text(-1).unwrap_or_default();
             let error = Error::quoting("ERR Error compiling script (new function): {}", &[message]);
@@ -428,6 +448,7 @@ impl Machine {
             frame.set_top(0);
             frame.collect();
         });
+        self.control.note_survivors();
     }
 
     #[cold]

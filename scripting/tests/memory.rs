@@ -58,6 +58,30 @@ fn bombs_end_as_errors() {
 }
 
 #[test]
+fn a_script_that_does_not_fit_in_when_it_is_compiled_is_not_kept() {
+    let mut sandbox = sandbox();
+    let literal = |len: usize| format!("return '{}'", "x".repeat(len));
+    for _ in 0..2 {
+        let error = sandbox.load(literal(MEMORY_MAX).as_bytes()).expect_err("there is no room for it");
+        assert_eq!(error.to_string(), "ERR not enough memory for Lua");
+        assert_eq!(sandbox.usage().scripts, 0);
+        assert!(sandbox.usage().lua_bytes < MEMORY_MAX / 16, "{:?}", sandbox.usage());
+    }
+    let (_, reply) = run(&mut sandbox, &mut Keyspace::default(), Version::Resp2, "return 1");
+    assert_eq!(reply, b":1\r\n");
+    // What fits in stays, and is no reason to look for garbage after each script that makes little.
+    sandbox.load(literal(MEMORY_MAX * 5 / 8).as_bytes()).expect("there is room for it");
+    let script = "local t = {} for i = 1, 100 do t[i] = {} end return #t";
+    let mut held = || {
+        let (_, reply) = run(&mut sandbox, &mut Keyspace::default(), Version::Resp2, script);
+        assert_eq!(reply, b":100\r\n");
+        sandbox.usage().lua_bytes
+    };
+    let (_, before) = (held(), held());
+    assert!((0..10).any(|_| held() > before), "there is never garbage left");
+}
+
+#[test]
 fn an_error_of_memory_can_be_caught() {
     let mut sandbox = sandbox();
     let script = "local results = {}

@@ -21,6 +21,8 @@ pub(crate) struct Control {
     used: Cell<usize>,
     /// Bytes that it may hold.
     limit: Cell<usize>,
+    /// Bytes that it held when all garbage had been collected.
+    survived: Cell<usize>,
     /// The next request for memory is refused: an error of memory is to be raised.
     refuses: Cell<bool>,
     /// How many guests are being served, one within another.
@@ -70,6 +72,7 @@ impl Control {
         Control {
             used: Cell::new(0),
             limit: Cell::new(limit),
+            survived: Cell::new(0),
             refuses: Cell::new(false),
             guests: Cell::new(0),
             host: Cell::new(None),
@@ -98,10 +101,17 @@ impl Control {
         self.limit.get().saturating_sub(self.used.get())
     }
 
-    /// Whether more than half of what is allowed is taken.
+    /// Whether more than half of what is allowed is taken, leaving aside what has survived the last collection: that is
+    /// no garbage, and would be looked through in vain.
     #[inline(always)]
     pub(crate) fn is_tight(&self) -> bool {
-        self.used.get() > self.limit.get() / 2
+        let survived = self.survived.get();
+        self.used.get() > survived + self.limit.get().saturating_sub(survived) / 2
+    }
+
+    /// All garbage has been collected.
+    pub(crate) fn note_survivors(&self) {
+        self.survived.set(self.used.get());
     }
 
     /// Whether more has been given than allowed: guests are not refused anything.
