@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use mortise_sdk::Result;
+use mortise_sdk::declare::flags::NO_AUTH;
 
 use super::Engine;
 use super::alone::Answered;
@@ -53,6 +54,16 @@ impl Deferred {
     /// The way to the connection.
     pub fn outbox(&self) -> &Arc<Outbox> {
         &self.session.outbox
+    }
+
+    /// Whether it is a password that is to be verified, which whoever has connected may ask for.
+    pub fn is_login(&self) -> bool {
+        self.command.flags.has(NO_AUTH)
+    }
+
+    /// From which address it comes, without the port.
+    pub fn peer(&self) -> &str {
+        &self.session.peer
     }
 
     /// Does the work and ends the call. For a worker's thread.

@@ -54,6 +54,8 @@ pub struct Session {
     pub no_touch: bool,
     /// Whether it may use protected commands, as a local connection.
     pub is_local: bool,
+    /// The address that it comes from, without the port.
+    pub peer: Box<str>,
     /// Whether it is to be closed once its replies are written.
     pub closing: bool,
     /// Requests that were read and were not executed when the session was lent; they come before all others.
@@ -129,6 +131,7 @@ impl Session {
             replies: Replies::On,
             no_touch: false,
             is_local: true,
+            peer: Box::default(),
             closing: false,
             rest: Vec::new(),
             owes: Owes::default(),
@@ -140,6 +143,7 @@ impl Session {
     pub fn arriving(ids: &ClientIds, outbox: Arc<Outbox>, origin: &Origin, users: &Users) -> Box<Session> {
         let mut session = Box::new(Session::new(ids.next(), outbox, users));
         session.is_local = origin.is_local;
+        session.peer = origin.address.rsplit_once(':').map_or("", |(address, _)| address).into();
         session
     }
 
