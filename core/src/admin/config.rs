@@ -7,10 +7,12 @@ use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::{ADMIN, CONTAINER, LOADING, NOSCRIPT, STALE};
 use mortise_sdk::error::{self, Error, Result};
 
-use crate::config;
+use crate::config::{self, rewrite};
 use crate::engine::Engine;
 use crate::engine::call::Call;
+use crate::engine::deferred::Finish;
 use crate::features::{Command, container};
+use crate::server::error_text;
 
 const SERVER: Spec = Spec::group("server");
 
@@ -122,13 +124,13 @@ fn config_resetstat(call: &mut Call<'_>) -> Result {
 }
 
 fn config_rewrite(call: &mut Call<'_>) -> Result {
-    rewrite(call, false)
+    rewrite_file(call, false)
 }
 
 /// Brings the file up to date; if `all`, it names every directive afterwards.
-pub(super) fn rewrite(call: &mut Call<'_>, all: bool) -> Result {
+pub(super) fn rewrite_file(call: &mut Call<'_>, all: bool) -> Result {
     let users = crate::acl::entry(call.engine);
-    let Engine { process, rim, directives, config, modules, .. } = &mut *call.engine;
+    let Engine { process, directives, config, modules, .. } = &*call.engine;
     if process.config_file.is_empty() {
         return Err(Error::new("ERR The server is running without a config file"));
     }
@@ -137,8 +139,16 @@ pub(super) fn rewrite(call: &mut Call<'_>, all: bool) -> Result {
     entries.iter_mut().for_each(|entry| entry.force |= all);
     entries.push(modules.entry());
     entries.push(users);
-    rim.rewrite(Path::new(&process.config_file), &entries, directives).map_err(failed)?;
-    call.ok()
+    // Disks take their time, and the others need not wait for it.
+    let (path, directives) = (process.config_file.clone(), directives.clone());
+    call.defer(Box::new(move || {
+        let written = rewrite::update(Path::new(&path), &entries, &directives);
+        Finish::Engine(Box::new(move |_, _, out| {
+            written.map_err(|error| failed(error_text(&error)))?;
+            out.ok();
+            Ok(None)
+        }))
+    }))
 }
 
 /// Whether a directive cannot be changed while a file is being loaded: the server is at it in that place. Those that are
@@ -207,7 +217,6 @@ impl Engine {
                 Ok(())
             }
             "oom_score" => rim.oom_score(config),
-            "notifications" | "latency_tracking" | "slowlog" => Ok(()),
             _ => Err(format!("nobody knows its effect '{name}'")),
         }
     }
@@ -218,8 +227,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::config::rewrite::Entry;
-    use crate::config::{Config, Directives};
+    use crate::config::Config;
     use crate::engine::event::Clock;
     use crate::engine::registry::Registry;
     use crate::engine::rim::{Rim, Usage};
@@ -278,16 +286,6 @@ mod tests {
 
         fn config_changed(&mut self, config: &Config, _: &mortise_acl::Users) {
             self.note(format!("changed {}", config.server.port));
-        }
-
-        fn rewrite(
-            &mut self,
-            path: &Path,
-            entries: &[Entry],
-            _: &Directives<Config>,
-        ) -> std::result::Result<(), String> {
-            self.note(format!("rewrite {} {}", path.display(), entries.len()));
-            Ok(())
         }
 
         fn usage(&self) -> Usage {

@@ -64,7 +64,7 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.ok()
         }
         (b"quicklist-packed-threshold", 3) => packed_threshold(call),
-        (b"config-rewrite-force-all", 2) => super::config::rewrite(call, true),
+        (b"config-rewrite-force-all", 2) => super::config::rewrite_file(call, true),
         // Reply buffers are those of their thread, and are not resized.
         (b"replybuffer", 4) => call.ok(),
         (b"set-active-expire", 3) => {

@@ -82,7 +82,7 @@ config! {
         /// Milliseconds from which events are noted for LATENCY. Zero notes none.
         live latency_monitor_threshold: u64 = 0, in 0..=i64::MAX;
         /// Keep a histogram of latency for each command.
-        live latency_tracking: bool = true => latency_tracking;
+        live latency_tracking: bool = true;
         /// Which percentiles of latency INFO shows.
         live latency_tracking_info_percentiles: Percentiles = Percentiles(vec![50.0, 99.0, 99.9]);
     }

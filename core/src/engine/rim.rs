@@ -1,11 +1,8 @@
 //! What the inside asks of the rim: whatever of a setting takes effect in the process, and facts about the process.
 
-use std::path::Path;
-
 use mortise_acl::Users;
 
-use crate::config::rewrite::Entry;
-use crate::config::{Config, Directives};
+use crate::config::Config;
 use crate::server::LogLevel;
 
 /// The rim, as the engine sees it. It is called with the engine locked, so none of this may take long or call back.
@@ -32,14 +29,6 @@ pub trait Rim: Send {
 
     /// Settings have changed and are in force: for those that the rim keeps in a form of its own.
     fn config_changed(&mut self, config: &Config, users: &Users);
-
-    /// CONFIG REWRITE: brings the file at `path` up to date.
-    fn rewrite(
-        &mut self,
-        path: &Path,
-        entries: &[Entry],
-        directives: &Directives<Config>,
-    ) -> Result<(), String>;
 
     /// What the process has used so far.
     fn usage(&self) -> Usage;
@@ -105,10 +94,6 @@ impl Rim for NoRim {
     }
 
     fn config_changed(&mut self, _: &Config, _: &Users) {}
-
-    fn rewrite(&mut self, _: &Path, _: &[Entry], _: &Directives<Config>) -> Result<(), String> {
-        Ok(())
-    }
 
     fn usage(&self) -> Usage {
         Usage::default()

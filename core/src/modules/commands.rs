@@ -97,7 +97,6 @@ fn module_load(call: &mut Call<'_>) -> Result {
 }
 
 fn module_loadex(call: &mut Call<'_>) -> Result {
-    const SYNTAX: fn(&str) -> Error = refused;
     let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
     let mut settings: Vec<Setting> = Vec::new();
     let mut args: Vec<&[u8]> = Vec::new();
@@ -105,7 +104,7 @@ fn module_loadex(call: &mut Call<'_>) -> Result {
     while let Some(word) = options.next() {
         if word.eq_ignore_ascii_case(b"CONFIG") {
             let (Some(name), Some(value)) = (options.next(), options.next()) else {
-                return Err(SYNTAX("CONFIG stands without a name and a value"));
+                return Err(refused("CONFIG stands without a name and a value"));
             };
             // Of several values for one name the last counts.
             let name = text(name);
@@ -114,7 +113,7 @@ fn module_loadex(call: &mut Call<'_>) -> Result {
         } else if word.eq_ignore_ascii_case(b"ARGS") {
             args = options.by_ref().collect();
         } else {
-            return Err(SYNTAX(&format!("Syntax error around '{}'", text(word))));
+            return Err(refused(&format!("Syntax error around '{}'", text(word))));
         }
     }
     load(call, &args, &settings)

@@ -36,7 +36,7 @@ config! {
         /// Which key changes are published, by letter: K on keyspace channels, E on keyevent channels; g generic,
         /// $ string, l list, s set, h hash, z sorted set, t stream, d module, x expired, e evicted, m missed, n new;
         /// A stands for g$lshztxed. K or E is needed for anything to be published.
-        live notify_keyspace_events: EventClasses = EventClasses(0) => notifications;
+        live notify_keyspace_events: EventClasses = EventClasses(0);
     }
 }
 

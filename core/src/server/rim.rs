@@ -1,6 +1,5 @@
 //! What the engine may ask of the process around it.
 
-use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use mortise_acl::Users;
@@ -12,8 +11,7 @@ use super::oom_score::Score;
 use super::process::{self, OpenFiles};
 use super::traffic::Traffic;
 use super::{LogLevel, Shared, error_text, logging, tls};
-use crate::config::rewrite::{self, Entry};
-use crate::config::{Config, Directives};
+use crate::config::Config;
 use crate::engine::rim::{Rim, Usage};
 
 /// The rim of a server that runs.
@@ -78,15 +76,6 @@ impl Rim for ProcessRim {
         if let Some(shared) = self.shared.upgrade() {
             shared.apply_config(config, users);
         }
-    }
-
-    fn rewrite(
-        &mut self,
-        path: &Path,
-        entries: &[Entry],
-        directives: &Directives<Config>,
-    ) -> Result<(), String> {
-        rewrite::update(path, entries, directives).map_err(|error| error_text(&error))
     }
 
     fn usage(&self) -> Usage {
