@@ -279,7 +279,8 @@ impl Engine {
         client.seen_bytes_out = bytes_out;
         let idle_s = client.idle_s(self.now_ms);
         let timeout_s = i64::from(self.config.clients.timeout);
-        if timeout_s > 0 && idle_s > timeout_s && client.waits.is_none() && client.subscriptions() == 0 {
+        let listens = client.subscriptions() > 0 || self.monitors.iter().any(|monitor| monitor.id == id);
+        if timeout_s > 0 && idle_s > timeout_s && client.waits.is_none() && !listens {
             tracing::debug!("Closing idle client id={id}");
             self.kill(id);
             return;

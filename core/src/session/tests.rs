@@ -194,14 +194,16 @@ fn messages_to_the_running_client_do_not_go_to_one_that_is_served_meanwhile() {
 fn idle_clients_are_closed_but_not_those_who_wait_or_listen() {
     let mut bench = Bench::new();
     let (idle, waiting, listening) = (bench.connect(), bench.connect(), bench.connect());
+    let monitor = bench.connect();
     bench.engine.config.clients.timeout = 2;
+    bench.ask(monitor, &["MONITOR"]);
     bench.ask(waiting, &["AWAIT k 0"]);
     bench.ask(listening, &["SUBSCRIBE news"]);
     bench.advance(1900);
     assert!(!bench.is_closed(idle));
     bench.advance(2000);
     assert!(bench.is_closed(idle));
-    assert!(!bench.is_closed(waiting) && !bench.is_closed(listening));
+    assert!(!bench.is_closed(waiting) && !bench.is_closed(listening) && !bench.is_closed(monitor));
 }
 
 #[test]
