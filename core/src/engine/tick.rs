@@ -12,7 +12,7 @@ use crate::keyspace::{SpaceId, expire};
 const EXPIRE_PERCENT: u64 = 25;
 
 /// When a slice ends: what it has begun by then takes it to half a millisecond at most.
-const SLICE_NS: u64 = 400_000;
+pub(crate) const SLICE_NS: u64 = 400_000;
 
 /// What is done in slices, and how far it has come.
 #[derive(Debug, Default)]

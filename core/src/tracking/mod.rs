@@ -23,6 +23,7 @@ use crate::engine::args::Args;
 use crate::engine::event::{self, EventClass};
 use crate::engine::registry::Command;
 use crate::engine::session::{ClientId, Session};
+use crate::engine::tick::SLICE_NS;
 use crate::engine::{Caller, Engine};
 use crate::features::Feature;
 use crate::keyspace::SpaceId;
@@ -357,14 +358,16 @@ impl Engine {
         }
     }
 
-    /// The table holds more keys than it may: some are forgotten, more of them each time that this does not suffice. A
-    /// client to which that happens before its command is told before the reply.
+    /// The table holds more keys than it may: some are forgotten, more of them each time that this does not suffice, as
+    /// long as it does not take others' time. A client to which that happens before its command is told before the reply.
     #[cold]
     pub(crate) fn forget_some_tracked(&mut self) {
         const FORGOTTEN_AT_ONCE: usize = 100;
         let count = FORGOTTEN_AT_ONCE * (self.tracking.rounds + 1);
-        for _ in 0..count {
-            if !self.tracking.is_over {
+        let begin_ns = self.lap();
+        for forgotten in 0..count {
+            let looks = usize::is_multiple_of(forgotten, FORGOTTEN_AT_ONCE);
+            if !self.tracking.is_over || looks && self.lap().saturating_sub(begin_ns) >= SLICE_NS {
                 break;
             }
             let random = self.random();
