@@ -160,6 +160,11 @@ impl Client {
         names
     }
 
+    /// What it has listened to of a kind, of a client that goes: it is not reckoned with any more.
+    pub fn take_heard(&mut self, kind: Kind) -> HashSet<Box<[u8]>> {
+        std::mem::take(self.names(kind))
+    }
+
     /// It begins to watch a key.
     pub fn watch(&mut self, watched: Watched) {
         self.names_len += watched.key.len();

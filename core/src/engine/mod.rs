@@ -17,6 +17,7 @@ pub mod edit;
 pub mod event;
 pub mod gates;
 pub mod latencies;
+mod leaving;
 mod memory;
 pub mod outbox;
 pub mod random;
@@ -178,6 +179,7 @@ pub struct Engine {
     /// CLIENT UNPAUSE was called: what waits for the end of the pause is due.
     unpaused: bool,
     slices: tick::Slices,
+    leaving: leaving::Leaving,
     eviction: memory::Eviction,
     trial: Option<unit::Mark>,
     /// From where on the slow log notes a call, and from where on anybody does.
@@ -264,6 +266,7 @@ impl Engine {
             crossing_logged_ms: 0,
             unpaused: false,
             slices: Default::default(),
+            leaving: Default::default(),
             eviction: Default::default(),
             trial: None,
             slowlog_ns: u64::MAX,

@@ -9,7 +9,6 @@ use crate::engine::call::Call;
 use crate::engine::session::Replies;
 use crate::features::{Command, container};
 use crate::pubsub::Kind;
-use crate::pubsub::channels::Channels;
 use crate::resp::output::Output;
 
 const PUBSUB_GROUP: Spec = Spec::group("pubsub");
@@ -201,10 +200,13 @@ fn pubsub_channels(call: &mut Call<'_>) -> Result {
 fn list(call: &mut Call<'_>, kind: Kind) -> Result {
     call.at_most(3)?;
     let pattern = call.args().get(2);
-    let channels: &Channels = call.engine.pubsub.of(call.session.space).named(kind);
-    let wanted = |name: &&[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
-    let found: Vec<Vec<u8>> =
-        channels.iter().map(|(name, _)| name).filter(wanted).map(<[u8]>::to_vec).collect();
+    let engine = &*call.engine;
+    let channels = engine.pubsub.get(call.session.space).into_iter().flat_map(|of| of.named(kind).iter());
+    let found: Vec<Vec<u8>> = channels
+        .filter(|(name, _)| pattern.is_none_or(|pattern| glob::matches(pattern, name)))
+        .filter(|(_, listeners)| engine.count_listeners(listeners) > 0)
+        .map(|(name, _)| name.to_vec())
+        .collect();
     let out = call.out();
     out.array(found.len());
     found.iter().for_each(|name| out.bulk(name));
@@ -244,8 +246,9 @@ fn count(call: &mut Call<'_>, kind: Kind) -> Result {
     let names = call.args().iter().skip(2);
     call.out().array(names.len() * 2);
     for name in names {
-        let channels: &Channels = call.engine.pubsub.of(call.session.space).named(kind);
-        let listeners = channels.get(name).map_or(0, |found| found.len());
+        let engine = &*call.engine;
+        let listeners = engine.pubsub.get(call.session.space).and_then(|of| of.named(kind).get(name));
+        let listeners = listeners.map_or(0, |listeners| engine.count_listeners(listeners));
         call.out().bulk(name);
         call.out().count(listeners);
     }

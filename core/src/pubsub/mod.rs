@@ -100,6 +100,11 @@ impl PubSubs {
         self.0.entry(space).or_default()
     }
 
+    /// Those of a space, if it has any.
+    pub fn get(&self, space: SpaceId) -> Option<&PubSub> {
+        self.0.get(&space)
+    }
+
     /// Those of each space.
     pub fn iter(&self) -> impl Iterator<Item = &PubSub> {
         self.0.values()
@@ -157,7 +162,9 @@ impl Engine {
     pub fn publish_sharded(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
         if self.unit.has_to_tell() || self.keyspace.may_abort() {
             self.unit.send(space, Kind::Shard, channel, message);
-            return self.pubsub.of(space).shards.get(channel).map_or(0, Listeners::len);
+            let pubsub = self.pubsub.get(space);
+            let listeners = pubsub.and_then(|pubsub| pubsub.shards.get(channel));
+            return listeners.map_or(0, |listeners| self.count_listeners(listeners));
         }
         self.deliver_sharded(space, channel, message)
     }
@@ -175,11 +182,10 @@ impl Engine {
     pub fn publish(&mut self, space: SpaceId, channel: &[u8], message: &[u8]) -> usize {
         if self.unit.has_to_tell() || self.keyspace.may_abort() {
             self.unit.send(space, Kind::Channel, channel, message);
-            let pubsub = self.pubsub.of(space);
-            let by_name = pubsub.channels.get(channel).map_or(0, |listeners| listeners.len());
-            let by_pattern: usize =
-                pubsub.patterns.matching(channel).map(|(_, listeners)| listeners.len()).sum();
-            return by_name + by_pattern;
+            let Some(pubsub) = self.pubsub.get(space) else { return 0 };
+            let by_name = pubsub.channels.get(channel).map_or(0, |listeners| self.count_listeners(listeners));
+            let by_pattern = pubsub.patterns.matching(channel);
+            return by_name + by_pattern.map(|(_, listeners)| self.count_listeners(listeners)).sum::<usize>();
         }
         self.deliver_all(space, channel, message)
     }
@@ -201,10 +207,14 @@ impl Engine {
     /// Hands a message of such parts to all listeners; says how many they are.
     fn deliver_to(&mut self, listeners: &Listeners, parts: &[&[u8]]) -> usize {
         let mut frame = Frame::new(parts);
+        let mut receivers = 0;
         for listener in listeners.iter() {
-            self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
+            if self.is_there(listener.id) {
+                self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
+                receivers += 1;
+            }
         }
-        listeners.len()
+        receivers
     }
 
     /// A client listens to nothing any more.
@@ -225,6 +235,46 @@ mod tests {
 
     use super::*;
     use crate::engine::testing::Bench;
+
+    #[test]
+    fn who_has_left_is_forgotten_in_slices_and_hears_nothing_meanwhile() {
+        const CHANNELS: usize = 5000;
+        let mut bench = Bench::new();
+        let (much, other) = (bench.connect(), bench.connect());
+        bench.ask(other, &["SUBSCRIBE channel:1"]);
+        for channel in 0..CHANNELS {
+            bench.ask(much, &[&format!("SUBSCRIBE channel:{channel}")]);
+        }
+        bench.ask(much, &["PSUBSCRIBE chan*", "SSUBSCRIBE channel:1"]);
+        let id = bench.id(much);
+        bench.engine.disconnect(id);
+        let left = |bench: &mut Bench| bench.engine.pubsub.of(SpaceId::FIRST).channels.len();
+        assert_eq!(left(&mut bench), CHANNELS, "nothing is forgotten at once");
+        let third = bench.connect();
+        let asked = [
+            ("PUBLISH channel:1 x", ":1\r\n"),
+            ("PUBLISH channel:2 x", ":0\r\n"),
+            ("SPUBLISH channel:1 x", ":0\r\n"),
+            ("PUBSUB NUMSUB channel:1 channel:2", "*4\r\n$9\r\nchannel:1\r\n:1\r\n$9\r\nchannel:2\r\n:0\r\n"),
+            ("PUBSUB CHANNELS", "*1\r\n$9\r\nchannel:1\r\n"),
+        ];
+        for (line, reply) in asked {
+            assert_eq!(bench.ask(third, &[line]), reply, "{line}");
+        }
+        let mut before = CHANNELS;
+        while left(&mut bench) > 1 {
+            bench.engine.forget_names();
+            let now = left(&mut bench);
+            assert!(before - now <= 64, "{before} and then {now}");
+            before = now;
+        }
+        while bench.engine.forget_names() {}
+        let pubsub = bench.engine.pubsub.of(SpaceId::FIRST);
+        assert!(pubsub.patterns.is_empty() && pubsub.shards.is_empty());
+        for (line, reply) in asked {
+            assert_eq!(bench.ask(third, &[line]), reply, "{line}");
+        }
+    }
 
     #[test]
     fn subscriptions_survive_a_panic_while_a_message_is_delivered() {

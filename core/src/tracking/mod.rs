@@ -139,6 +139,11 @@ impl Tracking {
         self.is_over
     }
 
+    /// A client that has left tracked a prefix.
+    pub(crate) fn forget_prefix(&mut self, space: SpaceId, prefix: &[u8], id: ClientId) {
+        self.prefixes.remove(space, prefix, id);
+    }
+
     fn look_at_limit(&mut self) {
         self.is_over = self.keys_max > 0 && self.table.keys() as u64 > self.keys_max;
     }
