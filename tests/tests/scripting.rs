@@ -143,6 +143,38 @@ fn a_script_that_a_pause_has_held_back_gives_way_like_every_other() {
 }
 
 #[test]
+fn a_pause_of_writes_lets_scripts_run_that_have_said_that_they_do_not_write() {
+    let server = Server::start(&["enable-debug-command yes"]);
+    let connect = || Client::connect(server.address()).expect("the server accepts");
+    let (mut client, mut other) = (connect(), connect());
+    let reads = "#!lua flags=no-writes\nreturn 1";
+    let digest = text(client.call(&["SCRIPT", "LOAD", reads]).unwrap());
+    assert_eq!(text(other.call(&["CLIENT", "PAUSE", "100000", "WRITE"]).unwrap()), "OK");
+    assert_eq!(client.call(&["EVAL", reads, "0"]).unwrap(), Reply::Integer(1));
+    assert_eq!(client.call(&["EVALSHA", &digest, "0"]).unwrap(), Reply::Integer(1));
+    client.call(&["MULTI"]).unwrap();
+    client.call(&["EVALSHA", &digest, "0"]).unwrap();
+    assert_eq!(client.call(&["EXEC"]).unwrap(), Reply::Array(vec![Reply::Integer(1)]));
+    // Those that may write wait, and those that are wrong or not known.
+    let unknown = "0".repeat(40);
+    let held: [&[&str]; 4] = [
+        &["EVAL", "return 1", "0"],
+        &["EVAL", "#!lua\nreturn 1", "0"],
+        &["EVAL", "#!lua flags=nonsense\nreturn 1", "0"],
+        &["EVALSHA", &unknown, "0"],
+    ];
+    let mut waiting: Vec<Client> = held.iter().map(|_| connect()).collect();
+    for (client, call) in waiting.iter_mut().zip(held) {
+        client.send(call).unwrap();
+    }
+    while !text(other.call(&["INFO", "clients"]).unwrap()).contains("blocked_clients:4") {}
+    assert_eq!(text(other.call(&["CLIENT", "UNPAUSE"]).unwrap()), "OK");
+    let replies: Vec<String> = waiting.iter_mut().map(|client| text(client.receive().unwrap())).collect();
+    assert_eq!(replies[..2], ["Integer(1)", "Integer(1)"]);
+    assert!(replies[2].starts_with("ERR") && replies[3].starts_with("NOSCRIPT"), "{replies:?}");
+}
+
+#[test]
 fn a_script_that_has_written_is_not_ended() {
     let server = Server::start(&["busy-reply-threshold 20"]);
     let connect = || Client::connect(server.address()).expect("the server accepts");

@@ -19,6 +19,7 @@ use super::unit::Targets;
 use super::{Caller, Engine};
 use crate::keyspace::entry::Payload;
 use crate::keyspace::hash::hash;
+use crate::keyspace::shrink::empty;
 use crate::keyspace::{Db, SpaceId};
 use crate::resp::output::Output;
 use crate::types::table::Approach;
@@ -28,6 +29,12 @@ const SPANS_KEPT: usize = 8192;
 
 /// How many requests are looked up, hashed and fetched into the cache together.
 pub const BATCH_LEN_MAX: usize = 32;
+
+/// Room that is kept for messages to the client whose command runs.
+const PUSHES_KEEP_MAX: usize = 1 << 16;
+
+/// For how long requests of one client run without others getting their turn, if they are more than one.
+const TURN_NS: u64 = 1_000_000;
 
 /// Requests that run under one lock. What can be known without the engine is known: the command, the place of the first
 /// key, its hash.
@@ -207,6 +214,8 @@ pub enum Stop {
     Closes,
     /// The commands have changed: the rest has to be looked up again.
     Stale,
+    /// The requests so far have taken long: others get their turn before the rest.
+    Enough,
 }
 
 impl Engine {
@@ -228,6 +237,7 @@ impl Engine {
         }
         let start = out.mark() - session.unsent;
         let (mut executed, mut stop) = (0, Stop::Done);
+        let (begin_ns, count) = (self.lap_ns, range.len());
         for request in &batch.requests[range] {
             if let Some(suspend) = suspend {
                 suspend.begins(executed, out.mark(), self.now_ms);
@@ -260,6 +270,10 @@ impl Engine {
             }
             if !Arc::ptr_eq(registry, &self.registry) {
                 stop = Stop::Stale;
+                break;
+            }
+            if self.lap_ns.saturating_sub(begin_ns) > TURN_NS && executed < count {
+                stop = Stop::Enough;
                 break;
             }
         }
@@ -344,9 +358,9 @@ impl Engine {
             Lookup::Found(command) if is_exec(command) => out.raw(&self.pushes),
             _ => out.insert(mark, &self.pushes),
         }
-        self.pushes.clear();
+        empty(&mut self.pushes, PUSHES_KEEP_MAX);
         out.raw(&self.pushes_behind);
-        self.pushes_behind.clear();
+        empty(&mut self.pushes_behind, PUSHES_KEEP_MAX);
     }
 
     /// Fetches what the batch will need into the cache: buckets first, then the entries in them.
@@ -628,11 +642,14 @@ impl Engine {
     /// the next batch.
     #[cold]
     pub(crate) fn abandon(&mut self) {
-        self.current = None;
+        if let Some(client) = self.current.take().and_then(|id| self.clients.get_mut(id)) {
+            // If it was an EXEC, it has given its transaction up.
+            (client.queued, client.queued_len) = (None, 0);
+        }
         self.retried = None;
-        self.pushes.clear();
-        self.pushes_behind.clear();
-        self.retried_pushes.clear();
+        empty(&mut self.pushes, PUSHES_KEEP_MAX);
+        empty(&mut self.pushes_behind, PUSHES_KEEP_MAX);
+        empty(&mut self.retried_pushes, PUSHES_KEEP_MAX);
         self.unit.invoked = 0;
         // What a script had chosen with `redis.set_repl` ends with it, also if it is unwound.
         self.unit.targets = Targets::default();

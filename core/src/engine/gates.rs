@@ -46,7 +46,7 @@ impl Engine {
         if let Some(error) = refusal {
             return Admission::Refuse(error);
         }
-        if self.pauses(command, session) {
+        if self.pauses(command, args, session) {
             return Admission::Pause;
         }
         if session.transaction.is_some() && !command.flags.has(flags::NOT_QUEUED) {
@@ -120,18 +120,26 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn pauses(&self, command: &Command, session: &Session) -> bool {
+    fn pauses(&self, command: &Command, args: Args<'_>, session: &Session) -> bool {
         let pause = self.clients.pause;
         if !pause.stops_writes(self.now_ms) {
             return false;
         }
-        let writes = flags::WRITE | flags::MAY_REPLICATE;
-        let queued_write = is_exec(command)
-            && session
-                .transaction
-                .as_ref()
-                .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.any(writes)));
-        pause.stops_all(self.now_ms) || command.flags.any(writes) || queued_write
+        let queued_write = || {
+            is_exec(command)
+                && session.transaction.as_ref().is_some_and(|tx| {
+                    tx.queue.iter().any(|queued| self.may_write(&queued.command, queued.args.view(), session))
+                })
+        };
+        pause.stops_all(self.now_ms) || self.may_write(command, args, session) || queued_write()
+    }
+
+    /// Whether a call may change something that others hear of. A script is asked, if it says so of itself.
+    #[cold]
+    fn may_write(&self, command: &Command, args: Args<'_>, session: &Session) -> bool {
+        command.flags.any(flags::WRITE | flags::MAY_REPLICATE)
+            && !(command.flags.has(flags::SUSPENDS)
+                && self.scripting.only_reads(session.space, command, args))
     }
 }
 

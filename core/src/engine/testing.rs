@@ -20,8 +20,8 @@ use crate::features;
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 
-/// A clock that stands still until it is turned.
-struct TestClock(Arc<AtomicI64>);
+/// A clock that stands still until it is turned, unless each look at it takes a time.
+struct TestClock(Arc<AtomicI64>, Arc<AtomicI64>);
 
 impl Clock for TestClock {
     fn unix_us(&self) -> i64 {
@@ -29,7 +29,8 @@ impl Clock for TestClock {
     }
 
     fn monotonic_ns(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) as u64 * 1000
+        let look_us = self.1.load(Ordering::Relaxed);
+        (self.0.fetch_add(look_us, Ordering::Relaxed) + look_us) as u64 * 1000
     }
 }
 
@@ -88,6 +89,7 @@ pub(crate) struct Bench {
     /// The engine.
     pub(crate) engine: Engine,
     time_us: Arc<AtomicI64>,
+    look_us: Arc<AtomicI64>,
     clients: Vec<TestClient>,
 }
 
@@ -110,10 +112,12 @@ impl Bench {
                 None,
             )
             .expect("no command has this name");
-        let clock = Box::new(TestClock(time_us.clone()));
+        let look_us: Arc<AtomicI64> = Arc::default();
+        let clock = Box::new(TestClock(time_us.clone(), look_us.clone()));
         Bench {
             engine: Engine::new(Config::default(), Arc::new(registry), clock, 1),
             time_us,
+            look_us,
             clients: Vec::new(),
         }
     }
@@ -175,7 +179,7 @@ impl Bench {
                 outbox.close();
                 self.engine.disconnect(session.id);
             }
-            Stop::Done | Stop::Stale => self.clients[client].session = Some(session),
+            Stop::Done | Stop::Stale | Stop::Enough => self.clients[client].session = Some(session),
         }
         String::from_utf8_lossy(out.bytes()).into_owned() + &self.received(client)
     }
@@ -200,6 +204,11 @@ impl Bench {
     /// Whether a client's connection is to be closed, or is.
     pub(crate) fn is_closed(&self, client: usize) -> bool {
         self.clients[client].outbox.is_closing()
+    }
+
+    /// From now on each look at the clock takes so long: commands do, as they look at it when they end.
+    pub(crate) fn slow_down(&mut self, us: i64) {
+        self.look_us.store(us, Ordering::Relaxed);
     }
 
     /// Turns the clock by less than a tick would notice.

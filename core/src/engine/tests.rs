@@ -83,3 +83,25 @@ fn time_is_known_below_the_millisecond() {
         assert_eq!(bench.engine.now_ms, begin_ms + passed_us / 1000);
     }
 }
+
+#[test]
+fn a_batch_ends_early_when_its_requests_take_long() {
+    let mut bench = Bench::new();
+    let client = bench.connect();
+    let pings = ["PING"; 20];
+    assert_eq!(bench.ask(client, &pings).matches("+PONG").count(), 20);
+    bench.slow_down(300);
+    let executed = bench.ask(client, &pings).matches("+PONG").count();
+    assert!((2..6).contains(&executed), "{executed} requests of 300 us each in a millisecond");
+    bench.slow_down(5000);
+    assert_eq!(bench.ask(client, &pings), "+PONG\r\n", "one is executed in any case");
+}
+
+#[test]
+fn messages_to_oneself_leave_no_room_behind() {
+    let mut bench = Bench::new();
+    let client = bench.connect();
+    bench.ask(client, &["HELLO 3", "SUBSCRIBE news"]);
+    bench.ask(client, &[&format!("PUBLISH news {}", "x".repeat(1 << 20))]);
+    assert!(bench.engine.pushes.capacity() <= 1 << 16);
+}

@@ -16,6 +16,16 @@ pub trait Shrink {
     fn shrink(&mut self);
 }
 
+/// Empties a buffer that is filled again and again, and gives back what it has beyond so many elements: what one request
+/// has needed should not stay for all time.
+#[inline(always)]
+pub fn empty<T>(buffer: &mut Vec<T>, keep_max: usize) {
+    buffer.clear();
+    if buffer.capacity() > keep_max {
+        buffer.shrink_to(keep_max);
+    }
+}
+
 /// How much room to keep, if there is too much.
 #[inline(always)]
 fn fitting(len: usize, capacity: usize) -> Option<usize> {
@@ -61,6 +71,16 @@ impl<T> Shrink for VecDeque<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_keep_what_is_usual() {
+        let mut buffer = vec![0_u8; 100];
+        empty(&mut buffer, 1000);
+        assert!(buffer.is_empty() && buffer.capacity() >= 100);
+        buffer.resize(100_000, 0);
+        empty(&mut buffer, 1000);
+        assert!(buffer.is_empty() && buffer.capacity() <= 1000);
+    }
 
     #[test]
     fn room_is_given_back_and_rarely() {

@@ -3,6 +3,8 @@
 use mortise_sdk::Error;
 use mortise_sdk::resp::encode::{self, Version};
 
+use crate::keyspace::shrink::empty;
+
 /// Replies on their way to the caller.
 #[derive(Default)]
 pub struct Output {
@@ -45,10 +47,7 @@ impl Output {
     /// Empties it and keeps its memory, unless that has become large.
     pub fn clear(&mut self) {
         const KEEP_MAX: usize = 1 << 20;
-        self.bytes.clear();
-        if self.bytes.capacity() > KEEP_MAX {
-            self.bytes.shrink_to(KEEP_MAX);
-        }
+        empty(&mut self.bytes, KEEP_MAX);
     }
 
     /// The protocol's version.
@@ -65,6 +64,16 @@ impl Output {
     /// Whether it speaks RESP3.
     pub fn is_resp3(&self) -> bool {
         self.version == Version::Resp3
+    }
+
+    /// Already encoded bytes that the caller no longer needs: into an empty buffer they are not copied. What comes back is
+    /// empty.
+    pub fn append(&mut self, bytes: &mut Vec<u8>) {
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, bytes);
+        } else {
+            self.bytes.append(bytes);
+        }
     }
 
     /// Already encoded bytes.

@@ -10,6 +10,7 @@ use mortise_sdk::error::{self, Error};
 use super::host::Running;
 use crate::engine::call::Call;
 use crate::features::Command;
+use crate::keyspace::shrink::empty;
 
 const SCRIPTING: Spec = Spec::group("scripting");
 
@@ -126,8 +127,8 @@ fn run(call: &mut Call<'_>, sandbox: &mut Sandbox, script: Script, keys: usize, 
     let outcome = sandbox.run(script, key_args, other_args, &mut host, version, &mut reply);
     host.finish();
     call.engine.return_home(call.session);
-    call.out().raw(&reply);
-    reply.clear();
+    call.out().append(&mut reply);
+    empty(&mut reply, super::KEEP_MAX);
     call.engine.scripting.reply = reply;
     if outcome != Outcome::Returned {
         call.note_failure();

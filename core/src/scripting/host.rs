@@ -17,6 +17,7 @@ use crate::engine::call::Call;
 use crate::engine::dispatch::Asked;
 use crate::engine::registry::{Command, CommandRef, Lookup};
 use crate::engine::unit::Targets;
+use crate::keyspace::shrink::empty;
 
 /// A script that runs, on the server's side.
 pub(super) struct Running<'r, 'c> {
@@ -64,12 +65,14 @@ impl<'r, 'c> Running<'r, 'c> {
 
     /// It is over: nothing of its commands' replies stays.
     pub(super) fn finish(self) {
-        let Running { call, mark, words, spans, recent, targets, .. } = self;
+        let Running { call, mark, mut words, mut spans, recent, targets, .. } = self;
         call.out().rollback(mark);
         let version = call.session.version;
         call.out().set_version(version);
         call.engine.unit.targets = targets;
         let is_current = Arc::ptr_eq(call.registry, &call.engine.registry);
+        empty(&mut words, super::KEEP_MAX);
+        empty(&mut spans, super::KEEP_MAX / size_of::<Span>());
         let scripting = &mut call.engine.scripting;
         (scripting.words, scripting.spans) = (words, spans);
         // One of its commands may have changed what commands there are.
@@ -81,7 +84,6 @@ impl<'r, 'c> Running<'r, 'c> {
     /// Puts the words where a command's arguments are read from. Together they may be as long as a client's request.
     #[inline(always)]
     fn gather(&mut self, words: &[&[u8]]) -> Result<(), Error> {
-        const KEEP_MAX: usize = 1 << 20;
         const TOO_LONG: Error = Error::new("ERR The arguments of a command called from script are too long");
         let len: usize = words.iter().map(|word| word.len()).sum();
         let len_max = self.call.engine.config.clients.client_query_buffer_limit.0;
@@ -89,7 +91,6 @@ impl<'r, 'c> Running<'r, 'c> {
             return Err(TOO_LONG);
         }
         self.words.clear();
-        self.words.shrink_to(KEEP_MAX);
         self.spans.clear();
         for word in words {
             let start = self.words.len() as u32;

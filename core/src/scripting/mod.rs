@@ -36,6 +36,9 @@ config! {
     }
 }
 
+/// Buffers of scripts that were once larger are given back.
+const KEEP_MAX: usize = 1 << 20;
+
 /// The sandbox of each space: scripts of one tenant are not known to another.
 #[derive(Default)]
 pub struct Scripting {
@@ -77,6 +80,17 @@ impl Scripting {
         if all {
             self.memory_max = memory_max;
         }
+    }
+
+    /// Whether a call of EVAL or EVALSHA is one of a script that has declared that it does not write.
+    pub(crate) fn only_reads(&self, space: SpaceId, command: &Command, args: Args<'_>) -> bool {
+        let Some(script) = args.get(1) else { return false };
+        let flags = match &*command.facts.words[0] {
+            "eval" => Flags::of(script),
+            "evalsha" => self.flags(space, script),
+            _ => None,
+        };
+        flags.is_some_and(|flags| flags.declared && flags.no_writes)
     }
 
     /// There are other commands than before.

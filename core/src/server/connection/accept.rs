@@ -65,6 +65,7 @@ impl Connection {
             waker: None,
             held: Default::default(),
             stalled: false,
+            gives_way: false,
             heard: 0,
             closing: false,
             put_off: false,

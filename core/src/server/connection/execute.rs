@@ -16,6 +16,7 @@ use crate::engine::dispatch::{BATCH_LEN_MAX, Batch, Stop};
 use crate::engine::registry::Registry;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Job};
+use crate::keyspace::shrink::empty;
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 use crate::server::Shared;
@@ -119,7 +120,7 @@ impl Connection {
 
     /// Executes what is complete of what was read, and keeps the rest.
     pub(super) fn hear(&mut self, said: &[u8], scratch: &mut Scratch) {
-        if self.input.is_empty() {
+        if self.input.is_empty() && !self.stalled {
             let used = self.execute(said, scratch);
             self.input.extend_from_slice(&said[used..]);
         } else {
@@ -186,7 +187,13 @@ impl Connection {
                 return taken.end;
             }
             let executed = if taken.suspends {
-                self.shared.acquire_for_run().map(|engine| self.run(engine, &buffer[..taken.end], scratch))
+                // Before the engine is taken: others need not wait for the copy.
+                let is_free = self.shared.running.since_ms().is_none();
+                scratch.copy.extend_from_slice(if is_free { &buffer[..taken.end] } else { &[] });
+                let engine = if is_free { self.shared.acquire_for_run() } else { None };
+                let executed = engine.map(|engine| self.run(engine, scratch));
+                empty(&mut scratch.copy, KEEP_LEN_MAX);
+                executed
             } else {
                 let Scratch { batch, registry, out, shared, .. } = &mut *scratch;
                 shared.acquire().map(|mut engine| {
@@ -216,6 +223,7 @@ impl Connection {
             match executed {
                 _ if self.closing => break,
                 Executed::All => used = taken.end,
+                Executed::UpTo(end) if self.gives_way => return end,
                 Executed::UpTo(end) => {
                     used = end;
                     continue;
@@ -254,6 +262,7 @@ impl Connection {
         let (executed, stop) = engine.run(session, registry, (batch, requests.clone()), buffer, out, None);
         match stop {
             Stop::Done | Stop::Stale => {}
+            Stop::Enough => (self.stalled, self.gives_way) = (true, true),
             Stop::Waits(wait) => {
                 if let Some(session) = self.session.take() {
                     engine.park(session, wait);
@@ -279,14 +288,9 @@ impl Connection {
         }
     }
 
-    /// Runs the batch on a coroutine; if it gives way, a task of its own drives it from here, and the session comes back
-    /// when it is over, with what was not executed.
-    fn run(
-        &mut self,
-        mut engine: ArcMutexGuard<RawMutex, Engine>,
-        buffer: &[u8],
-        scratch: &mut Scratch,
-    ) -> Executed {
+    /// Runs the batch, whose bytes have been copied, on a coroutine; if it gives way, a task of its own drives it from
+    /// here, and the session comes back when it is over, with what was not executed.
+    fn run(&mut self, mut engine: ArcMutexGuard<RawMutex, Engine>, scratch: &mut Scratch) -> Executed {
         if follow(&mut scratch.registry, &engine) {
             return Executed::Nothing;
         }
@@ -294,14 +298,12 @@ impl Connection {
             self.keep_replies(&mut scratch.out);
             self.fetch_before(&mut engine);
         }
-        engine.prefetch(&scratch.batch, buffer);
+        engine.prefetch(&scratch.batch, &scratch.copy);
         let Some(mut session) = self.session.take() else { return Executed::Nothing };
         session.unsent = scratch.out.mark();
-        let mut copy = std::mem::take(&mut scratch.copy);
-        copy.extend_from_slice(buffer);
         let lent = Lent {
             batch: std::mem::take(&mut scratch.batch),
-            buffer: copy,
+            buffer: std::mem::take(&mut scratch.copy),
             registry: scratch.registry.clone(),
             out: std::mem::take(&mut scratch.out),
             session: Some(session),
@@ -325,7 +327,6 @@ impl Connection {
         self.session = lent.session.take();
         let executed = self.executed(&lent.batch, 0..lent.batch.len(), lent.executed);
         (scratch.batch, scratch.out, scratch.copy) = (lent.batch, lent.out, lent.buffer);
-        scratch.copy.clear();
         executed
     }
 

@@ -48,6 +48,8 @@ pub struct Connection {
     held: std::collections::VecDeque<(u64, Piece)>,
     /// A run holds the engine; what was read is executed when it is over, or answered when the threshold has passed.
     stalled: bool,
+    /// Its requests have taken long: the others of the thread get their turn before the rest.
+    gives_way: bool,
     /// Nothing more is read; the connection ends when everything is written.
     closing: bool,
     /// What others have sent is not fetched yet: it is in the queue of those that this is put off for.
@@ -209,6 +211,9 @@ impl Connection {
                 return Step::Over;
             }
             if self.stalled {
+                if std::mem::take(&mut self.gives_way) {
+                    return self.give_way(cx);
+                }
                 self.stalled = false;
                 self.execute_input(scratch);
                 if !self.write_out(scratch) {
