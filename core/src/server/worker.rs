@@ -15,11 +15,14 @@ use parking_lot::Mutex;
 use super::Shared;
 use crate::engine::deferred::Deferred;
 
+/// Passwords that wait to be verified.
+type Logins = Turns<(Arc<Shared>, Deferred)>;
+
 /// The worker threads, as the rim sees them.
 pub struct Worker {
     garbage: mpsc::Sender<Box<dyn FnOnce() + Send>>,
     calls: mpsc::Sender<(Arc<Shared>, Deferred)>,
-    logins: Arc<Mutex<Turns<(Arc<Shared>, Deferred)>>>,
+    logins: Arc<Mutex<Logins>>,
     /// Says that there is one more.
     login_came: mpsc::Sender<()>,
 }
@@ -39,7 +42,7 @@ impl Worker {
                 go_on(&shared, call);
             }
         })?;
-        let logins: Arc<Mutex<Turns<(Arc<Shared>, Deferred)>>> = Arc::default();
+        let logins: Arc<Mutex<Logins>> = Arc::default();
         let (login_came, inbox) = mpsc::channel();
         let queue = logins.clone();
         Builder::new().name("mortise-logins".to_owned()).spawn(move || {
