@@ -150,6 +150,10 @@ impl Engine {
     /// After FLUSHALL: a snapshot in the background would hold what is gone, and the file does. Where there are save
     /// points, it is to hold nothing from now on.
     pub(crate) fn save_emptiness(&mut self) {
+        if self.loading {
+            // A journal is played: what it flushed then is no reason to touch the file now.
+            return;
+        }
         self.cancel_background_save();
         if !self.config.persistence.save.0.is_empty() {
             self.save_file();
