@@ -430,6 +430,10 @@ impl World {
             match job {
                 Job::Free(free) => free(),
                 Job::Snapshot(snapshot) if self.engine.persistence.is_rewriting() => {
+                    // What was done while nothing was kept yet is in it as well.
+                    let picture = Arc::new(Picture::of(&self.engine));
+                    self.units.done(picture, self.disk.now(), self.clock.ns());
+                    self.units.awaits(0);
                     self.to_write.push_back((snapshot, Drawn::Base(self.units.count())));
                 }
                 Job::Snapshot(snapshot) => {
