@@ -219,6 +219,9 @@ impl Connection {
                 if !self.write_out(scratch) {
                     return Step::Over;
                 }
+                if self.gives_way {
+                    continue;
+                }
             }
             if self.input.len() as u64 > self.shared.query_len_max.load(Relaxed) {
                 tracing::warn!("Closing client that reached max query buffer length: id={}", self.id);
