@@ -121,6 +121,8 @@ pub struct Snapshot {
     pending: Pending,
     purpose: Purpose,
     is_synced_bit_by_bit: bool,
+    /// When it began, if a base of commands is to say so: Unix seconds.
+    stamped_s: Option<i64>,
     delay_us: i32,
     written: Arc<AtomicU64>,
     fate: Arc<Fate>,
@@ -179,6 +181,7 @@ impl Engine {
             disk: state.disk.clone(),
             pending: state.pending.clone(),
             purpose,
+            stamped_s: self.config.journal.aof_timestamp_enabled.then_some(self.now_ms / 1000),
             is_synced_bit_by_bit: match purpose {
                 Purpose::Snapshot => self.config.persistence.rdb_save_incremental_fsync,
                 Purpose::Base(_) => self.config.journal.aof_rewrite_incremental_fsync,
@@ -333,7 +336,7 @@ impl Snapshot {
             file.sync_each(SYNC_LEN);
         }
         let mut pages = match self.purpose {
-            Purpose::Base(Form::Commands) => Paper::Commands(Commands::begin(file), space),
+            Purpose::Base(Form::Commands) => Paper::Commands(Commands::begin(file, self.stamped_s), space),
             _ => {
                 let (file, usages) = head.begin(file)?;
                 Paper::Pages(Pages { file, usages, space, databases, current: None })

@@ -25,6 +25,11 @@ const ENOSPC: i32 = 28;
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
+/// The line that says when what follows it happened: Unix seconds.
+pub(super) fn timestamp(now_s: i64) -> Vec<u8> {
+    format!("#TS:{now_s}\r\n").into_bytes()
+}
+
 impl Journal {
     /// Puts a unit behind what is to be written. Several commands are one transaction.
     #[inline(always)]
@@ -56,7 +61,7 @@ impl Journal {
     pub(super) fn stamp(&mut self, now_s: i64) {
         if self.stamped_s != now_s {
             self.stamped_s = now_s;
-            self.buffer.extend_from_slice(format!("#TS:{now_s}\r\n").as_bytes());
+            self.buffer.extend_from_slice(&timestamp(now_s));
         }
     }
 

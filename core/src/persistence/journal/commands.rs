@@ -3,14 +3,16 @@
 //! A command takes so many elements at once that it is done quickly, however large the value. What no command makes stands
 //! in the file as RESTORE.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use mortise_sdk::resp::{format_double, format_integer};
 
 use super::super::snapshot::value::{kind_of, save};
 use super::super::snapshot::{Out, Result, Writer, payload};
+use super::append::timestamp;
 use crate::engine::unit::write_command;
 use crate::keyspace::Entry;
+use crate::keyspace::shrink::empty;
 use crate::types::AnyRef;
 use crate::types::stream::group::{Group, Name};
 use crate::types::stream::value::Stream;
@@ -22,29 +24,55 @@ const PAGE_LEN: usize = 64 * 1024;
 
 /// A file that takes entries as commands.
 pub(in crate::persistence) struct Commands<W> {
-    to: W,
-    page: Vec<u8>,
+    page: Page<W>,
     db: Option<u32>,
 }
 
+/// What is written next. It never holds more than is written at once and a command.
+struct Page<W> {
+    to: W,
+    bytes: Vec<u8>,
+    /// Why nothing more is written.
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Page<W> {
+    fn command(&mut self, words: &[&[u8]]) {
+        write_command(&mut self.bytes, words.iter().copied());
+        if self.bytes.len() >= PAGE_LEN {
+            self.pass_on();
+        }
+    }
+
+    fn pass_on(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.to.write_all(&self.bytes).err();
+        }
+        empty(&mut self.bytes, 2 * PAGE_LEN);
+    }
+}
+
 /// A command that grows until it is full, and begins again then.
-struct Growing<'a> {
-    page: &'a mut Vec<u8>,
+struct Growing<'a, W> {
+    page: &'a mut Page<W>,
     name: &'a [u8],
     key: &'a [u8],
     words: Vec<Vec<u8>>,
+    len: usize,
     /// How many words make an item.
     step: usize,
 }
 
-impl<'a> Growing<'a> {
-    fn new(page: &'a mut Vec<u8>, name: &'a [u8], key: &'a [u8], step: usize) -> Growing<'a> {
-        Growing { page, name, key, words: Vec::new(), step }
+impl<'a, W: Write> Growing<'a, W> {
+    fn new(page: &'a mut Page<W>, name: &'a [u8], key: &'a [u8], step: usize) -> Growing<'a, W> {
+        Growing { page, name, key, words: Vec::new(), len: 0, step }
     }
 
     fn push(&mut self, word: &[u8]) {
         self.words.push(word.to_vec());
-        if self.words.len() == ITEMS_MAX * self.step {
+        self.len += word.len();
+        let is_item = self.words.len().is_multiple_of(self.step);
+        if is_item && (self.words.len() == ITEMS_MAX * self.step || self.len >= PAGE_LEN) {
             self.end();
         }
     }
@@ -55,15 +83,20 @@ impl<'a> Growing<'a> {
         }
         let words: Vec<&[u8]> =
             [self.name, self.key].into_iter().chain(self.words.iter().map(Vec::as_slice)).collect();
-        write_command(self.page, words.into_iter());
+        self.page.command(&words);
         self.words.clear();
+        self.len = 0;
     }
 }
 
 impl<W: Write> Commands<W> {
-    /// Begins a file.
-    pub(in crate::persistence) fn begin(to: W) -> Commands<W> {
-        Commands { to, page: Vec::with_capacity(PAGE_LEN), db: None }
+    /// Begins a file, which says when that was if it is to.
+    pub(in crate::persistence) fn begin(to: W, stamped_s: Option<i64>) -> Commands<W> {
+        let mut page = Page { to, bytes: Vec::with_capacity(PAGE_LEN), failed: None };
+        if let Some(now_s) = stamped_s {
+            page.bytes.extend_from_slice(&timestamp(now_s));
+        }
+        Commands { page, db: None }
     }
 
     /// Writes an entry.
@@ -76,21 +109,20 @@ impl<W: Write> Commands<W> {
         if let Some(deadline) = entry.deadline() {
             self.say(&[b"PEXPIREAT", entry.key(), deadline.to_string().as_bytes()]);
         }
-        if self.page.len() >= PAGE_LEN {
-            self.to.write_all(&self.page)?;
-            self.page.clear();
-        }
-        Ok(())
+        self.page.failed.take().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Writes what is left.
     pub(in crate::persistence) fn finish(mut self) -> Result<W> {
-        self.to.write_all(&self.page)?;
-        Ok(self.to)
+        self.page.pass_on();
+        match self.page.failed {
+            None => Ok(self.page.to),
+            Some(error) => Err(error.into()),
+        }
     }
 
     fn say(&mut self, words: &[&[u8]]) {
-        write_command(&mut self.page, words.iter().copied());
+        self.page.command(words);
     }
 
     fn value(&mut self, entry: &Entry) -> Result<()> {

@@ -1,3 +1,5 @@
+//! What is said of journals, whole and broken.
+
 use super::super::super::disk::MemoryDisk;
 use super::*;
 

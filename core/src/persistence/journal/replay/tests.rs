@@ -1,3 +1,5 @@
+//! What becomes of journals that are played, whole and broken.
+
 use super::super::super::disk::MemoryDisk;
 use super::super::super::snapshot::file::{Saving, Usage};
 use super::*;
