@@ -99,6 +99,20 @@ fn units_are_appended_as_they_were_done() {
 }
 
 #[test]
+fn what_waits_to_be_appended_is_not_limited_with_the_data() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let mut bench = start(&disk, &[]).unwrap();
+    let figure = |bench: &mut Bench, name: &str| -> u64 {
+        let info = bench.answer(&[b"INFO", b"memory"]);
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.expect("it is a field").trim().parse().expect("it is a number")
+    };
+    bench.answer(&[b"SET", b"k", &[b'x'; 10_000]]);
+    assert!(figure(&mut bench, "mem_aof_buffer") > 10_000);
+    assert_eq!(figure(&mut bench, "mem_not_counted_for_evict"), figure(&mut bench, "mem_aof_buffer"));
+}
+
+#[test]
 fn a_moment_is_noted_once_a_second() {
     let memory = MemoryDisk::default();
     let disk: Arc<dyn Disk> = Arc::new(memory.clone());

@@ -1,9 +1,11 @@
-//! What is atomic and what is propagated: a command, a transaction, later a script or a module's call.
+//! What is atomic and what is propagated: a command, a transaction, a script, a module's call.
 //!
 //! A unit collects, in order, what the world will hear of it; it is released when the unit settles. A change is only
 //! noted if somebody listens, and propagation costs one branch while nobody reads the stream.
 
 use std::ops::Range;
+
+use mortise_sdk::resp::encode;
 
 use super::args::{Args, OwnedArgs};
 use super::event::EventClass;
@@ -168,7 +170,7 @@ impl Commands {
         db: u32,
         words: impl ExactSizeIterator<Item = &'a [u8]>,
     ) {
-        write_command(&mut self.bytes, words);
+        encode::append_request(&mut self.bytes, words);
         self.each.push(Place { targets, space, db, end: self.bytes.len() });
     }
 
@@ -182,46 +184,6 @@ impl Commands {
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_LEN_MAX {
             self.bytes = Vec::new();
-        }
-    }
-}
-
-/// Writes a command as a client sends it.
-#[inline(always)]
-pub fn write_command<'a>(into: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
-    write_len(into, b'*', words.len());
-    for word in words {
-        into.reserve(word.len() + 24);
-        write_len(into, b'$', word.len());
-        into.extend_from_slice(word);
-        into.extend_from_slice(b"\r\n");
-    }
-}
-
-#[inline(always)]
-fn write_len(into: &mut Vec<u8>, sign: u8, len: usize) {
-    // Words are short, most of them.
-    match len {
-        0..10 => into.extend_from_slice(&[sign, b'0' + len as u8, b'\r', b'\n']),
-        10..100 => {
-            into.extend_from_slice(&[sign, b'0' + (len / 10) as u8, b'0' + (len % 10) as u8, b'\r', b'\n']);
-        }
-        _ => {
-            into.push(sign);
-            into.extend_from_slice(itoa(len, &mut [0; 20]));
-            into.extend_from_slice(b"\r\n");
-        }
-    }
-}
-
-fn itoa(mut n: usize, digits: &mut [u8; 20]) -> &[u8] {
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            return &digits[at..];
         }
     }
 }
@@ -509,6 +471,5 @@ mod tests {
         assert_eq!(commands.len(), mark);
         commands.push(Targets::default(), SpaceId::FIRST, 9, [&b"PING"[..]].into_iter());
         assert_eq!(commands.iter().last().map(|said| said.bytes), Some(&b"*1\r\n$4\r\nPING\r\n"[..]));
-        assert_eq!(itoa(1_234_567, &mut [0; 20]), b"1234567");
     }
 }

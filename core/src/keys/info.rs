@@ -88,7 +88,9 @@ pub(super) const MEMORY: Section = Section {
         field("mem_clients_slaves", "Buffers of replicas, bytes.", never),
         field("mem_clients_normal", "Clients and their buffers, bytes.", |e| clients(e).into()),
         field("mem_cluster_links", "Connections to nodes of a cluster, bytes.", never),
-        field("mem_aof_buffer", "What waits to be appended to a file, bytes.", never),
+        field("mem_aof_buffer", "What waits to be appended to a file, bytes.", |e| {
+            e.journal.buffer_memory().into()
+        }),
         field("mem_allocator", "The allocator.", |_| ALLOCATOR.into()),
         field("active_defrag_running", "How hard memory is being defragmented; it is not.", never),
         field("lazyfree_pending_objects", "Values that wait to be freed.", |e| {
@@ -156,7 +158,7 @@ pub(crate) fn clients(engine: &Engine) -> u64 {
 /// What is allocated for other things than data.
 pub(crate) fn overhead(engine: &Engine) -> u64 {
     let tables: u64 = engine.keyspace.iter().map(|(_, _, db)| db.dict().memory() as u64).sum();
-    engine.memory.startup + tables + clients(engine) + scripts(engine)
+    engine.memory.startup + tables + clients(engine) + scripts(engine) + engine.journal.buffer_memory()
 }
 
 /// What is allocated for data.

@@ -79,9 +79,15 @@ pub fn array(out: &mut Vec<u8>, len: usize) {
 /// A request: an array of bulk strings.
 pub fn request<'a>(words: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut out = Vec::new();
-    array(&mut out, words.len());
-    words.for_each(|word| bulk(&mut out, word));
+    append_request(&mut out, words);
     out
+}
+
+/// The same behind what is there.
+#[inline]
+pub fn append_request<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+    array(out, words.len());
+    words.for_each(|word| bulk(out, word));
 }
 
 /// A map; `len` pairs follow.

@@ -84,7 +84,7 @@ fn figures(engine: &Engine, space: SpaceId) -> Vec<(String, Figure)> {
         ("clients.slaves".to_owned(), Bytes(0)),
         ("clients.normal".to_owned(), Bytes(info::clients(engine))),
         ("cluster.links".to_owned(), Bytes(0)),
-        ("aof.buffer".to_owned(), Bytes(0)),
+        ("aof.buffer".to_owned(), Bytes(engine.journal.buffer_memory())),
         ("lua.caches".to_owned(), Bytes(scripts.scripts_bytes as u64)),
         ("functions.caches".to_owned(), Bytes(0)),
     ];

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use mortise_sdk::resp::encode;
+
 use super::AppendSync;
 use super::state::{Journal, State};
 use crate::engine::Engine;
 use crate::engine::settle::StreamUnit;
-use crate::engine::unit::write_command;
 use crate::keyspace::SpaceId;
 use crate::server::error_text;
 
@@ -54,7 +55,7 @@ impl Journal {
     #[cold]
     fn select(&mut self, db: u32) {
         self.db = Some(db);
-        write_command(&mut self.buffer, [&b"SELECT"[..], db.to_string().as_bytes()].into_iter());
+        encode::append_request(&mut self.buffer, [&b"SELECT"[..], db.to_string().as_bytes()].into_iter());
     }
 
     /// Notes when what follows happens, unless that is known.

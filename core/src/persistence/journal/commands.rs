@@ -5,12 +5,11 @@
 
 use std::io::{self, Write};
 
-use mortise_sdk::resp::{format_double, format_integer};
+use mortise_sdk::resp::{encode, format_double, format_integer};
 
 use super::super::snapshot::value::{kind_of, save};
 use super::super::snapshot::{Out, Result, Writer, payload};
 use super::append::timestamp;
-use crate::engine::unit::write_command;
 use crate::keyspace::Entry;
 use crate::keyspace::shrink::empty;
 use crate::types::AnyRef;
@@ -38,7 +37,7 @@ struct Page<W> {
 
 impl<W: Write> Page<W> {
     fn command(&mut self, words: &[&[u8]]) {
-        write_command(&mut self.bytes, words.iter().copied());
+        encode::append_request(&mut self.bytes, words.iter().copied());
         if self.bytes.len() >= PAGE_LEN {
             self.pass_on();
         }

@@ -7,6 +7,7 @@
 //! | `commands.rs` | values as the commands that make them |
 //! | `manifest.rs` | which files there are, what they are called, and in which order they are read |
 //! | `number.rs` | how numbers are read |
+//! | `placing.rs` | the directory, and the manifest's place in it |
 //! | `reading.rs` | requests in a file |
 //! | `replay.rs` | playing the files when the server starts |
 //! | `rewrite.rs` | BGREWRITEAOF: a new base in the place of what has grown long |
@@ -20,6 +21,7 @@ pub mod check;
 pub(super) mod commands;
 pub mod manifest;
 mod number;
+mod placing;
 pub mod reading;
 pub mod replay;
 mod rewrite;

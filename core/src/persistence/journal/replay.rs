@@ -12,10 +12,11 @@ use mortise_sdk::{Error, Result};
 
 use super::super::cut::Lender;
 use super::super::data::Delay;
-use super::super::disk::{Disk, NewFile, Pending};
+use super::super::disk::{Disk, Pending};
 use super::super::snapshot::Reader;
 use super::super::start::{Ended, Halt, Loader, broken, too_many_databases};
 use super::manifest::{Manifest, Names, Part};
+use super::placing;
 use super::reading::{Next, Requests};
 use crate::config::file::Fatal;
 use crate::engine::Engine;
@@ -109,11 +110,9 @@ impl Engine {
     }
 
     fn begin_playing(&mut self) -> (Names, Arc<dyn Disk>, Pending, bool) {
-        let settings = &self.config.journal;
-        let names =
-            Names::new(&self.config.server.dir, &settings.appenddirname.0, &settings.appendfilename.0);
-        let persistence = &self.persistence;
-        (names, persistence.disk.clone(), persistence.pending.clone(), settings.aof_load_truncated)
+        let state = &self.persistence;
+        let mends = self.config.journal.aof_load_truncated;
+        (self.journal_names(), state.disk.clone(), state.pending.clone(), mends)
     }
 }
 
@@ -180,8 +179,7 @@ fn read_manifest(names: &Names, disk: &dyn Disk) -> std::result::Result<Manifest
         Ok(_) => Manifest::parse(&text).map_err(|wrong| wrong.to_string()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Manifest::default()),
         Err(error) => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let reason = error_text(&error);
+            let (name, reason) = (placing::name(&path), error_text(&error));
             Err(format!("Fatal error: can't open the AOF manifest file {name} for reading: {reason}"))
         }
     }
@@ -205,13 +203,10 @@ fn is_old_style(names: &Names, manifest: &Manifest, disk: &dyn Disk) -> bool {
 
 /// Moves it. If this is interrupted, the manifest names a file that is not there yet, and the next start goes on.
 fn upgrade(names: &Names, disk: &Arc<dyn Disk>, pending: &Pending) -> std::result::Result<Manifest, String> {
-    let dir = names.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    disk.make_dir(&names.dir)
-        .and_then(|()| disk.sync_dir(&names.above))
-        .map_err(|error| format!("Can't open or create append-only dir {dir}: {}", error_text(&error)))?;
+    placing::make_dir(names, &**disk)?;
     let manifest = Manifest::of_old_style(names);
-    write_manifest(&manifest, names, disk, pending)?;
-    let stem = &names.stem;
+    placing::write_manifest(&manifest, names, disk, pending)?;
+    let (stem, dir) = (&names.stem, placing::name(&names.dir));
     disk.rename(&names.old_style(), &names.dir.join(stem))
         .and_then(|()| disk.sync_dir(&names.dir))
         .and_then(|()| disk.sync_dir(&names.above))
@@ -220,30 +215,6 @@ fn upgrade(names: &Names, disk: &Arc<dyn Disk>, pending: &Pending) -> std::resul
         })?;
     tracing::info!("Successfully migrated an old-style AOF file ({stem}) into the AOF directory ({dir}).");
     Ok(manifest)
-}
-
-fn write_manifest(
-    manifest: &Manifest,
-    names: &Names,
-    disk: &Arc<dyn Disk>,
-    pending: &Pending,
-) -> std::result::Result<(), String> {
-    let target = names.manifest();
-    let name = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (temporary, placed) = (name(&target.temporary), name(&target.path));
-    let unwritten = |error: &io::Error| {
-        format!("Error trying to write the temporary AOF manifest file {temporary}: {}", error_text(error))
-    };
-    let mut file = NewFile::create(disk.clone(), target, pending).map_err(|error| unwritten(&error))?;
-    io::Write::write_all(&mut file, &manifest.to_text()).map_err(|error| unwritten(&error))?;
-    file.place().map_err(|(step, error)| match step {
-        "fsync" => format!("Fail to fsync the temp AOF file {temporary}: {}.", error_text(&error)),
-        "rename" => format!(
-            "Error trying to rename the temporary AOF manifest file {temporary} into {placed}: {}",
-            error_text(&error)
-        ),
-        _ => format!("Fail to fsync AOF directory {}: {}.", names.dir.display(), error_text(&error)),
-    })
 }
 
 /// How far a part was played.

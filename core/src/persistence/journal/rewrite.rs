@@ -115,20 +115,20 @@ impl Engine {
         // What comes next stands in a file of its own, or will, which begins in no database.
         self.journal.db = None;
         self.journal.stamped_s = 0;
-        let (manifest, name) = match self.journal.state {
+        let (manifest, name, path) = match self.journal.state {
             State::Off => return Ok(()),
-            State::Waiting => (None, names.temporary_increment()),
+            State::Waiting => {
+                let name = names.temporary_increment();
+                let path = names.dir.join(&name);
+                (None, name, path)
+            }
             State::On => {
                 let mut manifest = self.journal.manifest.clone();
-                let name = manifest.begin_increment(&names).to_string();
-                (Some(manifest), name)
+                let part = manifest.begin_increment(&names);
+                let (name, path) = (part.to_string(), names.path(part));
+                (Some(manifest), name, path)
             }
         };
-        let path = match &manifest {
-            Some(manifest) => manifest.increments.last().map(|part| names.path(part)),
-            None => None,
-        };
-        let path = path.unwrap_or_else(|| names.dir.join(&name));
         let file = self
             .begin_file(&path)
             .map_err(|error| format!("Can't open the append-only file {name}: {}", error_text(&error)))?;
@@ -299,8 +299,8 @@ impl Engine {
         if self.journal.state != State::Waiting {
             return;
         }
-        let path = self.journal_names().temporary_increment();
-        let path = self.journal_names().dir.join(path);
+        let names = self.journal_names();
+        let path = names.dir.join(names.temporary_increment());
         self.journal.file = None;
         self.journal.increment_len = 0;
         self.journal.forget_unwritten();

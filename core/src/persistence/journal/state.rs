@@ -93,13 +93,16 @@ impl Journal {
         self.buffer.len()
     }
 
+    /// Bytes that the buffer takes in which they wait.
+    pub fn buffer_memory(&self) -> u64 {
+        self.buffer.capacity() as u64
+    }
+
     /// Whether the last write went well.
     pub fn last_write_is_ok(&self) -> bool {
         self.write_error.is_none() && !self.syncs.has_failed()
     }
-}
 
-impl Journal {
     /// Lets go of what was not written: it is of no use to any file.
     pub(super) fn forget_unwritten(&mut self) {
         self.buffer = Vec::new();

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::super::disk::{AppendFile, NewFile, Target};
 use super::manifest::{Form, Manifest, Names};
+use super::placing;
 use super::state::State;
 use crate::config::file::Fatal;
 use crate::engine::Engine;
@@ -29,39 +30,13 @@ impl Engine {
 
     /// Makes the journal's directory, unless it is there.
     pub(super) fn make_journal_dir(&self, names: &Names) -> Result<(), String> {
-        let disk = &self.persistence.disk;
-        disk.make_dir(&names.dir).and_then(|()| disk.sync_dir(&names.above)).map_err(|error| {
-            let dir = &self.config.journal.appenddirname.0;
-            format!("Can't open or create append-only dir {dir}: {}", error_text(&error))
-        })
+        placing::make_dir(names, &*self.persistence.disk)
     }
 
     /// Writes the manifest, which takes the old one's place as a whole.
     pub(super) fn write_manifest(&self, names: &Names, manifest: &Manifest) -> Result<(), String> {
-        let Target { path, temporary } = names.manifest();
-        let name =
-            |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (placed, temporary) = (name(&path), name(&temporary));
         let state = &self.persistence;
-        let unwritten = |error: std::io::Error| {
-            format!(
-                "Error trying to write the temporary AOF manifest file {temporary}: {}",
-                error_text(&error)
-            )
-        };
-        let file = NewFile::create(state.disk.clone(), names.manifest(), &state.pending);
-        let mut file = file.map_err(unwritten)?;
-        file.write_all(&manifest.to_text()).and_then(|()| file.flush()).map_err(unwritten)?;
-        // The files that it names have their names before it says so.
-        let named = state.disk.sync_dir(&names.dir).map_err(|error| ("fsyncFileDir", error));
-        named.and_then(|()| file.place()).map_err(|(step, error)| match step {
-            "rename" => format!(
-                "Error trying to rename the temporary AOF manifest file {temporary} into {placed}: {}",
-                error_text(&error)
-            ),
-            "fsync" => format!("Fail to fsync the temp AOF file {temporary}: {}.", error_text(&error)),
-            _ => format!("Fail to fsync AOF directory {}: {}.", names.dir.display(), error_text(&error)),
-        })
+        placing::write_manifest(manifest, names, &state.disk, &state.pending)
     }
 
     /// Goes on with a journal that has been played, or begins one. It has `size` bytes, of which so many are its base's.
