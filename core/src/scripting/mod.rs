@@ -82,31 +82,30 @@ impl Scripting {
         }
     }
 
-    /// Whether a call of EVAL or EVALSHA is one of a script that has declared that it does not write.
+    /// Whether a call is one of a script that has declared that it does not write.
     pub(crate) fn only_reads(&self, space: SpaceId, command: &Command, args: Args<'_>) -> bool {
-        let Some(script) = args.get(1) else { return false };
+        self.declared(space, command, args).is_some_and(|flags| flags.no_writes)
+    }
+
+    /// Whether a call is one of a script that says of itself that it may write, but not when memory is short.
+    pub(crate) fn wants_memory(&self, space: SpaceId, command: &Command, args: Args<'_>) -> bool {
+        self.declared(space, command, args).is_some_and(|flags| !flags.no_writes && !flags.allow_oom)
+    }
+
+    /// What the script of a call has declared, if it is known and has.
+    fn declared(&self, space: SpaceId, command: &Command, args: Args<'_>) -> Option<Flags> {
+        let script = args.get(1)?;
         let flags = match &*command.facts.words[0] {
-            "eval" => Flags::of(script),
-            "evalsha" => self.flags(space, script),
+            "eval" | "eval_ro" => Flags::of(script),
+            "evalsha" | "evalsha_ro" => self.flags(space, script),
             _ => None,
         };
-        flags.is_some_and(|flags| flags.declared && flags.no_writes)
+        flags.filter(|flags| flags.declared)
     }
 
     /// There are other commands than before.
     pub(crate) fn forget_commands(&mut self) {
         self.recent.clear();
-    }
-
-    /// Whether a call is one of a script that says of itself that it may write, but not when memory is short.
-    pub(crate) fn wants_memory(&self, space: SpaceId, command: &Command, args: Args<'_>) -> bool {
-        let Some(script) = args.get(1) else { return false };
-        let flags = match command.facts.words[0].to_ascii_uppercase().as_str() {
-            "EVAL" | "EVAL_RO" => Flags::of(script),
-            "EVALSHA" | "EVALSHA_RO" => self.flags(space, script),
-            _ => None,
-        };
-        flags.is_some_and(|flags| flags.declared && !flags.no_writes && !flags.allow_oom)
     }
 
     fn flags(&self, space: SpaceId, digest: &[u8]) -> Option<Flags> {
