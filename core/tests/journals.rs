@@ -72,11 +72,13 @@ fn damaged(random: &mut Random, good: &[Vec<u8>]) -> Vec<u8> {
     text
 }
 
-/// What of damaged texts was taken, and what was refused.
+/// What of damaged texts was taken, and what was refused: for a while, and on a busy machine until some of both were met.
 fn outcomes(good: &[Vec<u8>], takes: fn(&[u8]) -> bool) -> [u64; 2] {
     let (seconds, seed) = (number("FUZZ_SECONDS", 2), number("FUZZ_SEED", 1));
     let (mut random, start, mut counts) = (Random::new(seed), Instant::now(), [0; 2]);
-    while start.elapsed() < Duration::from_secs(seconds) {
+    let is_enough =
+        |counts: &[u64; 2]| counts.iter().all(|&count| count > 50) || counts.iter().sum::<u64>() > 10_000;
+    while start.elapsed() < Duration::from_secs(seconds) || !is_enough(&counts) {
         counts[usize::from(takes(&damaged(&mut random, good)))] += 1;
     }
     println!("{} were refused, {} taken", counts[0], counts[1]);
