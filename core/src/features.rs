@@ -55,6 +55,7 @@ pub const FEATURES: &[Feature] = &[
     crate::acl::FEATURE,
     crate::persistence::FEATURE,
     crate::persistence::journal::FEATURE,
+    crate::replication::FEATURE,
     crate::admin::FEATURE,
     crate::admin::DEBUG,
     crate::modules::FEATURE,

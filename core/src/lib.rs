@@ -10,6 +10,7 @@ pub mod keyspace;
 pub mod modules;
 pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod resp;
 pub mod scripting;
 pub mod server;

@@ -102,6 +102,9 @@ errors! {
     IRREVOCABLE = "ERR a value of a module that cannot be copied cannot be changed in an atomic call";
     BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
     LOADING = "LOADING Redis is loading the dataset in memory";
+    READONLY = "READONLY You can't write against a read only replica.";
+    NOREPLICAS = "NOREPLICAS Not enough good replicas to write.";
+    MASTERDOWN = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     MISCONF = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
         modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting \
         fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.";

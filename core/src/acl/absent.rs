@@ -21,7 +21,7 @@ const ALL: &[(&str, &str)] = &[
          cluster|count-failure-reports cluster|delslots cluster|delslotsrange cluster|failover \
          cluster|flushslots cluster|forget cluster|meet cluster|replicas cluster|replicate \
          cluster|reset cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves \
-         failover psync replconf replicaof slaveof sync",
+         failover",
     ),
     (
         "slow",
@@ -30,7 +30,6 @@ const ALL: &[(&str, &str)] = &[
          function",
     ),
     ("fast connection", "asking readonly readwrite"),
-    ("slow connection", "wait"),
     ("write slow scripting", "function|delete function|flush function|load function|restore"),
     (
         "slow scripting",

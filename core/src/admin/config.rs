@@ -217,6 +217,8 @@ impl Engine {
                 Ok(())
             }
             "oom_score" => rim.oom_score(config),
+            // Whatever is refused because of it is looked at anew with all settings.
+            "hindrances" => Ok(()),
             _ => Err(format!("nobody knows its effect '{name}'")),
         }
     }

@@ -78,18 +78,7 @@ fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {
         2 if is("SYNC") || is("ASYNC") => {}
         _ => return Err(error::SYNTAX),
     }
-    for &(space, db) in places {
-        call.engine.spoil_all(space, db, None);
-        let Engine { keyspace, unit, .. } = &mut *call.engine;
-        let (database, door) = keyspace.db(space, db);
-        let keys = database.dict().len() as u64;
-        unit.dirty += keys;
-        if let Some(contents) = database.flush(door) {
-            let bytes = contents.memory() as u64;
-            unit.discard_later(Box::new(unit.leaving.begin_values(contents, bytes, keys)));
-        }
-        wake_waiting(call.engine, space, db, "flush");
-    }
+    places.iter().for_each(|&(space, db)| empty(call.engine, space, db));
     let space = call.session.space;
     call.engine.unit.changes_all(space);
     // Even if nothing was there: whoever follows the stream may have more.
@@ -98,6 +87,31 @@ fn flush(call: &mut Call<'_>, places: &[(SpaceId, u32)]) -> Result {
         call.propagates(&words);
     }
     call.ok()
+}
+
+fn empty(engine: &mut Engine, space: SpaceId, db: u32) {
+    engine.spoil_all(space, db, None);
+    let Engine { keyspace, unit, .. } = &mut *engine;
+    let (database, door) = keyspace.db(space, db);
+    let keys = database.dict().len() as u64;
+    unit.dirty += keys;
+    if let Some(contents) = database.flush(door) {
+        let bytes = contents.memory() as u64;
+        unit.discard_later(Box::new(unit.leaving.begin_values(contents, bytes, keys)));
+    }
+    wake_waiting(engine, space, db, "flush");
+}
+
+impl Engine {
+    /// All keys of a space go, which is told nobody who follows the stream.
+    pub(crate) fn empty_space(&mut self, space: SpaceId) {
+        for (of, db) in self.keyspace.places() {
+            if of == space {
+                empty(self, space, db);
+            }
+        }
+        self.unit.changes_all(space);
+    }
 }
 
 const SWAPDB: Command = Spec {

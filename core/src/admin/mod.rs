@@ -45,14 +45,7 @@ pub const FEATURE: Feature = Feature {
         time::COMMANDS,
     ],
     config: StatsConfig::directives(),
-    info: &[
-        stats::STATS,
-        absent::REPLICATION,
-        stats::COMMANDSTATS,
-        stats::ERRORSTATS,
-        stats::LATENCYSTATS,
-        absent::CLUSTER,
-    ],
+    info: &[stats::STATS, stats::COMMANDSTATS, stats::ERRORSTATS, stats::LATENCYSTATS, absent::CLUSTER],
     ..Feature::EMPTY
 };
 

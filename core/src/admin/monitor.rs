@@ -61,7 +61,7 @@ impl Engine {
     /// Shows a call to those who watch what is executed.
     #[cold]
     pub(crate) fn show(&mut self, session: &Session, command: &Registered, args: Args<'_>, caller: Caller) {
-        let again = matches!(caller, Caller::Retry | Caller::Journal);
+        let again = caller == Caller::Retry || caller.is_stream();
         if again || command.flags.any(SKIP_MONITOR | ADMIN) {
             return;
         }

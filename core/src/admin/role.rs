@@ -6,6 +6,7 @@ use mortise_sdk::declare::{Spec, category};
 
 use crate::engine::call::Call;
 use crate::features::Command;
+use crate::replication::primary::Stage;
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[ROLE];
@@ -20,12 +21,30 @@ const ROLE: Command = Spec {
 }
 .runs(role);
 
-/// A primary that stands alone: how long its stream of changes is, and that nobody follows it.
+/// A replica says whom it follows and how far it is; a primary how long its stream is, and who follows it.
 fn role(call: &mut Call<'_>) -> Result {
-    let out = call.out();
+    let (engine, out) = call.engine_and_out();
+    let state = &engine.replication;
+    if let Some(following) = &state.following {
+        out.array(5);
+        out.bulk(b"slave");
+        out.bulk(following.host.as_bytes());
+        out.integer(following.port.into());
+        out.bulk(following.stage.name().as_bytes());
+        out.integer(if following.is_up() { state.offset as i64 } else { -1 });
+        return Ok(());
+    }
+    let online = || state.replicas.values().filter(|replica| replica.stage == Stage::Online);
     out.array(3);
     out.bulk(b"master");
-    out.integer(0);
-    out.array(0);
+    out.integer(state.offset as i64);
+    out.array(online().count());
+    for replica in online() {
+        let ip = replica.greeting.ip.as_ref().unwrap_or(&replica.ip);
+        out.array(3);
+        out.bulk(ip.as_bytes());
+        out.bulk(replica.greeting.port.to_string().as_bytes());
+        out.bulk(replica.acked.to_string().as_bytes());
+    }
     Ok(())
 }

@@ -304,8 +304,8 @@ mod tests {
         );
         // Also what is refused, as Mortise does not have it yet.
         assert_eq!(
-            noted(&["config", "set", "MasterAuth", "pw", "masteruser", "me"], "config|set"),
-            ["config", "set", "MasterAuth", "(redacted)", "masteruser", "(redacted)"]
+            noted(&["config", "set", "TLS-client-key-file-pass", "pw"], "config|set"),
+            ["config", "set", "TLS-client-key-file-pass", "(redacted)"]
         );
         assert_eq!(noted(&["HELLO", "3", "AUTH"], "hello"), ["HELLO", "3", "AUTH"]);
     }

@@ -23,8 +23,12 @@ pub(super) const STATS: Section = Section {
         field("total_net_output_bytes", "Bytes written to sockets.", |e| {
             e.usage.bytes_out.saturating_sub(e.stats.bytes_out_before).into()
         }),
-        field("total_net_repl_input_bytes", "Bytes read for replication.", never),
-        field("total_net_repl_output_bytes", "Bytes written for replication.", never),
+        field("total_net_repl_input_bytes", "Bytes read for replication.", |e| {
+            e.replication.counts.bytes_in.into()
+        }),
+        field("total_net_repl_output_bytes", "Bytes written for replication.", |e| {
+            e.replication.bytes_out().into()
+        }),
         field("instantaneous_input_kbps", "Kilobytes read in a second, at present.", |e| {
             Shown::Ratio(e.stats.input_rate.per_second() as f64 / 1024.0)
         }),
@@ -36,9 +40,13 @@ pub(super) const STATS: Section = Section {
         field("rejected_connections", "Connections refused by maxclients.", |e| {
             e.stats.rejected_connections.into()
         }),
-        field("sync_full", "Full resynchronisations with replicas.", never),
-        field("sync_partial_ok", "Partial resynchronisations granted.", never),
-        field("sync_partial_err", "Partial resynchronisations denied.", never),
+        field("sync_full", "Full resynchronisations with replicas.", |e| e.replication.counts.full.into()),
+        field("sync_partial_ok", "Partial resynchronisations granted.", |e| {
+            e.replication.counts.partial.into()
+        }),
+        field("sync_partial_err", "Partial resynchronisations denied.", |e| {
+            e.replication.counts.partial_refused.into()
+        }),
         field("expired_keys", "Keys that expired.", |e| e.stats.expired_keys.into()),
         field("expired_fields", "Fields of hashes that expired.", |e| e.unit.expired_parts.into()),
         field(
@@ -86,7 +94,9 @@ pub(super) const STATS: Section = Section {
         field("tracking_total_keys", "Keys tracked for clients.", |e| e.tracking.keys().into()),
         field("tracking_total_items", "Pairs of a tracked key and a client.", |e| e.tracking.items().into()),
         field("tracking_total_prefixes", "Prefixes tracked for clients.", |e| e.tracking.prefixes().into()),
-        field("unexpected_error_replies", "Errors sent over replication links.", never),
+        field("unexpected_error_replies", "Errors sent over replication links.", |e| {
+            e.replication.counts.errors.into()
+        }),
         field("total_error_replies", "Error replies.", |e| e.stats.error_replies.into()),
         field("dump_payload_sanitizations", "Serialised values checked in depth.", never),
         field("total_reads_processed", "Reads from sockets.", |e| e.usage.reads.into()),

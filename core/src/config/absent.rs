@@ -5,8 +5,6 @@
 //! directive (`cluster-enabled no`), CONFIG GET shows it and CONFIG SET takes it; all else is refused. A directive
 //! leaves this table when a feature declares it.
 
-use mortise_sdk::declare::config::Bytes;
-
 /// What CONFIG SET says of such a directive.
 pub const NOT_YET: &str = "Mortise does not have this directive yet";
 
@@ -28,7 +26,6 @@ const FIXED: &[&str] = &[
     "cluster-port",
     "disable-thp",
     "io-threads-do-reads",
-    "replicaof",
     "server_cpulist",
     "set-proc-title",
     "socket-mark-id",
@@ -38,7 +35,7 @@ const FIXED: &[&str] = &[
 ];
 
 /// Which of them hold what nobody is to read in a log.
-const SECRET: &[&str] = &["masterauth", "masteruser", "tls-client-key-file-pass"];
+const SECRET: &[&str] = &["tls-client-key-file-pass"];
 
 /// A directive that is known by name only.
 #[derive(Debug)]
@@ -59,8 +56,6 @@ enum Ignored {
     For(&'static str),
     /// These words, in any case.
     If(&'static [&'static str]),
-    /// A size or a number of zero.
-    IfZero,
 }
 
 impl Absent {
@@ -73,10 +68,6 @@ impl Absent {
                 words.len() == expected.len()
                     && words.iter().zip(*expected).all(|(word, expected)| is(word, expected))
             }
-            Ignored::IfZero => match words {
-                [word] => std::str::from_utf8(word).ok().and_then(Bytes::from_word) == Some(Bytes(0)),
-                _ => false,
-            },
         };
         !harmless
     }
@@ -89,7 +80,6 @@ impl Absent {
             Ignored::For(value) => Some(value),
             Ignored::If([value]) => Some(value),
             Ignored::If(_) => Some(""),
-            Ignored::IfZero => Some("0"),
         }
     }
 
@@ -138,8 +128,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("cluster-enabled", Ignored::If(&["no"])),
-    Absent { name: "replicaof", alias: "slaveof", ignored: Ignored::If(&["no", "one"]) },
-    Absent { name: "min-replicas-to-write", alias: "min-slaves-to-write", ignored: Ignored::IfZero },
     // Snapshots.
     ignored("rdb-del-sync-files"),
     ignored("loading-process-events-interval-bytes"),
@@ -147,27 +135,9 @@ pub const ALL: &[Absent] = &[
     // The journal.
     ignored("aof-disable-auto-gc"),
     // Replication.
-    unless("masterauth", Ignored::For("")),
-    unless("masteruser", Ignored::For("")),
-    renamed("replica-serve-stale-data", "slave-serve-stale-data"),
-    renamed("replica-read-only", "slave-read-only"),
-    renamed("replica-priority", "slave-priority"),
     renamed("replica-lazy-flush", "slave-lazy-flush"),
-    renamed("replica-ignore-maxmemory", "slave-ignore-maxmemory"),
-    renamed("replica-announce-ip", "slave-announce-ip"),
-    renamed("replica-announce-port", "slave-announce-port"),
-    ignored("replica-announced"),
     ignored("replica-ignore-disk-write-errors"),
-    renamed("min-replicas-max-lag", "min-slaves-max-lag"),
-    ignored("repl-diskless-sync"),
-    ignored("repl-diskless-sync-delay"),
-    ignored("repl-diskless-sync-max-replicas"),
-    ignored("repl-diskless-load"),
-    renamed("repl-ping-replica-period", "repl-ping-slave-period"),
-    ignored("repl-timeout"),
     ignored("repl-disable-tcp-nodelay"),
-    ignored("repl-backlog-size"),
-    ignored("repl-backlog-ttl"),
     ignored("propagation-error-behavior"),
     // Cluster.
     ignored("cluster-config-file"),
@@ -263,14 +233,9 @@ mod tests {
 
     #[test]
     fn values_that_promise_something_stop_the_start() {
-        for (name, words) in [
-            ("TLS-replication", &["yes"][..]),
-            ("tls-cluster", &[]),
-            ("replicaof", &["10.0.0.1", "6379"]),
-            ("slaveof", &["10.0.0.1", "6379"]),
-            ("cluster-enabled", &["yes"]),
-            ("min-slaves-to-write", &["1"]),
-        ] {
+        for (name, words) in
+            [("TLS-replication", &["yes"][..]), ("tls-cluster", &[]), ("cluster-enabled", &["yes"])]
+        {
             assert!(stops(name, words), "{name} {words:?}");
         }
     }
@@ -285,9 +250,7 @@ mod tests {
     #[test]
     fn set_refuses_as_redis_does() {
         let refusal = |name: &str, value: &str| find(name).and_then(|row| row.refusal(value.as_bytes()));
-        for (name, value) in
-            [("cluster-enabled", "no"), ("replicaof", ""), ("slaveof", "no one"), ("syslog-enabled", "no")]
-        {
+        for (name, value) in [("cluster-enabled", "no"), ("syslog-enabled", "no")] {
             assert_eq!(refusal(name, value), Some(IMMUTABLE), "{name}");
         }
         assert_eq!(refusal("tls-cluster", "no"), None);
@@ -299,17 +262,12 @@ mod tests {
         for row in ALL.iter().filter(|row| row.alias.is_empty()) {
             assert!(row.in_force().is_none_or(|value| !stops(row.name, &[value])), "{}", row.name);
         }
-        assert_eq!(find("slaveof").and_then(Absent::in_force), Some(""));
         assert_eq!(find("aof-disable-auto-gc").and_then(Absent::in_force), None);
     }
 
     #[test]
     fn other_values_do_not() {
-        for (name, words) in [
-            ("tls-cluster", &["No"][..]),
-            ("replicaof", &["NO", "ONE"]),
-            ("tls-client-cert-file", &["/etc/redis.crt"]),
-        ] {
+        for (name, words) in [("tls-cluster", &["No"][..]), ("tls-client-cert-file", &["/etc/redis.crt"])] {
             assert!(!stops(name, words), "{name} {words:?}");
         }
     }

@@ -24,13 +24,8 @@ const YES_NO: &[&str] = &[
     "jemalloc-bg-thread",
     "rdb-del-sync-files",
     "repl-disable-tcp-nodelay",
-    "repl-diskless-sync",
-    "replica-announced",
     "replica-ignore-disk-write-errors",
-    "replica-ignore-maxmemory",
     "replica-lazy-flush",
-    "replica-read-only",
-    "replica-serve-stale-data",
     "set-proc-title",
     "syslog-enabled",
     "tls-cluster",
@@ -56,32 +51,19 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
-    ("min-replicas-max-lag", 0, INT_MAX),
-    ("min-replicas-to-write", 0, INT_MAX),
-    ("repl-backlog-ttl", 0, LONG_MAX),
-    ("repl-diskless-sync-delay", 0, INT_MAX),
-    ("repl-diskless-sync-max-replicas", 0, INT_MAX),
-    ("repl-ping-replica-period", 1, INT_MAX),
-    ("repl-timeout", 1, INT_MAX),
-    ("replica-announce-port", 0, 65535),
-    ("replica-priority", 0, INT_MAX),
     ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
     ("watchdog-period", 0, INT_MAX),
 ];
 
 /// Numbers of bytes, from one value to another.
-const SIZES: &[(&str, i128, i128)] = &[
-    ("active-defrag-ignore-bytes", 1, LONG_MAX),
-    ("cluster-link-sendbuf-limit", 0, u64::MAX as i128),
-    ("repl-backlog-size", 1, LONG_MAX),
-];
+const SIZES: &[(&str, i128, i128)] =
+    &[("active-defrag-ignore-bytes", 1, LONG_MAX), ("cluster-link-sendbuf-limit", 0, u64::MAX as i128)];
 
 /// One of some words.
 const WORDS: &[(&str, &[&str])] = &[
     ("cluster-preferred-endpoint-type", &["ip", "hostname", "unknown-endpoint"]),
     ("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"]),
-    ("repl-diskless-load", &["disabled", "on-empty-db", "swapdb"]),
     (
         "syslog-facility",
         &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],
@@ -112,7 +94,6 @@ pub(super) fn check(name: &str, words: &[Vec<u8>]) -> Result<(), String> {
 fn other(name: &str, words: &[&str]) -> Result<(), String> {
     let single = || String::parse(words, None);
     match name {
-        "replicaof" => replica_of(words),
         "cluster-announce-hostname" => host_name(&single()?),
         "list-max-ziplist-entries" | "list-max-ziplist-value" | "lua-replicate-commands" => {
             single().map(drop).map_err(|_| "Bad directive or wrong number of arguments".into())
@@ -125,17 +106,6 @@ fn one_of(word: &str, known: &'static [&'static str]) -> Result<(), String> {
     match known.iter().any(|known| known.eq_ignore_ascii_case(word)) {
         true => Ok(()),
         false => Err(Kind::OneOf(known).refusal()),
-    }
-}
-
-/// Host and port, or `no one`.
-fn replica_of(words: &[&str]) -> Result<(), String> {
-    let [host, port] = words else { return Err(Kind::Text.refusal()) };
-    let is_nobody = host.eq_ignore_ascii_case("no") && port.eq_ignore_ascii_case("one");
-    match port.parse() {
-        Ok(0..=65535_u32) => Ok(()),
-        _ if is_nobody => Ok(()),
-        _ => Err("Invalid master port".into()),
     }
 }
 
@@ -173,16 +143,13 @@ mod tests {
             ("dynamic-hz maybe", "argument must be 'yes' or 'no'"),
             ("dynamic-hz", "wrong number of arguments"),
             ("syslog-ident a b", "wrong number of arguments"),
-            ("repl-timeout 0", "argument must be between 1 and 2147483647 inclusive"),
-            ("repl-timeout 1s", "argument couldn't be parsed into an integer"),
-            ("repl-backlog-size 0", "argument must be between 1 and 9223372036854775807 inclusive"),
+            ("active-defrag-cycle-max 0", "argument must be between 1 and 99 inclusive"),
+            ("active-defrag-cycle-max 1s", "argument couldn't be parsed into an integer"),
             ("active-defrag-ignore-bytes x", "argument must be a memory value"),
             (
-                "repl-diskless-load maybe",
-                "argument(s) must be one of the following: disabled, on-empty-db, swapdb",
+                "cluster-preferred-endpoint-type maybe",
+                "argument(s) must be one of the following: ip, hostname, unknown-endpoint",
             ),
-            ("replicaof host", "wrong number of arguments"),
-            ("replicaof host 65536", "Invalid master port"),
             (
                 "cluster-announce-hostname a/b",
                 "Hostnames may only contain alphanumeric characters, hyphens or dots",
@@ -195,12 +162,7 @@ mod tests {
 
     #[test]
     fn what_redis_takes_is_taken() {
-        for line in [
-            "dynamic-hz YES",
-            "replicaof no one",
-            "replicaof 10.0.0.1 6379",
-            "tls-client-cert-file /etc/redis.crt",
-        ] {
+        for line in ["dynamic-hz YES", "tls-client-cert-file /etc/redis.crt"] {
             assert_eq!(checked(line), Ok(()), "{line}");
         }
     }

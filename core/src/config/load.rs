@@ -160,11 +160,11 @@ mod tests {
     #[test]
     fn absent_directives_are_named_in_one_warning() {
         let (_, loaded) =
-            load("dynamic-hz no\nslave-priority 3\nreplica-priority 4\nwatchdog-period 0\n").unwrap();
+            load("dynamic-hz no\ncluster-slave-no-failover no\ncluster-replica-no-failover no\nwatchdog-period 0\n").unwrap();
         assert_eq!(
             loaded.warnings,
             [
-                "Ignored directives that Mortise does not have yet: dynamic-hz, replica-priority, watchdog-period"
+                "Ignored directives that Mortise does not have yet: dynamic-hz, cluster-replica-no-failover, watchdog-period"
             ]
         );
     }

@@ -408,6 +408,7 @@ parts! {
         zset: crate::types::zset::ZsetConfig,
         persistence: crate::persistence::PersistenceConfig,
         journal: crate::persistence::journal::JournalConfig,
+        replication: crate::replication::ReplicationConfig,
         list: crate::types::list::ListConfig,
         stream: crate::types::stream::StreamConfig,
         notifications: crate::pubsub::NotificationsConfig,

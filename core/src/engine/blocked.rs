@@ -25,6 +25,10 @@ pub enum OnTimeout {
     Null,
     /// No array.
     NullArray,
+    /// How many replicas have the stream up to this offset.
+    Acks(u64),
+    /// A number.
+    Count(i64),
 }
 
 impl OnTimeout {
@@ -33,6 +37,8 @@ impl OnTimeout {
         match self {
             OnTimeout::Null => out.null(),
             OnTimeout::NullArray => out.null_array(),
+            OnTimeout::Acks(_) => out.integer(0),
+            OnTimeout::Count(count) => out.integer(count),
         }
     }
 }
@@ -63,6 +69,8 @@ pub struct Wait {
     pub session: Option<Box<Session>>,
     /// It waits for the end of CLIENT PAUSE, and for no key.
     pub paused: bool,
+    /// It waits for replicas, and for no key.
+    pub for_acks: bool,
     /// It waits for nothing but a worker, which goes on with it.
     pub work: Option<Work>,
 }
@@ -100,6 +108,11 @@ impl Blocked {
     pub fn next_due_ms(&self) -> Option<i64> {
         let times = [self.deadlines.first(), self.retries.first()];
         times.into_iter().flatten().map(|(time, _)| *time).min()
+    }
+
+    /// Calls that wait for keys.
+    pub(crate) fn waiting_for_keys(&self) -> Vec<WaitId> {
+        self.waits.iter().filter(|(_, wait)| !wait.keys.is_empty()).map(|(id, _)| *id).collect()
     }
 
     /// Whether some calls wait for the end of a key.
@@ -170,7 +183,11 @@ impl Engine {
         let Some(mut wait) = self.unpark(id) else { return false };
         let Some(session) = wait.session.take() else { return false };
         let mut out = Output::new(session.version);
-        let result = answer(&mut out, wait.then);
+        let then = match wait.then {
+            OnTimeout::Acks(offset) => OnTimeout::Count(self.count_acks(offset)),
+            other => other,
+        };
+        let result = answer(&mut out, then);
         if let Err(error) = &result {
             out.error(error);
             self.stats.error(error);
@@ -286,6 +303,14 @@ impl Engine {
         self.retried = None;
         let pushes = std::mem::take(&mut self.retried_pushes);
         self.hand_back(session, replies, out, pushes);
+    }
+
+    /// Replicas have said how far they are: the calls that wait for that are tried again.
+    #[cold]
+    pub(crate) fn retry_for_acks(&mut self) {
+        let waiting: Vec<WaitId> =
+            self.blocked.waits.iter().filter(|(_, wait)| wait.for_acks).map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.retry(id));
     }
 
     /// The pause is over: the connections whose calls waited for it are given them back, and make them anew, in front of

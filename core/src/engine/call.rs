@@ -386,9 +386,30 @@ impl<'c> Call<'c> {
             then,
             session: None,
             paused: false,
+            for_acks: false,
             work: None,
         }));
         Ok(())
+    }
+
+    /// The call waits until replicas have said how far they are, and is then run again.
+    pub(crate) fn wait_for_acks(&mut self, deadline_ms: Option<i64>, then: OnTimeout) {
+        self.wait = Some(Box::new(Wait {
+            client: self.session.id,
+            space: self.session.space,
+            db: self.session.db,
+            keys: Vec::new(),
+            args: self.owned_args(),
+            command: None,
+            deadline_ms,
+            retry_ms: None,
+            when_gone: false,
+            then,
+            session: None,
+            paused: false,
+            for_acks: true,
+            work: None,
+        }));
     }
 
     /// The call that waits is to be tried again with these arguments, in which what was relative to the moment is not.
@@ -428,6 +449,7 @@ impl<'c> Call<'c> {
                 then: OnTimeout::Null,
                 session: None,
                 paused: false,
+                for_acks: false,
                 work: Some(work),
             }));
             return Ok(());

@@ -57,6 +57,10 @@ pub struct Client {
     pub watched: Vec<Watched>,
     /// A watched key has changed.
     pub spoilt: bool,
+    /// It follows this server.
+    pub is_replica: bool,
+    /// This server follows it.
+    pub is_primary: bool,
     /// CLIENT NO-EVICT.
     pub no_evict: bool,
     /// CLIENT CAPA redirect: it goes where an error sends it.
@@ -103,6 +107,8 @@ impl Client {
             queued_len: 0,
             watched: Vec::new(),
             spoilt: false,
+            is_replica: false,
+            is_primary: false,
             no_evict: false,
             follows_redirects: false,
             no_touch: false,

@@ -12,6 +12,7 @@ use super::client::{Client, Origin};
 use super::client_memory::ClientMemory;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};
+use crate::config::values::BufferLimit;
 
 /// CLIENT PAUSE.
 #[derive(Default, Clone, Copy)]
@@ -143,6 +144,13 @@ impl Engine {
         true
     }
 
+    /// Enters the connection to the primary among the clients, however many there are.
+    pub(crate) fn admit_primary(&mut self, session: &Session, origin: Origin) {
+        let mut client = Client::new(session, origin, self.now_ms);
+        client.is_primary = true;
+        self.clients.by_id.insert(session.id, client);
+    }
+
     /// A connection is gone; what it watched, listened to and waited for goes with it.
     pub fn disconnect(&mut self, id: ClientId) {
         if let Some(wait) = self.clients.get(id).and_then(|client| client.waits) {
@@ -155,6 +163,7 @@ impl Engine {
         self.end_monitor(id);
         self.forget_client_memory(id);
         self.clients.by_id.remove(&id);
+        self.lose_replica(id);
     }
 
     /// Sends a frame to a client, out of turn. A client whose backlog grows beyond its limit is closed.
@@ -206,9 +215,10 @@ impl Engine {
 
     /// Closes a client whose backlog is beyond its hard limit, or has been beyond the soft one for too long.
     pub(crate) fn check_output_limit(&mut self, id: ClientId, backlog: u64) {
+        let Some(client) = self.clients.by_id.get(&id) else { return };
+        let limit = self.output_limit(client);
+        let backlog = backlog + crate::replication::primary::unsent(self, client);
         let Some(client) = self.clients.by_id.get_mut(&id) else { return };
-        let limits = &self.config.clients.client_output_buffer_limit;
-        let limit = if client.subscriptions() > 0 { limits.pubsub } else { limits.normal };
         let hard = limit.hard > 0 && backlog >= limit.hard;
         let over_soft = limit.soft > 0 && backlog >= limit.soft;
         let since = over_soft.then(|| *client.over_soft_limit_ms.get_or_insert(self.now_ms));
@@ -226,6 +236,18 @@ impl Engine {
             outbox.close();
             self.wake.push(outbox);
         }
+    }
+
+    /// How much a client may leave unread. What is kept for all replicas anyway costs nothing that one does not read.
+    fn output_limit(&self, client: &Client) -> BufferLimit {
+        let limits = &self.config.clients.client_output_buffer_limit;
+        if !client.is_replica {
+            return if client.subscriptions() > 0 { limits.pubsub } else { limits.normal };
+        }
+        let kept = self.config.replication.repl_backlog_size.0;
+        let at_least = |limit: u64| if limit > 0 { limit.max(kept) } else { 0 };
+        let limit = limits.replica;
+        BufferLimit { hard: at_least(limit.hard), soft: at_least(limit.soft), ..limit }
     }
 
     /// A message to the client whose command runs: it stands beside the reply.
@@ -280,8 +302,10 @@ impl Engine {
         client.seen_bytes_out = bytes_out;
         let idle_s = client.idle_s(self.now_ms);
         let timeout_s = i64::from(self.config.clients.timeout);
+        let is_of_replication = client.is_replica || client.is_primary;
         let listens = client.subscriptions() > 0 || self.monitors.iter().any(|monitor| monitor.id == id);
-        if timeout_s > 0 && idle_s > timeout_s && client.waits.is_none() && !listens {
+        let may_idle = is_of_replication || listens || client.waits.is_some();
+        if timeout_s > 0 && idle_s > timeout_s && !may_idle {
             tracing::debug!("Closing idle client id={id}");
             self.kill(id);
             return;

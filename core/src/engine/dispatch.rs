@@ -286,6 +286,7 @@ impl Engine {
         if self.unpaused {
             self.resume_paused();
         }
+        self.serve_acks();
         (executed, stop)
     }
 
@@ -341,13 +342,43 @@ impl Engine {
         };
         self.settle();
         self.advance_time();
+        session.stream_offset = self.replication.offset;
         if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
-            suppress(session, replies, out, mark);
+            self.suppress(session, replies, (lookup, out, mark));
         }
         if !self.pushes.is_empty() || !self.pushes_behind.is_empty() {
             self.place_pushes(lookup, out, mark);
         }
         waits
+    }
+
+    /// CLIENT REPLY, and what a replica must not cause.
+    #[cold]
+    fn suppress(
+        &mut self,
+        session: &mut Session,
+        before: Replies,
+        (lookup, out, mark): (&Lookup, &mut Output, usize),
+    ) {
+        if before == Replies::Replica && out.mark() > mark {
+            let command = match lookup {
+                Lookup::Found(command) => &*command.name,
+                _ => "?",
+            };
+            let (line, said) = (
+                crate::session::line_of(self, session.id, Args::new(&[], &[])),
+                String::from_utf8_lossy(&out.bytes()[mark..]).trim_end().to_owned(),
+            );
+            if let Some(error) = said.strip_prefix('-') {
+                tracing::warn!(
+                    "== CRITICAL == This master is sending an error to its replica: '{error}' after processing the command \
+                     '{command}'"
+                );
+                self.replication.counts.errors += 1;
+            }
+            tracing::warn!("Replica generated a reply to command '{command}', disconnecting it: {line}");
+        }
+        suppress(session, before, out, mark);
     }
 
     /// Messages to the client itself stand in front of the reply of the command that caused them. Those of a transaction
@@ -428,6 +459,26 @@ impl Engine {
         }
     }
 
+    /// Obeys a request of the primary's stream: no gate is asked, and nobody waits.
+    pub(crate) fn obey_as_primary(
+        &mut self,
+        session: &mut Session,
+        registry: &Arc<Registry>,
+        asked: Asked<'_>,
+        out: &mut Output,
+    ) {
+        let command = asked.command;
+        if !command.facts.accepts(asked.args.len()) {
+            out.error(&super::gates::wrong_arity(command));
+        } else if session.transaction.is_some() && !command.flags.has(mortise_sdk::declare::flags::NOT_QUEUED)
+        {
+            self.queue(session, asked, out);
+        } else {
+            // Nobody waits, as for a stream.
+            let _ = self.execute(session, registry, asked, out, Caller::Primary);
+        }
+    }
+
     #[cold]
     fn turn_away(
         &mut self,
@@ -489,6 +540,7 @@ impl Engine {
             then: OnTimeout::Null,
             session: None,
             paused: true,
+            for_acks: false,
             work: None,
         })
     }
@@ -591,6 +643,12 @@ fn approach<'a>(db: &'a Db, buffer: &[u8], key: Span, key_hash: u64, member: Spa
 /// the next state.
 #[cold]
 pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output, mark: usize) {
+    if before == Replies::Replica {
+        session.closing |= out.mark() > mark;
+        out.rollback(mark);
+        session.replies = Replies::Replica;
+        return;
+    }
     if matches!(before, Replies::Off | Replies::Skip) && session.replies != Replies::On {
         out.rollback(mark);
     }
@@ -602,7 +660,7 @@ pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output,
 }
 
 /// The error for a request that names no command.
-pub(super) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
+pub(crate) fn unknown(lookup: &Lookup, args: Args<'_>) -> Error {
     match lookup {
         Lookup::UnknownSubcommand(_) => unknown_subcommand(args),
         _ => unknown_command(args),

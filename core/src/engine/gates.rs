@@ -108,15 +108,22 @@ impl Engine {
                     .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.has(flags::WRITE)));
         // Whoever asks whether the server is well is told.
         let asks = command.name.eq_ignore_ascii_case("ping");
-        let unsaved = if writes || asks { self.refuses_writes() } else { None };
-        unsaved.or_else(|| subscriber_mode(session, command)).or_else(loads)
+        let is_replica = self.replication.is_replica();
+        let unsaved = if (writes || asks) && !is_replica { self.refuses_writes() } else { None };
+        let stale = || (self.is_stale() && !command.flags.has(flags::STALE)).then_some(error::MASTERDOWN);
+        unsaved
+            .or_else(|| if writes { self.refuses_writers() } else { None })
+            .or_else(|| subscriber_mode(session, command))
+            .or_else(stale)
+            .or_else(loads)
     }
 
     /// Looks anew whether there are hindrances.
     pub(crate) fn follow_hindrances(&mut self) {
         self.journal.refuses = self.journal_refuses_writes();
         let refuses = self.persistence.refuses_writes(&self.config) || self.journal.refuses;
-        self.hindered = self.loading || refuses;
+        let follows = self.is_read_only() || self.is_stale() || self.lacks_replicas();
+        self.hindered = self.loading || refuses || follows;
     }
 
     #[inline(always)]
@@ -176,7 +183,7 @@ fn arity(command: &Command, args: Args<'_>) -> Option<Error> {
 }
 
 #[cold]
-fn wrong_arity(command: &Command) -> Error {
+pub(super) fn wrong_arity(command: &Command) -> Error {
     Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
 }
 
@@ -196,7 +203,7 @@ fn in_transaction(session: &Session, command: &Command) -> Option<Error> {
 fn monitor(session: &Session, command: &Command) -> Option<Error> {
     const REFUSED: Error = Error::new("ERR Replica can't interact with the keyspace");
     let touches = flags::WRITE | flags::READONLY | flags::MAY_REPLICATE;
-    (session.is_monitor && command.flags.any(touches)).then_some(REFUSED)
+    ((session.is_monitor || session.is_replica) && command.flags.any(touches)).then_some(REFUSED)
 }
 
 #[inline(always)]

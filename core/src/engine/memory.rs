@@ -43,7 +43,9 @@ impl Engine {
     pub(super) fn make_room(&mut self) {
         self.out_of_memory = false;
         self.eviction.next_ms = None;
-        if self.loading || self.clients.pause.stops_writes(self.now_ms) {
+        let is_left_to_primary =
+            self.replication.is_replica() && self.config.replication.replica_ignore_maxmemory;
+        if self.loading || is_left_to_primary || self.clients.pause.stops_writes(self.now_ms) {
             return;
         }
         let limit = self.config.keyspace.maxmemory.0;

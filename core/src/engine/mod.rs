@@ -57,6 +57,8 @@ use crate::persistence::cut::Snapshot;
 use crate::persistence::journal::state::Journal;
 use crate::persistence::state::Persistence;
 use crate::pubsub::PubSubs;
+use crate::replication::Replication;
+use crate::replication::backlog::StreamName;
 use crate::types::hash::value::Hash;
 use crate::types::list::ChunkLimits;
 use crate::types::stream::idempotence::Memory;
@@ -76,6 +78,16 @@ pub enum Caller {
     Module,
     /// A stream that is replayed.
     Journal,
+    /// The primary's stream.
+    Primary,
+}
+
+impl Caller {
+    /// Whether what is executed has happened elsewhere, or once before: it says itself what has expired, and is obeyed.
+    #[inline(always)]
+    pub fn is_stream(self) -> bool {
+        matches!(self, Caller::Journal | Caller::Primary)
+    }
 }
 
 /// Work for a worker thread.
@@ -86,6 +98,8 @@ pub enum Job {
     Call(deferred::Deferred),
     /// A snapshot is written.
     Snapshot(Box<Snapshot>),
+    /// The primary of this number is followed.
+    Follow(u64),
 }
 
 /// All shared state.
@@ -120,6 +134,8 @@ pub struct Engine {
     pub persistence: Persistence,
     /// The append-only file.
     pub journal: Journal,
+    /// Who follows this server, and whom it follows.
+    pub replication: Replication,
     /// Loaded modules.
     pub modules: crate::modules::Modules,
     /// Counters.
@@ -218,6 +234,8 @@ pub struct Process {
 impl Engine {
     /// An engine without data. `seed` drives everything that is left to chance.
     pub fn new(config: Config, registry: Arc<Registry>, clock: Box<dyn Clock>, seed: u64) -> Engine {
+        let mut random = Random::new(seed);
+        let stream_name = StreamName::random(|| random.word());
         let mut engine = Engine {
             keyspace: Keyspace::default(),
             clients: Clients::default(),
@@ -234,6 +252,7 @@ impl Engine {
             scripting: Default::default(),
             persistence: Persistence::default(),
             journal: Journal::new(),
+            replication: Replication::new(stream_name),
             modules: Default::default(),
             stats: Stats::default(),
             latency: Default::default(),
@@ -276,7 +295,7 @@ impl Engine {
             asked_until_ns: 0,
             unit_ns: 0,
             clock,
-            random: Random::new(seed),
+            random,
         };
         engine.follow_registry();
         engine.apply_config();
@@ -448,7 +467,7 @@ impl Engine {
 
     /// Whether anybody reads the stream, told to the unit.
     pub(crate) fn follow_readers(&mut self) {
-        self.unit.streaming = !self.readers.is_empty() || self.journal.feeds;
+        self.unit.streaming = !self.readers.is_empty() || self.journal.feeds || self.replication.is_fed();
     }
 
     /// Replaces the commands.

@@ -2,6 +2,7 @@
 //! asking the engine.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::session::Session;
 use crate::keyspace::memory::Departure;
+use crate::replication::backlog::Feed;
 
 /// Frames longer than this are shared between their receivers instead of being copied to each.
 const SHARED_LEN_MIN: usize = 1024;
@@ -76,6 +78,8 @@ pub struct Outbox {
     pub active_ms: AtomicU64,
     /// The last command's index in the statistics, plus one.
     pub last_command: AtomicU32,
+    /// What it is sent of the stream of changes, if it is a replica.
+    feed: OnceLock<Arc<Feed>>,
     /// Bytes read, ever.
     pub bytes_in: AtomicU64,
     /// Bytes written, ever.
@@ -98,6 +102,7 @@ impl Outbox {
             input_peak: AtomicU64::new(0),
             active_ms: AtomicU64::new(0),
             last_command: AtomicU32::new(0),
+            feed: OnceLock::new(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         }
@@ -191,6 +196,17 @@ impl Outbox {
         if !inbox.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             inbox.waker = Some(waker.clone());
         }
+    }
+
+    /// From now on the connection is a replica's, and is sent this behind everything else.
+    pub fn feed_from(&self, feed: Arc<Feed>) {
+        // A connection becomes a replica's once.
+        let _ = self.feed.set(feed);
+    }
+
+    /// What it is sent of the stream of changes.
+    pub fn feed(&self) -> Option<&Arc<Feed>> {
+        self.feed.get()
     }
 
     /// Whether there is anything to fetch.

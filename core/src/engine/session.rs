@@ -44,6 +44,10 @@ pub struct Session {
     pub watched: HashSet<Watched>,
     /// It is shown what is executed, and may touch no key meanwhile.
     pub is_monitor: bool,
+    /// It follows this server's stream of changes, and may touch no key.
+    pub is_replica: bool,
+    /// How long the stream was when its last command had been executed.
+    pub stream_offset: u64,
     /// What is remembered of the keys that it reads.
     pub reads: Reads,
     /// How many channels and patterns it listens to.
@@ -79,6 +83,8 @@ pub enum Replies {
     SkipNext,
     /// None for this command.
     Skip,
+    /// None: the stream of changes goes this way, and a command that is answered ends the connection.
+    Replica,
 }
 
 /// Commands between MULTI and EXEC.
@@ -125,6 +131,8 @@ impl Session {
             transaction: None,
             watched: HashSet::new(),
             is_monitor: false,
+            is_replica: false,
+            stream_offset: 0,
             reads: Reads::default(),
             subscriptions: 0,
             unsent: 0,

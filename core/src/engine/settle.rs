@@ -140,6 +140,7 @@ impl Engine {
         let unit = StreamUnit { offset: self.stream_offset, commands };
         self.stream_offset += unit.commands.len() as u64;
         self.feed_journal(&unit);
+        self.replication.feed(&unit);
         for reader in &mut self.readers {
             reader.unit(&unit);
         }

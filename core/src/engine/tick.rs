@@ -43,6 +43,7 @@ impl Engine {
         self.save_if_due();
         self.rewrite_if_due();
         self.tick_journal();
+        self.look_at_replicas();
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {
@@ -133,7 +134,12 @@ impl Engine {
     fn expire_some(&mut self) -> bool {
         const FOUND_MAX: usize = 16;
         const SEGMENTS: usize = 4;
-        if self.loading || !self.active_expire || self.clients.pause.stops_writes(self.now_ms) {
+        // A replica is told by its primary what has expired.
+        if self.loading
+            || self.replication.is_replica()
+            || !self.active_expire
+            || self.clients.pause.stops_writes(self.now_ms)
+        {
             self.slices.to_expire.clear();
         }
         let Some(&(space, index)) = self.slices.to_expire.last() else { return false };

@@ -5,7 +5,6 @@ use mortise_sdk::declare::{ACCESS, OW, RO, Spec, UPDATE, added, key};
 use mortise_sdk::{Error, Result, args, error};
 
 use super::naming::put_entry;
-use crate::engine::Caller;
 use crate::engine::call::{Call, Key};
 use crate::engine::event;
 use crate::features::Command;
@@ -83,7 +82,7 @@ fn restore(call: &mut Call<'_>) -> Result {
         _ => Some(call.now_ms().saturating_add(ttl)),
     };
     // A stream that is replayed says itself what goes.
-    if deadline.is_some_and(|deadline| deadline <= call.now_ms()) && call.caller() != Caller::Journal {
+    if deadline.is_some_and(|deadline| deadline <= call.now_ms()) && !call.caller().is_stream() {
         if call.remove(key, "del") {
             call.propagates(&[b"DEL", key.bytes]);
         }

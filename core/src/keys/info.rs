@@ -83,9 +83,18 @@ pub(super) const MEMORY: Section = Section {
         field("mem_not_counted_for_evict", "What maxmemory does not limit, bytes.", |e| {
             e.not_counted_for_evict().into()
         }),
-        field("mem_replication_backlog", "The part of the stream of changes that is kept, bytes.", never),
-        field("mem_total_replication_buffers", "Buffers of replication, bytes.", never),
-        field("mem_clients_slaves", "Buffers of replicas, bytes.", never),
+        field("mem_replication_backlog", "The part of the stream of changes that is kept, bytes.", |e| {
+            e.backlog_memory().0.into()
+        }),
+        field(
+            "mem_total_replication_buffers",
+            "What is kept of the stream of changes, also for replicas that are behind, bytes.",
+            |e| e.backlog_memory().1.into(),
+        ),
+        field("mem_clients_slaves", "Buffers of replicas, bytes.", |e| {
+            let (own, whole) = e.backlog_memory();
+            (whole - own).into()
+        }),
         field("mem_clients_normal", "Clients and their buffers, bytes.", |e| clients(e).into()),
         field("mem_cluster_links", "Connections to nodes of a cluster, bytes.", never),
         field("mem_aof_buffer", "What waits to be appended to a file, bytes.", |e| {

@@ -5,7 +5,6 @@ use mortise_sdk::declare::{ACCESS, DELETE, RM, RO, RW, Spec, UPDATE, added, key}
 use mortise_sdk::resp::format_integer;
 use mortise_sdk::{Error, Result};
 
-use crate::engine::Caller;
 use crate::engine::call::{Call, Options};
 use crate::features::Command;
 use crate::types::AnyRef;
@@ -192,7 +191,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
         return call.reply(false);
     }
     // A journal says itself when a key goes.
-    if deadline <= call.now_ms() && call.caller() != Caller::Journal {
+    if deadline <= call.now_ms() && !call.caller().is_stream() {
         call.remove(key, "del");
         if call.is_propagated() {
             let word: &[u8] =

@@ -391,7 +391,7 @@ unsafe extern "C" fn set_string(context: Context, name: Slice<'_>, text: Text<'_
     let set = |frame: &mut Frame<'_, '_>| {
         let call = &mut *frame.call;
         let key = key(call, name);
-        if call.engine.out_of_memory && call.caller() != Caller::Journal && !call.exists(key) {
+        if call.engine.out_of_memory && !call.caller().is_stream() && !call.exists(key) {
             return Set::OUT_OF_MEMORY;
         }
         let text = text.get().map_or_else(sdk::Text::Bytes, sdk::Text::Integer);
@@ -495,7 +495,7 @@ fn invoked(call: &mut Call<'_>, words: List<'_, Slice<'_>>) -> Vec<u8> {
     let error = match invocable(call, words) {
         Ok(command) => {
             let mark = call.out().mark();
-            let caller = if call.caller() == Caller::Journal { Caller::Journal } else { Caller::Module };
+            let caller = if call.caller().is_stream() { call.caller() } else { Caller::Module };
             let depth = call.engine.unit.invoked;
             call.engine.unit.invoked = depth + 1;
             let executed =
@@ -532,7 +532,7 @@ fn invocable(call: &mut Call<'_>, words: Args<'_>) -> Result<CommandRef> {
     if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) {
         return Err(Error::text(format!("ERR a module cannot invoke '{}'", command.name)));
     }
-    if call.caller() != Caller::Journal
+    if !call.caller().is_stream()
         && let Err(refusal) = acl::check(&call.session.user, &command, words)
     {
         let Call { engine, session, .. } = call;

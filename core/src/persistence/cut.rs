@@ -6,7 +6,7 @@
 //! compressing, the disk — is done with the engine free. So a file holds the databases mixed, and says before each key that
 //! is not of the last one's database which one it is of.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +24,8 @@ use super::state::Persistence;
 use crate::engine::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::door::Saved;
+use crate::replication::primary::Without;
+use crate::replication::sync::{Parcel, Shipment, deliver};
 use crate::server::error_text;
 
 /// How long a slice holds the engine, about: a step of the walk takes some tens of microseconds.
@@ -39,6 +41,8 @@ pub enum Purpose {
     Snapshot,
     /// It is to be a base of the journal.
     Base(Form),
+    /// It goes to replicas, and to no file.
+    Replicas,
 }
 
 /// A snapshot that is being written, as the engine knows it.
@@ -55,6 +59,13 @@ pub struct Drawing {
     /// The number of changes that it holds.
     dirty: u64,
     fate: Arc<Fate>,
+}
+
+impl Drawing {
+    /// Which one it is.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 /// What becomes of a snapshot: it is called off, or takes its place, and never both.
@@ -120,6 +131,8 @@ pub struct Snapshot {
     disk: Arc<dyn Disk>,
     pending: Pending,
     purpose: Purpose,
+    /// Where it goes if it goes to no file.
+    shipment: Option<Box<Shipment>>,
     is_synced_bit_by_bit: bool,
     /// When it began, if a base of commands is to say so: Unix seconds.
     stamped_s: Option<i64>,
@@ -142,24 +155,37 @@ impl Engine {
             return false;
         }
         self.note_try();
-        if !self.keyspace.begin_cut() {
+        if self.begin_drawing(None).is_none() {
             self.persistence.is_scheduled = true;
-            return true;
         }
-        let number = self.persistence.drawn + 1;
-        let target = Persistence::target(&self.config, self.process.pid, Some(number));
-        self.draw(Purpose::Snapshot, target);
-        tracing::info!("Background saving started by pid {}", self.process.pid);
         true
     }
 
+    /// Begins a snapshot, of the file or for replicas, and says which number it has; nothing if it cannot begin now.
+    pub(crate) fn begin_drawing(&mut self, shipment: Option<Shipment>) -> Option<u64> {
+        if self.persistence.drawing.is_some() || !self.keyspace.begin_cut() {
+            return None;
+        }
+        let number = self.persistence.drawn + 1;
+        let target = Persistence::target(&self.config, self.process.pid, Some(number));
+        let (purpose, what) = match shipment {
+            Some(_) => (Purpose::Replicas, "RDB transfer"),
+            None => (Purpose::Snapshot, "saving"),
+        };
+        self.draw(purpose, target, shipment);
+        tracing::info!("Background {what} started by pid {}", self.process.pid);
+        Some(number)
+    }
+
     /// Has written what the cut holds that has just begun, by a thread of its own.
-    pub(super) fn draw(&mut self, purpose: Purpose, target: Target) {
+    pub(super) fn draw(&mut self, purpose: Purpose, target: Target, mut shipment: Option<Shipment>) {
         let space = self.saved_space();
         let databases = self.keyspace.iter().filter(|(of, _, db)| *of == space && !db.dict().is_empty());
         let databases: Vec<_> =
             databases.map(|(_, index, db)| (index, db.dict().len(), db.dict().expiring())).collect();
-        let head = self.head(purpose != Purpose::Snapshot);
+        let without = shipment.as_ref().map_or(Without::default(), Shipment::without);
+        let databases = if without.keys { Vec::new() } else { databases };
+        let head = self.head(matches!(purpose, Purpose::Base(_)), without);
         let state = &mut self.persistence;
         state.drawn += 1;
         let drawing = Drawing {
@@ -171,6 +197,9 @@ impl Engine {
             dirty: self.unit.dirty,
             fate: Arc::default(),
         };
+        if let Some(shipment) = &mut shipment {
+            shipment.follow(drawing.fate.clone());
+        }
         let snapshot = Snapshot {
             number: drawing.number,
             space,
@@ -182,7 +211,9 @@ impl Engine {
             pending: state.pending.clone(),
             purpose,
             stamped_s: self.config.journal.aof_timestamp_enabled.then_some(self.now_ms / 1000),
+            shipment: shipment.map(Box::new),
             is_synced_bit_by_bit: match purpose {
+                Purpose::Replicas => false,
                 Purpose::Snapshot => self.config.persistence.rdb_save_incremental_fsync,
                 Purpose::Base(_) => self.config.journal.aof_rewrite_incremental_fsync,
             },
@@ -208,8 +239,10 @@ impl Engine {
         if !drawing.fate.cancel() {
             return false;
         }
+        let (number, purpose) = (drawing.number, drawing.purpose);
         self.persistence.drawing = None;
         self.end_cut();
+        self.note_drawn(number, false, purpose == Purpose::Replicas);
         true
     }
 
@@ -270,11 +303,19 @@ impl Engine {
                 Ok(None) | Err(Ending::Cancelled) => Err(String::new()),
             };
             self.end_rewrite(written, form, drawing.began_ms);
+            self.begin_waiting_snapshots();
             self.settle();
             return;
         }
+        let is_ok = ending.is_ok();
+        let is_shipped = drawing.purpose == Purpose::Replicas;
         self.persistence.last_took_s = Some((self.now_ms - drawing.began_ms) / 1000);
         match ending {
+            Ok(_) if is_shipped => tracing::info!("Background RDB transfer terminated with success"),
+            Err(_) if is_shipped => {
+                self.end_cut();
+                tracing::warn!("Background transfer error");
+            }
             Ok(_) => {
                 tracing::info!("Background saving terminated with success");
                 self.note_saved(drawing.dirty);
@@ -287,6 +328,8 @@ impl Engine {
                 self.note_outcome(false);
             }
         }
+        self.note_drawn(number, is_ok, is_shipped);
+        self.begin_waiting_snapshots();
         self.settle();
     }
 }
@@ -302,13 +345,20 @@ impl Snapshot {
         let (number, purpose) = (self.number, self.purpose);
         let ending = catch_unwind(AssertUnwindSafe(|| self.write(lender)));
         let ending = ending.unwrap_or_else(|_| Err(Ending::Failed("(rdbSave): a panic".to_owned())));
+        let (ending, parcels) = match ending {
+            Ok(written) => (Ok(written.base), written.parcels),
+            Err(ending) => (Err(ending), Vec::new()),
+        };
         match (&ending, purpose) {
             (Err(Ending::Cancelled), _) => return,
             (Ok(_), Purpose::Snapshot) => tracing::info!("DB saved on disk"),
             (Err(Ending::Failed(reason)), Purpose::Snapshot) => {
                 tracing::warn!("Write error saving DB on disk{reason}");
             }
-            (_, Purpose::Base(_)) => {}
+            (Err(Ending::Failed(reason)), Purpose::Replicas) => {
+                tracing::warn!("Diskless transfer failed{reason}");
+            }
+            (_, Purpose::Base(_)) | (Ok(_), Purpose::Replicas) => {}
         }
         let mut ending = Some(ending);
         lender.lend(&mut |engine| {
@@ -316,6 +366,7 @@ impl Snapshot {
                 engine.end_drawing(number, ending);
             }
         });
+        deliver(parcels, |id, is_ok| lender.lend(&mut |engine| engine.note_received(id, is_ok)));
     }
 
     /// Which one it is.
@@ -323,11 +374,39 @@ impl Snapshot {
         self.number
     }
 
-    /// Writes it. A snapshot's file takes its place; that of the journal's base is handed over.
-    fn write(self, lender: &dyn Lender) -> std::result::Result<Option<NewFile>, Ending> {
-        let Snapshot { number, space, head, databases, target, dir, disk, pending, .. } = self;
-        let temporary = target.temporary.clone();
-        let mut file = NewFile::create(disk, target, &pending).map_err(|error| {
+    /// Writes it to where it goes. A snapshot's file takes its place; that of the journal's base is handed over.
+    fn write(mut self, lender: &dyn Lender) -> std::result::Result<Written, Ending> {
+        if let Some(mut shipment) = self.shipment.take() {
+            let gone = |error: io::Error| match error.kind() {
+                ErrorKind::BrokenPipe => Ending::Cancelled,
+                _ => Ending::Failed(failed("write", &error.into())),
+            };
+            shipment.begin().map_err(gone)?;
+            let Snapshot { number, space, head, databases, delay_us, written, fate, .. } = self;
+            let without_keys = head.is_without_keys();
+            let (file, usages) = head.begin(*shipment)?;
+            let mut pages = Pages { file, usages, space, databases, current: None };
+            let drawn = Drawn { number, delay_us, written, fate };
+            drawn.draw(lender, |saved| if without_keys { Ok(false) } else { pages.write(saved) })?;
+            pages.file.finish()?.end().map_err(gone)?;
+            return Ok(Written::default());
+        }
+        let Snapshot {
+            number,
+            space,
+            head,
+            databases,
+            target,
+            dir,
+            disk,
+            pending,
+            delay_us,
+            written,
+            fate,
+            ..
+        } = self;
+        let (temporary, path) = (target.temporary.clone(), target.path.clone());
+        let mut file = NewFile::create(disk.clone(), target, &pending).map_err(|error| {
             let name = temporary.file_name().unwrap_or_default().to_string_lossy();
             let reason = error_text(&error);
             Ending::Failed(format!("(fopen): {reason}: {name} in server root dir {dir}"))
@@ -342,17 +421,61 @@ impl Snapshot {
                 Paper::Pages(Pages { file, usages, space, databases, current: None })
             }
         };
+        let drawn = Drawn { number, delay_us, written, fate: fate.clone() };
+        drawn.draw(lender, |saved| pages.write(saved))?;
+        let mut file = pages.finish()?;
+        file.flush().map_err(|error| Ending::Failed(failed("fflush", &error.into())))?;
+        file.sync().map_err(|error| Ending::Failed(failed("fsync", &error.into())))?;
+        if self.purpose != Purpose::Snapshot {
+            return Ok(Written { base: Some(file), parcels: Vec::new() });
+        }
+        fate.place(&mut file)?;
+        file.sync_dir().map_err(|error| Ending::Failed(failed("fsyncFileDir", &error.into())))?;
+        // Now, as the next snapshot may take its place as soon as this one is over.
+        let mut receivers = Vec::new();
+        lender.lend(&mut |engine| receivers = engine.receivers_of(number));
+        let parcel = |(id, outbox)| Ok(Parcel::new(id, outbox, disk.open(&path)?));
+        let parcels: io::Result<Vec<Parcel>> = receivers.into_iter().map(parcel).collect();
+        let parcels = parcels.map_err(|error| Ending::Failed(failed("fopen", &error.into())))?;
+        Ok(Written { base: None, parcels })
+    }
+}
+
+/// What a snapshot that is written leaves to be done.
+#[derive(Default)]
+struct Written {
+    /// The journal's new base.
+    base: Option<NewFile>,
+    /// To whom the file is to be sent.
+    parcels: Vec<Parcel>,
+}
+
+/// A snapshot that is drawn from the engine.
+struct Drawn {
+    number: u64,
+    delay_us: i32,
+    written: Arc<AtomicU64>,
+    fate: Arc<Fate>,
+}
+
+impl Drawn {
+    /// Draws it to the end. `write` says of each entry whether it was one of those that are wanted.
+    fn draw(
+        self,
+        lender: &dyn Lender,
+        mut write: impl FnMut(&Saved) -> Result<bool>,
+    ) -> std::result::Result<(), Ending> {
         let delay = Delay::new(self.delay_us);
         loop {
             let mut slice = None;
-            lender.lend(&mut |engine| slice = Some(engine.draw_slice(number)));
+            lender.lend(&mut |engine| slice = Some(engine.draw_slice(self.number)));
             let Some(slice) = slice else { return Err(Ending::Cancelled) };
             let (entries, is_last) = match slice? {
                 Slice::Entries(entries) => (entries, false),
                 Slice::Last(entries) => (entries, true),
             };
             for saved in entries {
-                if pages.write(&saved)? {
+                if write(&saved)? {
                     self.written.fetch_add(1, Ordering::Relaxed);
                     delay.wait(Some(&self.fate));
                 }
@@ -361,25 +484,16 @@ impl Snapshot {
                 }
             }
             if is_last {
-                break;
+                return Ok(());
             }
         }
-        let mut file = pages.finish()?;
-        file.flush().map_err(|error| Ending::Failed(failed("fflush", &error.into())))?;
-        file.sync().map_err(|error| Ending::Failed(failed("fsync", &error.into())))?;
-        if self.purpose != Purpose::Snapshot {
-            return Ok(Some(file));
-        }
-        self.fate.place(&mut file)?;
-        file.sync_dir().map_err(|error| Ending::Failed(failed("fsyncFileDir", &error.into())))?;
-        Ok(None)
     }
 }
 
 /// Where entries are written down.
 enum Paper {
     /// In a snapshot's format.
-    Pages(Pages),
+    Pages(Pages<NewFile>),
     /// As commands.
     Commands(Commands<NewFile>, SpaceId),
 }
@@ -403,8 +517,8 @@ impl Paper {
 }
 
 /// A file that takes entries in whatever order they come.
-struct Pages {
-    file: Saving<NewFile>,
+struct Pages<W> {
+    file: Saving<W>,
     usages: Usages,
     space: SpaceId,
     /// The databases that have not begun.
@@ -412,7 +526,7 @@ struct Pages {
     current: Option<u32>,
 }
 
-impl Pages {
+impl<W: Write> Pages<W> {
     /// Writes an entry; false if it is of another space.
     fn write(&mut self, saved: &Saved) -> Result<bool> {
         if saved.space != self.space {

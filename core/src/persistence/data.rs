@@ -15,6 +15,8 @@ use crate::engine::access::AccessClock;
 use crate::keys::EvictionPolicy;
 use crate::keyspace::hash::hash;
 use crate::keyspace::{Db, Door, Entry, SpaceId};
+use crate::replication::backlog::StreamName;
+use crate::replication::primary::Without;
 
 /// What a file turned out to hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,6 +41,20 @@ pub(super) struct Head {
     used_memory: u64,
     kept: Kept,
     usages: Usages,
+    /// The stream that the data is a part of, if it is one.
+    stream: Option<InStream>,
+    without_keys: bool,
+}
+
+/// Where in the stream of changes data is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InStream {
+    /// The stream's name.
+    pub name: StreamName,
+    /// How much of it the data holds.
+    pub offset: u64,
+    /// In which database the stream is there.
+    pub db: u32,
 }
 
 /// How entries say that they are used, by the policy of eviction.
@@ -60,6 +76,11 @@ impl Usages {
 }
 
 impl Head {
+    /// Whether no keys are to follow.
+    pub(super) fn is_without_keys(&self) -> bool {
+        self.without_keys
+    }
+
     /// Begins a file with it.
     pub(super) fn begin<W: Write>(self, to: W) -> Result<(Saving<W>, Usages)> {
         let mut file = Saving::begin(to, self.compress, self.is_checked)?;
@@ -67,6 +88,11 @@ impl Head {
         file.about("redis-bits", usize::BITS.to_string().as_bytes())?;
         file.about("ctime", self.ctime_s.to_string().as_bytes())?;
         file.about("used-mem", self.used_memory.to_string().as_bytes())?;
+        if let Some(stream) = self.stream {
+            file.about("repl-stream-db", stream.db.to_string().as_bytes())?;
+            file.about("repl-id", stream.name.as_str().as_bytes())?;
+            file.about("repl-offset", stream.offset.to_string().as_bytes())?;
+        }
         file.about("aof-base", if self.is_base { b"1" } else { b"0" })?;
         file.about("mortise-ver", env!("CARGO_PKG_VERSION").as_bytes())?;
         for kept in &self.kept.of_modules {
@@ -80,26 +106,35 @@ impl Head {
 }
 
 impl Engine {
-    pub(super) fn head(&self, is_base: bool) -> Head {
+    pub(super) fn head(&self, is_base: bool, without: Without) -> Head {
+        let mut kept = self.persistence.kept.clone();
+        if without.functions {
+            kept.functions.clear();
+        }
+        if without.keys {
+            kept.of_modules.clear();
+        }
         Head {
             is_base,
+            stream: self.in_stream().filter(|_| !is_base),
+            without_keys: without.keys,
             compress: self.config.persistence.rdbcompression,
             is_checked: self.config.persistence.rdbchecksum,
             ctime_s: self.now_ms / 1000,
             used_memory: self.memory.allocated,
-            kept: self.persistence.kept.clone(),
+            kept,
             usages: Usages { policy: self.config.keyspace.maxmemory_policy, clock: self.clock24 },
         }
     }
 
     /// Writes all data of a space as a file holds it.
     pub fn save(&self, space: SpaceId, to: impl Write) -> Result<()> {
-        self.save_under(self.head(false), space, to)
+        self.save_under(self.head(false, Without::default()), space, to)
     }
 
     /// Writes all data as a base of the journal.
     pub(super) fn save_base(&self, to: impl Write) -> Result<()> {
-        self.save_under(self.head(true), self.saved_space(), to)
+        self.save_under(self.head(true, Without::default()), self.saved_space(), to)
     }
 
     fn save_under(&self, head: Head, space: SpaceId, to: impl Write) -> Result<()> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cut::Lender;
-use super::data::{Delay, Report, entry_of, is_due, note_beside};
+use super::data::{Delay, InStream, Report, entry_of, is_due, note_beside};
 use super::journal::replay;
 use super::snapshot::file::{CHECKED_SINCE, Item, Loading, SIGNATURE};
 use super::snapshot::value::{Around, ForeignTypes};
@@ -22,6 +22,7 @@ use crate::engine::access::AccessClock;
 use crate::engine::edit::Limits;
 use crate::keyspace::Entry;
 use crate::keyspace::hash::hash;
+use crate::replication::backlog::StreamName;
 use crate::server::error_text;
 use crate::types::foreign::ForeignType;
 use crate::types::frozen::FrozenTypes;
@@ -67,26 +68,30 @@ impl ForeignTypes for Types {
 pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
     let mut has_journal = false;
     lender.lend(&mut |engine| has_journal = engine.config.journal.appendonly);
-    match has_journal {
-        true => replay::load_at_start(lender),
-        false => load_snapshot(lender),
+    if has_journal {
+        return replay::load_at_start(lender);
     }
+    let (ended, in_stream) = load_snapshot(lender)?;
+    if let Some(InStream { name, offset, db }) = in_stream {
+        lender.lend(&mut |engine| engine.adopt_stream(name, offset, db));
+    }
+    Ok(ended)
 }
 
-/// Loads the snapshot's file, if there is one.
-fn load_snapshot(lender: &dyn Lender) -> Result<Ended, Fatal> {
+/// Loads the snapshot's file, if there is one, and says where in the stream of changes its data is.
+pub(crate) fn load_snapshot(lender: &dyn Lender) -> Result<(Ended, Option<InStream>), Fatal> {
     let began = Instant::now();
     let mut found = None;
     lender.lend(&mut |engine| {
         let path = Persistence::target(&engine.config, engine.process.pid, None).path;
         found = Some((path, engine.persistence.disk.clone()));
     });
-    let Some((path, disk)) = found else { return Ok(Ended::Stopped) };
+    let Some((path, disk)) = found else { return Ok((Ended::Stopped, None)) };
     let mut opened = match disk.open(&path) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             lender.lend(&mut |engine| engine.set_loading(false));
-            return Ok(Ended::Loaded);
+            return Ok((Ended::Loaded, None));
         }
         Err(error) => return Err(fatal(&error_text(&error))),
     };
@@ -95,16 +100,16 @@ fn load_snapshot(lender: &dyn Lender) -> Result<Ended, Fatal> {
         engine.begin_loading(opened.len);
         loader = Some(Loader::new(engine));
     });
-    let Some(mut loader) = loader else { return Ok(Ended::Stopped) };
+    let Some(mut loader) = loader else { return Ok((Ended::Stopped, None)) };
     let ended = loader.load(Reader::from_medium(&mut *opened.data), lender);
     lender.lend(&mut |engine| engine.end_loading(loader.report, std::mem::take(&mut loader.kept)));
     match ended {
         Ok(_) => {
             loader.say_done();
             tracing::info!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64());
-            Ok(Ended::Loaded)
+            Ok((Ended::Loaded, loader.in_stream()))
         }
-        Err(Halt::Stopped) => Ok(Ended::Stopped),
+        Err(Halt::Stopped) => Ok((Ended::Stopped, None)),
         Err(Halt::Refused(reason)) => Err(Fatal::new(reason)),
         Err(Halt::Broken(reason)) => Err(broken(loader.position, &reason)),
     }
@@ -175,6 +180,8 @@ pub(super) struct Loader {
     pub(super) before: u64,
     /// Whether keys that have expired are put in all the same, as what comes later may concern them.
     takes_expired: bool,
+    /// What the file says of the stream: name, offset, database.
+    stream: (Option<StreamName>, Option<u64>, u32),
     batch: Vec<(u32, Entry)>,
     batch_bytes: usize,
 }
@@ -191,6 +198,7 @@ impl Loader {
             used_memory: 0,
             report: Report::default(),
             kept: Kept::default(),
+            stream: (None, None, 0),
             position: 0,
             before: 0,
             takes_expired: false,
@@ -249,6 +257,12 @@ impl Loader {
         }
     }
 
+    /// Where in the stream of changes the data is, if the file says so.
+    fn in_stream(&self) -> Option<InStream> {
+        let (name, offset, db) = self.stream;
+        Some(InStream { name: name?, offset: offset?, db })
+    }
+
     fn note_about(&mut self, name: &[u8], text: &[u8]) {
         let words = String::from_utf8_lossy(text);
         match name {
@@ -256,6 +270,11 @@ impl Loader {
             b"ctime" => {
                 let age_s = words.parse().map_or(0, |at: i64| self.now_s.saturating_sub(at).max(0));
                 tracing::info!("RDB age {age_s} seconds");
+            }
+            b"repl-id" => self.stream.0 = StreamName::parse(text),
+            b"repl-offset" => self.stream.1 = words.parse().ok(),
+            b"repl-stream-db" => {
+                self.stream.2 = words.parse().ok().filter(|db| *db < self.databases).unwrap_or(0);
             }
             b"used-mem" => {
                 self.used_memory = words.parse().unwrap_or(0);
@@ -331,8 +350,10 @@ impl Engine {
     ) -> (Counts, Option<(u32, Vec<u8>)>) {
         let space = self.saved_space();
         let (mut counts, mut twice) = ((0, 0), None);
+        // A replica is told by its primary what has expired.
+        let keeps_due = self.replication.is_replica();
         for (index, entry) in batch.drain(..) {
-            if !takes_expired && is_due(&entry, self.now_ms) {
+            if !takes_expired && !keeps_due && is_due(&entry, self.now_ms) {
                 counts.1 += 1;
                 continue;
             }

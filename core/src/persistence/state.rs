@@ -119,7 +119,7 @@ impl Persistence {
 
     /// Whether a snapshot is being written in the background.
     pub fn is_saving(&self) -> bool {
-        self.drawing.as_ref().is_some_and(|drawing| drawing.purpose == Purpose::Snapshot)
+        self.drawing.as_ref().is_some_and(|drawing| !matches!(drawing.purpose, Purpose::Base(_)))
     }
 
     /// Whether a base of the journal is.

@@ -104,6 +104,9 @@ fn may_run(call: &Call<'_>, flags: Flags, read_only: bool) -> Result<bool> {
         if let Some(error) = call.engine.refuses_writes() {
             return Err(error);
         }
+        if let Some(refused) = call.engine.refuses_writers().filter(|_| !call.caller().is_stream()) {
+            return Err(refused);
+        }
         if call.engine.out_of_memory && !flags.allow_oom {
             return Err(error::OOM);
         }

@@ -28,6 +28,8 @@ pub(super) struct Running<'r, 'c> {
     out_of_memory: bool,
     /// Nothing could be saved that it would write.
     unsaved: Option<Error>,
+    /// It would not be replicated, or is another server's business.
+    refused: Option<Error>,
     /// It has called a command that writes.
     has_written: bool,
     /// Where the replies of its commands begin in the output.
@@ -43,7 +45,9 @@ impl<'r, 'c> Running<'r, 'c> {
     pub(super) fn new(call: &'r mut Call<'c>, flags: Flags, read_only: bool) -> Running<'r, 'c> {
         let mark = call.out().mark();
         let out_of_memory = call.engine.out_of_memory;
-        let unsaved = call.engine.refuses_writes();
+        let is_stream = call.caller().is_stream();
+        let unsaved = call.engine.refuses_writes().filter(|_| !is_stream);
+        let refused = call.engine.refuses_writers().filter(|_| !is_stream);
         let words = std::mem::take(&mut call.engine.scripting.words);
         let spans = std::mem::take(&mut call.engine.scripting.spans);
         let recent = std::mem::take(&mut call.engine.scripting.recent);
@@ -54,6 +58,7 @@ impl<'r, 'c> Running<'r, 'c> {
             read_only,
             out_of_memory,
             unsaved,
+            refused,
             has_written: false,
             mark,
             words,
@@ -135,6 +140,9 @@ impl<'r, 'c> Running<'r, 'c> {
         if let Some(error) = self.unsaved.as_ref().filter(|_| command.flags.has(WRITE)) {
             return Err(error.clone());
         }
+        if let Some(refused) = self.refused.as_ref().filter(|_| command.flags.has(WRITE)) {
+            return Err(refused.clone());
+        }
         if self.out_of_memory && command.flags.has(DENYOOM) && !self.flags.allow_oom && !self.has_written {
             return Err(error::OOM);
         }
@@ -172,7 +180,8 @@ impl<'r, 'c> Running<'r, 'c> {
             self.has_written = true;
             self.call.note_writing();
         }
-        self.call.invoke(Asked::new(command, args), Caller::Script);
+        let caller = if self.call.caller().is_stream() { self.call.caller() } else { Caller::Script };
+        self.call.invoke(Asked::new(command, args), caller);
         if self.call.session.reads.tracked && command.flags.has(READONLY) {
             // A script that reads may have read any of the keys that it declares.
             let args = self.call.args();

@@ -13,6 +13,7 @@ pub mod logging;
 mod oom_score;
 pub mod process;
 pub mod put_off;
+mod replica;
 pub mod rim;
 pub mod run;
 pub mod signals;
@@ -311,6 +312,7 @@ impl Shared {
         }
         append(&mut engine);
         engine.broadcast();
+        engine.pass_on();
         let left = Left::take(&mut engine);
         drop(engine);
         self.finish(left);
@@ -324,6 +326,7 @@ impl Shared {
         }
         append(&mut engine);
         engine.broadcast();
+        engine.pass_on();
         if engine.is_evicting() {
             self.ticker.hurry(&engine);
         }
@@ -350,6 +353,11 @@ impl Shared {
             Job::Snapshot(snapshot) => {
                 if let Some(shared) = self.this.upgrade() {
                     self.writing.start(shared, snapshot);
+                }
+            }
+            Job::Follow(number) => {
+                if let Some(shared) = self.this.upgrade() {
+                    replica::start(shared, number);
                 }
             }
             Job::Call(call) => {

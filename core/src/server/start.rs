@@ -137,6 +137,7 @@ impl Server {
         engine.directives = Arc::new(directives);
         engine.persistence.disk = Arc::new(SystemDisk);
         engine.set_loading(true);
+        engine.adopt_primary();
         engine.process = Process {
             pid: std::process::id(),
             run_id: (1..6).map(|part| format!("{:08x}", entropy(part) as u32)).collect(),
@@ -218,6 +219,7 @@ impl Server {
             tracing::info!("The server is now ready to accept connections at {path}");
         }
         self.supervisor.ready();
+        self.shared.with_engine(Engine::begin_replication);
         warn_of_small_memory(self.maxmemory);
     }
 

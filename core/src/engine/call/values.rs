@@ -4,7 +4,7 @@ use mortise_sdk::error::{self, Result};
 
 use super::{Call, Key};
 use crate::engine::edit::Edit;
-use crate::engine::{Caller, Engine, event};
+use crate::engine::{Engine, event};
 use crate::keyspace::entry::{Entry, NewValue};
 use crate::keyspace::{Db, Door};
 use crate::resp::output::Output;
@@ -21,7 +21,7 @@ impl Call<'_> {
     /// The moment at which the call sees values: a replayed stream says itself what has expired of them.
     #[inline(always)]
     fn seen_ms(&self) -> i64 {
-        if self.caller == Caller::Journal { NEVER } else { self.engine.now_ms }
+        if self.caller.is_stream() { NEVER } else { self.engine.now_ms }
     }
 
     /// Removes the key if it has expired; true if it had.
@@ -32,13 +32,15 @@ impl Call<'_> {
     }
 
     /// An expired key goes when it is met, but not while writes are paused (then it is hidden), and not because a stream
-    /// is replayed (which says itself what goes).
+    /// is replayed (which says itself what goes), and not on a replica (whose primary says it).
     #[cold]
     fn expire(&mut self, key: Key<'_>) -> bool {
-        if self.caller == Caller::Journal {
+        if self.caller.is_stream() {
             return false;
         }
-        if !self.engine.clients.pause.stops_writes(self.engine.now_ms) {
+        if !self.engine.replication.is_replica()
+            && !self.engine.clients.pause.stops_writes(self.engine.now_ms)
+        {
             self.remove_expired(key);
         }
         true

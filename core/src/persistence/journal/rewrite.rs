@@ -103,7 +103,7 @@ impl Engine {
         let target = Target { path: names.path(&base), temporary };
         self.journal.rewrites += 1;
         self.journal.is_scheduled = false;
-        self.draw(Purpose::Base(form), target);
+        self.draw(Purpose::Base(form), target, None);
         tracing::info!("Background append only file rewriting started by pid {}", self.process.pid);
         self.follow_journal();
         Ok(true)

@@ -205,6 +205,14 @@ impl Connection {
                     Some(_) => {}
                 }
             }
+            if self.unwritten.is_empty() && !self.closing && self.outbox.feed().is_some() {
+                match self.write_feed(cx, scratch) {
+                    None => return Step::Over,
+                    Some(true) => {}
+                    // There is more than is written at a time.
+                    Some(false) => return self.give_way(cx),
+                }
+            }
             if self.closing && self.unwritten.is_empty() && self.held.is_empty() {
                 let stream = std::mem::replace(&mut self.stream, Stream::Gone);
                 tokio::task::spawn_local(stream.linger());

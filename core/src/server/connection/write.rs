@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use super::Connection;
 use crate::engine::Engine;
 use crate::engine::outbox::Piece;
+use crate::replication::backlog::Fed;
 use crate::resp::output::Output;
 use crate::resp::request::Partial;
 use crate::server::io_thread::Scratch;
@@ -149,6 +150,56 @@ impl Connection {
             }
         }
         Some(true)
+    }
+
+    /// Writes what the stream of changes has for a replica. `None` if the connection has to end, otherwise whether it is
+    /// up to date, or will be woken when it can go on.
+    #[cold]
+    pub(super) fn write_feed(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Option<bool> {
+        /// Bytes that are copied and written at a time, and after how many others have their turn.
+        const PIECE_LEN: usize = 64 << 10;
+        const TURN_LEN: usize = 1 << 20;
+        let feed = self.outbox.feed()?.clone();
+        let (mut piece, mut written) = (std::mem::take(&mut scratch.copy), 0);
+        let end = loop {
+            if written >= TURN_LEN {
+                break Some(false);
+            }
+            // What was handed over before the feed began goes first.
+            if self.outbox.is_full() {
+                break Some(true);
+            }
+            piece.clear();
+            match feed.peek(PIECE_LEN, &mut piece) {
+                Fed::Nothing => break Some(true),
+                Fed::Lost => {
+                    tracing::warn!(
+                        "Client id={} needs a part of the stream that is not kept any more.",
+                        self.id
+                    );
+                    break None;
+                }
+                Fed::Some(_) => {}
+            }
+            match self.stream.try_write(&piece) {
+                Ok(len) => {
+                    feed.sent(len);
+                    written += len;
+                    self.outbox.bytes_out.fetch_add(len as u64, Relaxed);
+                    self.shared.traffic[scratch.thread].wrote(len);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.stream.poll_write_ready(cx)
+                {
+                    Poll::Pending => break Some(true),
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => break None,
+                },
+                Err(_) => break None,
+            }
+        };
+        piece.clear();
+        scratch.copy = piece;
+        end
     }
 
     /// Whether what others have sent may wait: nothing else is to be done for the connection.

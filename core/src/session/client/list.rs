@@ -28,9 +28,9 @@ pub(in crate::session) const COMMANDS: &[Command] = &[CLIENT_INFO, CLIENT_LIST];
 pub(super) enum ClientType {
     Normal,
     PubSub,
-    /// A replica that is connected to this server. There are none yet.
+    /// A replica that is connected to this server.
     Replica,
-    /// The server that this one follows. There is none yet.
+    /// The server that this one follows.
     Master,
 }
 
@@ -48,7 +48,12 @@ impl ClientType {
 
     /// The type of a client.
     pub(super) fn of(client: &Client) -> ClientType {
-        if client.subscriptions() > 0 { ClientType::PubSub } else { ClientType::Normal }
+        match client {
+            _ if client.is_primary => ClientType::Master,
+            _ if client.is_replica => ClientType::Replica,
+            _ if client.subscriptions() > 0 => ClientType::PubSub,
+            _ => ClientType::Normal,
+        }
     }
 }
 
@@ -211,12 +216,14 @@ fn is_monitor(engine: &Engine, client: &Client) -> bool {
 }
 
 /// All letters that there are; N stands for none.
-pub(super) const FLAGS: &str = "OPxbtRBdAUeTN";
+pub(super) const FLAGS: &str = "OSMPxbtRBdAUeTN";
 
 /// A letter for each thing that is out of the ordinary.
 pub(super) fn flags(engine: &Engine, client: &Client) -> String {
     let letters = [
         ('O', is_monitor(engine, client)),
+        ('S', client.is_replica),
+        ('M', client.is_primary),
         ('P', client.subscriptions() > 0),
         ('x', client.queued.is_some()),
         ('b', client.waits.is_some()),

@@ -142,6 +142,10 @@ const CLIENT_REPLY: Command = Spec {
 .runs(client_reply);
 
 fn client_reply(call: &mut Call<'_>) -> Result {
+    if call.session.is_replica {
+        // What goes this way is the stream.
+        return Ok(());
+    }
     let mut options = call.options(2);
     if options.takes("ON") {
         call.session.replies = Replies::On;

@@ -7,7 +7,6 @@ use mortise_sdk::resp::format_integer;
 
 use super::HASH;
 use super::value::Hash;
-use crate::engine::Caller;
 use crate::engine::call::{Call, Options};
 use crate::engine::edit::Edit;
 use crate::features::Command;
@@ -96,7 +95,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
     let fields = fields(options, 1)?;
 
     // A stream says itself what goes.
-    let is_past = deadline <= call.now_ms() && call.caller() != Caller::Journal;
+    let is_past = deadline <= call.now_ms() && !call.caller().is_stream();
     let event = if is_past { "hexpired" } else { "hexpire" };
     let done = change(call, fields, event, |hash, field| {
         match hash.view().get_with_deadline(field) {

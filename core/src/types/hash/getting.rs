@@ -8,7 +8,6 @@ use mortise_sdk::resp::format_integer;
 use super::HASH;
 use super::deadlines::{fields, named_fields, propagate, propagate_deadline, propagate_persist};
 use super::value::Hash;
-use crate::engine::Caller;
 use crate::engine::call::{Call, Key, Options};
 use crate::engine::edit::Edit;
 use crate::engine::event;
@@ -262,5 +261,5 @@ fn deadline(call: &Call<'_>, lifetime: Lifetime<'_>) -> Result<Option<i64>> {
 
 /// Whether a deadline has passed: the fields then go at once, unless a stream is replayed, which says itself what goes.
 fn is_past(call: &Call<'_>, deadline: Option<i64>) -> bool {
-    call.caller() != Caller::Journal && deadline.is_some_and(|deadline| deadline <= call.now_ms())
+    !call.caller().is_stream() && deadline.is_some_and(|deadline| deadline <= call.now_ms())
 }

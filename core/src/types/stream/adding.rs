@@ -10,7 +10,6 @@ use super::idempotence::{Sent, name_of};
 use super::once;
 use super::references::References;
 use super::value::{Stream, Trim, TrimTo};
-use crate::engine::Caller;
 use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::engine::event;
@@ -101,10 +100,10 @@ impl<'a> Options<'a> {
             return Ok(parsed);
         };
         let limit = match limit {
-            Some(_) if !approximate && call.caller() != Caller::Journal => {
+            Some(_) if !approximate && !call.caller().is_stream() => {
                 return Err(NOT_APPROXIMATE);
             }
-            _ if call.caller() == Caller::Journal || !approximate => 0,
+            _ if call.caller().is_stream() || !approximate => 0,
             Some(limit) => limit,
             None => limit_of(call.limits().stream_node_entries),
         };

@@ -9,7 +9,6 @@ use super::group::{Name, Pending};
 use super::id::StreamId;
 use super::ranges::{write_entry, write_id};
 use super::value::Stream;
-use crate::engine::Caller;
 use crate::engine::call::{Call, Key};
 use crate::engine::edit::Edit;
 use crate::features::Command;
@@ -258,8 +257,7 @@ impl XclaimOptions {
         }
         // A time that cannot be is now: clients may have worked it out by a clock of their own. What is replayed was right
         // by the clock of then.
-        let is_right =
-            (0..=now_ms).contains(&delivered) || (delivered >= 0 && call.caller() == Caller::Journal);
+        let is_right = (0..=now_ms).contains(&delivered) || (delivered >= 0 && call.caller().is_stream());
         let delivered_ms = if is_right { delivered } else { now_ms };
         Ok(XclaimOptions { min_idle_ms, ids, delivered_ms, deliveries, force, just_id, last_id })
     }

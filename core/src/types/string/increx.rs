@@ -13,7 +13,6 @@ use super::STRING;
 use super::commands::propagate_removal;
 use super::expiry::Lifetime;
 use super::value::{Str, StrRef};
-use crate::engine::Caller;
 use crate::engine::call::Call;
 use crate::engine::event;
 use crate::features::Command;
@@ -208,7 +207,7 @@ fn change(
 ) -> Result {
     let key = call.key(1);
     // A stream says itself what goes.
-    let is_past = deadline.is_some_and(|ms| ms <= call.now_ms()) && call.caller() != Caller::Journal;
+    let is_past = deadline.is_some_and(|ms| ms <= call.now_ms()) && !call.caller().is_stream();
     let mut number = call.create::<Str>(key)?;
     let old = (!number.is_new()).then(|| number.view());
     let sum = add(old)?;

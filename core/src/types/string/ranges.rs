@@ -143,7 +143,7 @@ fn append(call: &mut Call<'_>) -> Result {
 pub(super) fn len_max(call: &Call<'_>) -> u64 {
     let len_max = call.engine.config.clients.proto_max_bulk_len.0;
     match call.caller() {
-        Caller::Journal => len_max.max(u64::from(u32::MAX)),
+        Caller::Journal | Caller::Primary => len_max.max(u64::from(u32::MAX)),
         _ => len_max,
     }
 }

@@ -1,0 +1,121 @@
+//! Writes that replicas have to have: WAIT, and `min-replicas-to-write`.
+
+use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{Spec, category};
+use mortise_sdk::{Error, Result, error};
+
+use super::primary::Stage;
+use crate::engine::Engine;
+use crate::engine::args::OwnedArgs;
+use crate::engine::blocked::OnTimeout;
+use crate::engine::call::Call;
+use crate::features::Command;
+
+/// This file's commands.
+pub(super) const COMMANDS: &[Command] = &[WAIT];
+
+const WAIT: Command = Spec {
+    usage: "WAIT numreplicas:int timeout:int",
+    about: "Waits until so many replicas have what this connection has written.",
+    since: "3.0.0",
+    flags: &[NOSCRIPT],
+    categories: &[category::CONNECTION],
+    tips: &["request_policy:all_shards", "response_policy:agg_min"],
+    ..Spec::group("generic")
+}
+.runs(wait);
+
+fn wait(call: &mut Call<'_>) -> Result {
+    if call.engine.replication.is_replica() {
+        return Err(Error::new(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
+             configured to be writable (which is not the default) writes to replicas are just local and are not propagated.",
+        ));
+    }
+    let wanted = call.integer(1)?;
+    // When it is tried again, the offset stands behind what the client has said.
+    let offset = match call.args().get(3) {
+        Some(_) => call.integer(3)? as u64,
+        None => call.session.stream_offset,
+    };
+    let timeout_ms =
+        call.integer(2).map_err(|_| Error::new("ERR timeout is not an integer or out of range"))?;
+    if timeout_ms < 0 {
+        return Err(Error::new("ERR timeout is negative"));
+    }
+    let count = call.engine.count_acks(offset);
+    if count >= wanted || call.cannot_wait() {
+        return call.reply(count);
+    }
+    let words = [call.arg(0), call.arg(1), call.arg(2), offset.to_string().as_bytes()].map(<[u8]>::to_vec);
+    let deadline_ms = (timeout_ms > 0).then(|| call.now_ms().saturating_add(timeout_ms));
+    call.wait_for_acks(deadline_ms, OnTimeout::Acks(offset));
+    call.wait_with(OwnedArgs::new(words.iter().map(Vec::as_slice)));
+    call.engine.ask_for_acks();
+    Ok(())
+}
+
+impl Engine {
+    /// How many replicas have said that they have the stream up to an offset.
+    pub(crate) fn count_acks(&self, offset: u64) -> i64 {
+        self.replicas_at(Stage::Online).filter(|replica| replica.acked >= offset).count() as i64
+    }
+
+    /// Asks replicas how far they are, unless that was the last thing said.
+    fn ask_for_acks(&mut self) {
+        const ASKED: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+        if !self.replication.pending.ends_with(ASKED) {
+            self.replication.tell(&[b"REPLCONF", b"GETACK", b"*"]);
+        }
+    }
+
+    /// Tries the calls again that wait for replicas, if these have said something.
+    #[inline(always)]
+    pub(crate) fn serve_acks(&mut self) {
+        if self.replication.acked {
+            self.replication.acked = false;
+            self.retry_for_acks();
+        }
+    }
+
+    /// Counts the replicas that are near enough for writes to be taken.
+    pub(super) fn count_good_replicas(&mut self) {
+        let settings = &self.config.replication;
+        let lag_max_s = i64::from(settings.min_replicas_max_lag);
+        let now_s = self.now_ms / 1000;
+        let near = self.replicas_at(Stage::Online);
+        let near = near.filter(|replica| now_s - replica.acked_ms / 1000 <= lag_max_s).count() as u32;
+        self.replication.good = near;
+        self.follow_hindrances();
+    }
+
+    /// Whether writes are refused, as there are too few replicas.
+    pub(crate) fn lacks_replicas(&self) -> bool {
+        let settings = &self.config.replication;
+        let wanted = settings.min_replicas_to_write;
+        wanted > 0
+            && settings.min_replicas_max_lag > 0
+            && !self.replication.is_replica()
+            && self.replication.good < wanted
+    }
+
+    /// Whether clients may not write, as this server follows another one.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.replication.is_replica() && self.config.replication.replica_read_only
+    }
+
+    /// Whether the data may be old and is not to be shown.
+    pub(crate) fn is_stale(&self) -> bool {
+        let following = self.replication.following.as_ref();
+        following.is_some_and(|following| !following.is_up())
+            && !self.config.replication.replica_serve_stale_data
+    }
+
+    /// Why nothing may be written because of replication.
+    pub(crate) fn refuses_writers(&self) -> Option<Error> {
+        if self.lacks_replicas() {
+            return Some(error::NOREPLICAS);
+        }
+        self.is_read_only().then_some(error::READONLY)
+    }
+}
