@@ -84,7 +84,9 @@ pub(super) const STATS: Section = Section {
         field("latest_fork_usec", "How long the last fork took; there are none.", never),
         field("total_forks", "Forks; there are none.", never),
         field("migrate_cached_sockets", "Sockets kept open for MIGRATE.", never),
-        field("slave_expires_tracked_keys", "Keys with a TTL written on a replica.", never),
+        field("slave_expires_tracked_keys", "Keys with a TTL written on a replica.", |e| {
+            e.replication.own_keys.len().into()
+        }),
         field("active_defrag_hits", "Values moved by defragmentation; there is none.", never),
         field("active_defrag_misses", "Values that defragmentation left in place.", never),
         field("active_defrag_key_hits", "Keys moved by defragmentation.", never),

@@ -127,8 +127,8 @@ mod tests {
             ("port abc", "argument couldn't be parsed into an integer"),
             ("databases 0", "argument must be between 1 and 2147483647 inclusive"),
             (
-                "repl-diskless-load maybe",
-                "argument(s) must be one of the following: disabled, on-empty-db, swapdb",
+                "cluster-preferred-endpoint-type maybe",
+                "argument(s) must be one of the following: ip, hostname, unknown-endpoint",
             ),
             ("bad line", "Bad directive or wrong number of arguments"),
             ("loadmodule", "Bad directive or wrong number of arguments"),

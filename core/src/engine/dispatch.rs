@@ -594,6 +594,9 @@ impl Engine {
         if self.unit.streaming && self.unit.dirty != dirty && !rewritten {
             self.unit.say(space, db, args);
         }
+        if self.unit.dirty != dirty && self.replication.is_replica() && !caller.is_stream() {
+            self.remember_own_keys(session, command, args);
+        }
         if !self.monitors.is_empty() {
             self.show(session, command, args, caller);
         }

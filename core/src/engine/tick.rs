@@ -44,6 +44,7 @@ impl Engine {
         self.rewrite_if_due();
         self.tick_journal();
         self.look_at_replicas();
+        self.expire_own_keys();
         self.free_spent();
         self.settle();
         if self.stats.is_sample_due(self.now_ms) {

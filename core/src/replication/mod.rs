@@ -28,7 +28,7 @@ mod stream;
 pub mod sync;
 mod wait;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mortise_sdk::declare::config::Bytes;
@@ -139,6 +139,8 @@ pub struct Replication {
     good: u32,
     /// A replica has said how far it is.
     acked: bool,
+    /// Keys with deadlines that clients have written here while this server follows another: nobody else lets them expire.
+    pub(crate) own_keys: BTreeSet<(u32, Box<[u8]>)>,
     /// Counters of INFO.
     pub counts: Counts,
 }
@@ -180,6 +182,7 @@ impl Replication {
             pinged_ms: 0,
             good: 0,
             acked: false,
+            own_keys: BTreeSet::new(),
             counts: Counts::default(),
         }
     }

@@ -10,12 +10,14 @@ use super::backlog::StreamName;
 use super::handshake::Introduction;
 use crate::engine::Engine;
 use crate::engine::args::{Args, Span};
+use crate::engine::call::Key;
 use crate::engine::client::Origin;
 use crate::engine::dispatch::Asked;
 use crate::engine::outbox::Outbox;
-use crate::engine::registry::Lookup;
+use crate::engine::registry::{Command, Lookup};
 use crate::engine::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::keyspace::hash::hash;
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 
@@ -321,6 +323,7 @@ impl Engine {
             following.resumes = false;
         }
         self.cancel_background_save();
+        self.replication.own_keys.clear();
         self.empty_space(SpaceId::FIRST);
         self.settle();
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
@@ -455,6 +458,38 @@ impl Engine {
             );
         }
         out.clear();
+    }
+
+    /// A client has written on a replica: what it has given a deadline is not the primary's to remove.
+    #[cold]
+    pub(crate) fn remember_own_keys(&mut self, session: &Session, command: &Command, args: Args<'_>) {
+        let keys = command.facts.keys_of(args.len(), &|index| args.at(index)).unwrap_or_default();
+        for key in keys {
+            let key = args.at(key.index);
+            let (db, _) = self.keyspace.db(session.space, session.db);
+            if db.find(hash(key), key).is_some_and(|entry| entry.deadline().is_some()) {
+                self.replication.own_keys.insert((session.db, key.into()));
+            }
+        }
+    }
+
+    /// Removes what clients have written on this replica and has expired. The ticks ask.
+    pub(crate) fn expire_own_keys(&mut self) {
+        if self.replication.own_keys.is_empty() || self.loading {
+            return;
+        }
+        let mut keys = std::mem::take(&mut self.replication.own_keys);
+        keys.retain(|(index, key)| {
+            let key = Key::new(key);
+            let entry = self.keyspace.db(SpaceId::FIRST, *index).0.find(key.hash, key.bytes);
+            let deadline = entry.and_then(|entry| entry.deadline());
+            if deadline.is_some_and(|deadline| deadline <= self.now_ms) {
+                self.expire_key(SpaceId::FIRST, *index, key);
+            }
+            deadline.is_some_and(|deadline| deadline > self.now_ms)
+        });
+        self.replication.own_keys = keys;
+        self.settle();
     }
 
     /// The primary wants to know how far this server is.

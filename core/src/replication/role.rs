@@ -134,6 +134,7 @@ impl Engine {
         );
         // Readers have to be told which database they are in.
         state.selected = None;
+        state.own_keys.clear();
         state.alone_since_ms = self.now_ms;
         // Replicas come back at once, and learn the new name.
         self.disconnect_replicas();
