@@ -71,15 +71,12 @@ pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
     if has_journal {
         return replay::load_at_start(lender);
     }
-    let (ended, in_stream) = load_snapshot(lender)?;
-    if let Some(InStream { name, offset, db }) = in_stream {
-        lender.lend(&mut |engine| engine.adopt_stream(name, offset, db));
-    }
-    Ok(ended)
+    load_snapshot(lender, true).map(|(ended, _)| ended)
 }
 
-/// Loads the snapshot's file, if there is one, and says where in the stream of changes its data is.
-pub(crate) fn load_snapshot(lender: &dyn Lender) -> Result<(Ended, Option<InStream>), Fatal> {
+/// Loads the snapshot's file, if there is one, and says where in the stream of changes its data is; the engine is told so
+/// if it `adopts` that, before the data is there.
+pub(crate) fn load_snapshot(lender: &dyn Lender, adopts: bool) -> Result<(Ended, Option<InStream>), Fatal> {
     let began = Instant::now();
     let mut found = None;
     lender.lend(&mut |engine| {
@@ -98,7 +95,7 @@ pub(crate) fn load_snapshot(lender: &dyn Lender) -> Result<(Ended, Option<InStre
     let mut loader = None;
     lender.lend(&mut |engine| {
         engine.begin_loading(opened.len);
-        loader = Some(Loader::new(engine));
+        loader = Some(Loader { adopts, ..Loader::new(engine) });
     });
     let Some(mut loader) = loader else { return Ok((Ended::Stopped, None)) };
     let ended = loader.load(Reader::from_medium(&mut *opened.data), lender);
@@ -182,6 +179,8 @@ pub(super) struct Loader {
     takes_expired: bool,
     /// What the file says of the stream: name, offset, database.
     stream: (Option<StreamName>, Option<u64>, u32),
+    /// Whether the engine is still to be told so.
+    adopts: bool,
     batch: Vec<(u32, Entry)>,
     batch_bytes: usize,
 }
@@ -199,6 +198,7 @@ impl Loader {
             report: Report::default(),
             kept: Kept::default(),
             stream: (None, None, 0),
+            adopts: false,
             position: 0,
             before: 0,
             takes_expired: false,
@@ -289,9 +289,14 @@ impl Loader {
     fn put_in(&mut self, lender: &dyn Lender) -> Result<(), Halt> {
         let (batch, progress) = (&mut self.batch, (self.before + self.position, self.used_memory));
         let takes_expired = self.takes_expired;
+        let (name, offset, db) = self.stream;
+        let adopted = name.zip(offset).filter(|_| std::mem::take(&mut self.adopts));
         let (mut twice, mut counts) = (None, (0, 0));
         let is_lent = lender.lend(&mut |engine| {
             engine.refresh_clock();
+            if let Some((name, offset)) = adopted {
+                engine.adopt_stream(name, offset, db);
+            }
             (counts, twice) = engine.put_loaded(batch, progress, takes_expired);
         });
         self.report.keys += counts.0;
@@ -355,6 +360,8 @@ impl Engine {
         for (index, entry) in batch.drain(..) {
             if !takes_expired && !keeps_due && is_due(&entry, self.now_ms) {
                 counts.1 += 1;
+                // Replicas of the server that this one was may still have it.
+                self.unit.say_expired(space, index, &[b"DEL", entry.key()]);
                 continue;
             }
             let (db, door) = self.keyspace.db(space, index);
@@ -369,6 +376,7 @@ impl Engine {
         if let Some(progress) = &mut self.persistence.loading {
             (progress.loaded, progress.used_memory) = (loaded, used_memory);
         }
+        self.settle();
         (counts, twice)
     }
 }

@@ -248,7 +248,7 @@ impl Link<'_> {
         })?;
         self.ask(|engine| engine.make_way(number))?;
         let alive = Alive { lender: self.lender, wire: Mutex::new((wire.twin()?, Instant::now())) };
-        let about = match load_snapshot(&alive) {
+        let about = match load_snapshot(&alive, false) {
             Ok((Ended::Loaded, about)) => about,
             Ok((Ended::Stopped, _)) => return Err(Halt::Unwanted),
             Err(fatal) => {

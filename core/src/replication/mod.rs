@@ -132,9 +132,9 @@ pub struct Replication {
     followed: u64,
     /// Since when it has no replicas: Unix milliseconds.
     alone_since_ms: i64,
-    /// When the clock's work was done last, and when replicas were told last that this server is there.
+    /// When the clock's work was done last, and how often it was.
     looked_at_ms: i64,
-    pinged_ms: i64,
+    looks: u64,
     /// Replicas that are near enough.
     good: u32,
     /// A replica has said how far it is.
@@ -179,7 +179,7 @@ impl Replication {
             followed: 0,
             alone_since_ms: 0,
             looked_at_ms: 0,
-            pinged_ms: 0,
+            looks: 0,
             good: 0,
             acked: false,
             own_keys: BTreeSet::new(),

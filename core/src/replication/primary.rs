@@ -332,12 +332,12 @@ impl Engine {
         self.forget_backlog();
         self.begin_waiting_snapshots();
         self.count_good_replicas();
+        self.replication.looks += 1;
     }
 
     fn ping_replicas(&mut self) {
-        let period_ms = i64::from(self.config.replication.repl_ping_replica_period) * 1000;
-        if self.now_ms - self.replication.pinged_ms >= period_ms && !self.replication.replicas.is_empty() {
-            self.replication.pinged_ms = self.now_ms;
+        let period = u64::from(self.config.replication.repl_ping_replica_period);
+        if self.replication.looks.is_multiple_of(period) && !self.replication.replicas.is_empty() {
             self.replication.tell(&[b"PING"]);
         }
         // Those that wait for their data hear that this server is still there.
