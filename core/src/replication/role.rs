@@ -49,6 +49,11 @@ fn replicaof(call: &mut Call<'_>) -> Result {
         // Its primary could not be told what it does.
         return Err(Error::new("ERR Command is not valid when client is a replica."));
     }
+    if call.engine.config.journal.appendonly {
+        return Err(Error::new(
+            "ERR Mortise cannot follow another server with appendonly yes yet: CONFIG SET appendonly no comes first",
+        ));
+    }
     const PORT: Error = Error::new("ERR Invalid master port");
     let port = numbers::parse_integer(port).ok_or(mortise_sdk::error::NOT_INTEGER)?;
     let port = u16::try_from(port).map_err(|_| PORT)?;
