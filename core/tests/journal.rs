@@ -52,7 +52,7 @@ fn give_back(engine: &mut Engine) {
         match job {
             Job::Snapshot(snapshot) => snapshot.run(&AtHand(std::cell::RefCell::new(engine))),
             Job::Free(free) => free(),
-            Job::Call(_) => {}
+            Job::Call(_) | Job::Follow(_) => {}
         }
     }
     sync(engine);

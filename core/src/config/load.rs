@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(
             loaded.warnings,
             [
-                "Ignored directives that Mortise does not have yet: dynamic-hz, cluster-replica-no-failover, watchdog-period"
+                "Ignored directives that Mortise does not have yet: cluster-replica-no-failover, dynamic-hz, watchdog-period"
             ]
         );
     }
