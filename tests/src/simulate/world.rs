@@ -441,7 +441,9 @@ impl World {
                     let version = self.model.begins(picture, self.disk.now());
                     self.to_write.push_back((snapshot, Drawn::Snapshot(version)));
                 }
-                Job::Call(_) => unreachable!("nothing here takes long"),
+                Job::Call(_) | Job::Follow(_) => {
+                    unreachable!("nothing here takes long, and nobody is followed")
+                }
             }
         }
         self.engine.wake.clear();
