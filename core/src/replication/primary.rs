@@ -234,7 +234,8 @@ impl Engine {
         let state = &self.replication;
         let asked = String::from_utf8_lossy(wish.name);
         let is_former = state.former.is(wish.name);
-        if !state.name.is(wish.name) && !(is_former && wish.offset <= state.former_end) {
+        let is_known = state.name.is(wish.name) || is_former && wish.offset <= state.former_end;
+        if !is_known {
             if wish.name.first() == Some(&b'?') {
                 tracing::info!("Full resync requested by replica {}", replica.called());
             } else if !is_former {
