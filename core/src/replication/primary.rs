@@ -134,7 +134,7 @@ impl Replica {
 }
 
 const PSYNC: Command = Spec {
-    usage: "PSYNC replicationid offset",
+    usage: "PSYNC replicationid offset:int",
     about: "Follows the stream of changes, from an offset on if that is possible. It serves replication.",
     since: "2.8.0",
     flags: &[ADMIN, NOSCRIPT, NO_ASYNC_LOADING, NO_MULTI],

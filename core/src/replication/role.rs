@@ -1,8 +1,8 @@
 //! Whom this server follows: REPLICAOF, and what it is to others.
 
 use mortise_sdk::args as numbers;
-use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
+use mortise_sdk::declare::{Deprecation, Spec};
 use mortise_sdk::{Error, Result};
 
 use super::backlog::StreamName;
@@ -18,7 +18,7 @@ pub(super) const COMMANDS: &[Command] = &[REPLICAOF, SLAVEOF];
 const SERVER: Spec = Spec::group("server");
 
 const REPLICAOF: Command = Spec {
-    usage: "REPLICAOF host port",
+    usage: "REPLICAOF args=<host-port=<host port:int> | no-one=<NO ONE>>",
     about: "Makes this server follow another one, or with NO ONE nobody any more.",
     since: "5.0.0",
     flags: &[ADMIN, NOSCRIPT, STALE, NO_ASYNC_LOADING],
@@ -27,10 +27,11 @@ const REPLICAOF: Command = Spec {
 .runs(replicaof);
 
 const SLAVEOF: Command = Spec {
-    usage: "SLAVEOF host port",
+    usage: "SLAVEOF args=<host-port=<host port:int> | no-one=<NO ONE>>",
     about: "Makes this server follow another one: the old name of REPLICAOF.",
     since: "1.0.0",
     flags: &[ADMIN, NOSCRIPT, STALE, NO_ASYNC_LOADING],
+    deprecated: Some(Deprecation { since: "5.0.0", replaced_by: "`REPLICAOF`" }),
     ..SERVER
 }
 .runs(replicaof);

@@ -350,10 +350,10 @@ fn category_of_group(group: &str) -> Category {
 fn categories(spec: &Spec, flags: Flags) -> Category {
     let mut all = spec.categories.iter().fold(Category::NONE, |all, category| all.and(*category));
     if !flags.has(flags::CONTAINER) {
-        // What is of several types in particular is not of the keyspace as a whole.
-        let of_types = all.has(acl::SET) && all.has(acl::LIST);
+        // What is of several types in particular, or of the connection, is not of the keyspace as a whole.
+        let in_particular = all.has(acl::SET) && all.has(acl::LIST) || all.has(acl::CONNECTION);
         let of_group = category_of_group(spec.group);
-        all = if of_types { all } else { all.and(of_group) };
+        all = if in_particular { all } else { all.and(of_group) };
     }
     let scripting = all.has(acl::SCRIPTING);
     for (flag, implied) in [
