@@ -62,7 +62,7 @@ pub fn answer(
         }
         Lookup::Unknown | Lookup::UnknownSubcommand(_) => {
             break_transaction(session);
-            Some(super::dispatch::unknown(lookup, args))
+            Some(super::unknown::unknown(lookup, args))
         }
     };
     if let Some(error) = error {

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod alone;
 pub mod args;
+pub mod batch;
 pub mod blocked;
 pub mod busy;
 pub mod call;
@@ -34,6 +35,7 @@ mod tests;
 pub mod tick;
 pub mod trial;
 pub mod unit;
+pub(crate) mod unknown;
 
 use std::sync::Arc;
 

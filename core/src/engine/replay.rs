@@ -5,8 +5,9 @@ use std::sync::Arc;
 use mortise_sdk::declare::flags;
 
 use super::args::{Args, OwnedArgs};
+use super::batch::Batch;
 use super::client::Origin;
-use super::dispatch::{Asked, Batch};
+use super::dispatch::Asked;
 use super::outbox::Outbox;
 use super::registry::{CommandRef, Lookup, Registry};
 use super::session::{Queued, Session};

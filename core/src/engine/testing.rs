@@ -8,10 +8,11 @@ use mortise_sdk::declare::{RO, Spec, flags, key};
 use mortise_sdk::resp::encode;
 
 use super::Engine;
+use super::batch::Batch;
 use super::blocked::OnTimeout;
 use super::call::{Call, Run};
 use super::client::Origin;
-use super::dispatch::{Batch, Stop};
+use super::dispatch::Stop;
 use super::event::Clock;
 use super::outbox::Outbox;
 use super::session::{ClientId, Session};

@@ -445,7 +445,7 @@ impl Engine {
             Lookup::Found(command) => {
                 self.obey_as_primary(session, &registry, Asked::new(&command, args), out);
             }
-            lookup => out.error(&crate::engine::dispatch::unknown(&lookup, args)),
+            lookup => out.error(&crate::engine::unknown::unknown(&lookup, args)),
         }
         self.settle();
         self.lap();

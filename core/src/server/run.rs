@@ -21,7 +21,8 @@ use tokio::sync::watch;
 
 use super::Shared;
 use crate::engine::Engine;
-use crate::engine::dispatch::{Batch, Stop};
+use crate::engine::batch::Batch;
+use crate::engine::dispatch::Stop;
 use crate::engine::event::{Kill, RunInSight, Suspend};
 use crate::engine::outbox::Outbox;
 use crate::engine::registry::Registry;

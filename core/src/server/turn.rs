@@ -16,7 +16,7 @@ use std::task::{Poll, Waker};
 use super::connection::Connection;
 use super::io_thread::{IoThread, Scratch, follow};
 use crate::engine::Engine;
-use crate::engine::dispatch::{BATCH_LEN_MAX, Batch};
+use crate::engine::batch::{BATCH_LEN_MAX, Batch};
 use crate::engine::registry::Registry;
 use crate::resp::output::Output;
 

@@ -20,7 +20,7 @@ use super::placing;
 use super::reading::{Next, Requests};
 use crate::config::file::Fatal;
 use crate::engine::Engine;
-use crate::engine::dispatch::{BATCH_LEN_MAX, Batch};
+use crate::engine::batch::{BATCH_LEN_MAX, Batch};
 use crate::engine::registry::Registry;
 use crate::engine::replay::{Replay, Unplayable};
 use crate::server::error_text;

@@ -10,9 +10,10 @@ use mortise_sdk::Error;
 use parking_lot::{ArcMutexGuard, RawMutex};
 
 use super::{AHEAD_LEN_MAX, Connection};
+use crate::engine::batch::{BATCH_LEN_MAX, Batch};
 use crate::engine::busy;
 use crate::engine::deferred::Deferred;
-use crate::engine::dispatch::{BATCH_LEN_MAX, Batch, Stop};
+use crate::engine::dispatch::Stop;
 use crate::engine::registry::Registry;
 use crate::engine::session::Session;
 use crate::engine::{Engine, Job};
