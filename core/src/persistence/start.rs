@@ -22,7 +22,7 @@ use crate::engine::access::AccessClock;
 use crate::engine::edit::Limits;
 use crate::keyspace::Entry;
 use crate::keyspace::hash::hash;
-use crate::replication::backlog::StreamName;
+use crate::replication::backlog::{StreamName, parse_offset};
 use crate::server::error_text;
 use crate::types::foreign::ForeignType;
 use crate::types::frozen::FrozenTypes;
@@ -272,7 +272,7 @@ impl Loader {
                 tracing::info!("RDB age {age_s} seconds");
             }
             b"repl-id" => self.stream.0 = StreamName::parse(text),
-            b"repl-offset" => self.stream.1 = words.parse().ok(),
+            b"repl-offset" => self.stream.1 = parse_offset(text),
             b"repl-stream-db" => {
                 self.stream.2 = words.parse().ok().filter(|db| *db < self.databases).unwrap_or(0);
             }

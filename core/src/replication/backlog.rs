@@ -13,6 +13,12 @@ use parking_lot::Mutex;
 /// How many digits a name has.
 pub const NAME_LEN: usize = 40;
 
+/// An offset as a peer or a file says it: half of what can be counted is left for the stream to grow.
+pub fn parse_offset(text: &[u8]) -> Option<u64> {
+    let offset = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (offset <= i64::MAX as u64 / 2).then_some(offset)
+}
+
 /// Bytes of a block, unless it holds something longer.
 const BLOCK_LEN: usize = 16 << 10;
 
@@ -302,5 +308,17 @@ mod tests {
         assert!(name.is(name.as_str().to_uppercase().as_bytes()));
         assert_eq!(StreamName::parse(b"abc"), None);
         assert_eq!(StreamName::parse(&[b' '; 40]), None);
+    }
+
+    #[test]
+    fn offsets() {
+        for (text, offset) in [("0", Some(0)), ("4611686018427387903", Some(i64::MAX as u64 / 2))] {
+            assert_eq!(parse_offset(text.as_bytes()), offset);
+        }
+        for text in
+            ["", "-1", "x", "1 ", "4611686018427387904", "18446744073709551615", "99999999999999999999"]
+        {
+            assert_eq!(parse_offset(text.as_bytes()), None, "{text}");
+        }
     }
 }

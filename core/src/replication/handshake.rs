@@ -2,7 +2,7 @@
 
 use mortise_sdk::resp::encode;
 
-use super::backlog::StreamName;
+use super::backlog::{StreamName, parse_offset};
 
 /// What a replica says of itself, and asks for.
 #[derive(Clone, Debug, Default)]
@@ -129,28 +129,25 @@ impl Handshake {
     fn hear_of_data(&self, line: &[u8]) -> Next {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         match &words[..] {
-            [b"+FULLRESYNC", name, offset, ..] => {
-                let offset = std::str::from_utf8(offset).ok().and_then(|text| text.parse().ok());
-                match (StreamName::parse(name), offset) {
-                    (Some(name), Some(offset)) => {
-                        tracing::info!("Full resync from master: {name}:{offset}");
-                        Next::Full(name, offset)
-                    }
-                    _ => Next::Later("Master replied with wrong +FULLRESYNC syntax.".to_owned()),
+            [b"+FULLRESYNC", name, offset, ..] => match (StreamName::parse(name), parse_offset(offset)) {
+                (Some(name), Some(offset)) => {
+                    tracing::info!("Full resync from master: {name}:{offset}");
+                    Next::Full(name, offset)
                 }
-            }
+                _ => Next::Later("Master replied with wrong +FULLRESYNC syntax.".to_owned()),
+            },
             [b"+CONTINUE", rest @ ..] if self.introduction.known.is_some() => {
                 tracing::info!("Successful partial resynchronization with master.");
                 Next::GoOn(rest.first().and_then(|name| StreamName::parse(name)))
             }
             _ if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") => {
-                let said = String::from_utf8_lossy(line).into_owned();
+                let said = line.escape_ascii();
                 Next::Later(format!(
                     "Master is currently unable to PSYNC but should be in the future: {said}"
                 ))
             }
             _ => {
-                let said = String::from_utf8_lossy(line).into_owned();
+                let said = line.escape_ascii();
                 Next::Later(format!("Unexpected reply to PSYNC from master: {said}"))
             }
         }
@@ -176,7 +173,10 @@ impl Framing {
         let rest = line.strip_prefix(b"$")?;
         match rest.strip_prefix(b"EOF:") {
             Some(mark) => StreamName::parse(mark).map(Framing::Mark),
-            None => std::str::from_utf8(rest).ok()?.parse().ok().map(Framing::Len),
+            None => {
+                let len = std::str::from_utf8(rest).ok()?.parse::<i64>().ok()?;
+                u64::try_from(len).ok().map(Framing::Len)
+            }
         }
     }
 }
@@ -304,6 +304,12 @@ mod tests {
             &["+PONG", "+OK", "+OK", "-LOADING wait"],
             &["+PONG", "+OK", "+OK", "+FULLRESYNC x 1"],
             &["+PONG", "+OK", "+OK", "+CONTINUE"],
+            &[
+                "+PONG",
+                "+OK",
+                "+OK",
+                "+FULLRESYNC 0123456789abcdef0123456789abcdef01234567 18446744073709551615",
+            ],
             &["+PONG", "+OK", "+OK", "rubbish"],
         ] {
             let (_, end) = talk(Introduction::default(), lines);
@@ -336,7 +342,7 @@ mod tests {
                 assert_eq!((at, &got), (bytes.len(), &data), "{step}");
             }
         }
-        for line in [&b"$x"[..], b"$EOF:short", b"+OK", b"$-1", b""] {
+        for line in [&b"$x"[..], b"$EOF:short", b"+OK", b"$-1", b"$9223372036854775808", b""] {
             assert_eq!(Framing::parse(line), None);
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ enum Halt {
     Failed(String),
     /// The connection is gone, which the log hears of elsewhere.
     Lost,
+    /// What came could not be understood, or not be applied: the stream is not to be gone on with where it stands.
+    Broken(String),
 }
 
 impl From<io::Error> for Halt {
@@ -56,21 +59,25 @@ pub fn run(lender: &dyn Lender, number: u64) {
     loop {
         let began = Instant::now();
         let mut link = Link { lender, number, was_up: false };
-        let halt = link.attempt();
-        if let Halt::Failed(reason) = &halt {
+        let halt = catch_unwind(AssertUnwindSafe(|| link.attempt()))
+            .unwrap_or_else(|_| Halt::Broken("Following the master has failed: it begins anew.".to_owned()));
+        if let Halt::Failed(reason) | Halt::Broken(reason) = &halt {
             tracing::warn!("{reason}");
         }
+        let is_broken = matches!(halt, Halt::Broken(_));
         let mut is_wanted = false;
-        let runs = lender.lend(&mut |engine| is_wanted = engine.lose_primary(number));
+        let runs = lender.lend(&mut |engine| is_wanted = engine.lose_primary(number, is_broken));
         if !runs || !is_wanted || matches!(halt, Halt::Unwanted) {
             return;
         }
-        // A link that was up is tried again at once.
-        failures = if link.was_up { 0 } else { failures + 1 };
-        let pause = if failures == 0 { Duration::ZERO } else { (RETRY * (failures / 10 + 1)).min(RETRY_MAX) };
-        let until = began.max(Instant::now()) + pause;
+        // A link that was up is tried again at once, unless it was up for no time.
+        failures = if link.was_up && !is_broken { 0 } else { failures + 1 };
+        let until = match failures {
+            0 => began + LOOK,
+            _ => Instant::now() + (RETRY * (failures / 10 + 1)).min(RETRY_MAX),
+        };
         while Instant::now() < until {
-            std::thread::sleep(LOOK.min(until - Instant::now()));
+            std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
             if !link.is_wanted() {
                 return;
             }
@@ -279,7 +286,7 @@ impl Link<'_> {
                     Ok(false) if applying.is_closing() => return Err(Halt::Lost),
                     Ok(false) => return Err(Halt::Unwanted),
                     Err(rubbish) => {
-                        return Err(Halt::Failed(format!(
+                        return Err(Halt::Broken(format!(
                             "Protocol error from master: {}",
                             rubbish.0.escape_debug()
                         )));

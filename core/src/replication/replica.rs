@@ -273,8 +273,12 @@ impl Engine {
         true
     }
 
-    /// The link is down; it will be tried again.
-    pub fn lose_primary(&mut self, number: u64) -> bool {
+    /// The link is down; it will be tried again. If it `is_broken`, nobody knows where in the stream the data is.
+    pub fn lose_primary(&mut self, number: u64, is_broken: bool) -> bool {
+        if is_broken {
+            // A command may have ended half way.
+            self.abandon();
+        }
         self.refresh_clock();
         let now_ms = self.now_ms;
         let Some(following) = self.followed(number) else { return false };
@@ -283,6 +287,7 @@ impl Engine {
             tracing::info!("Caching the disconnected master state.");
             following.down_since_ms = Some(now_ms);
         }
+        following.resumes &= !is_broken;
         (following.stage, following.transfer, following.ahead) = (Stage::Waiting, None, 0);
         if let Some(client) = following.client.take() {
             self.disconnect(client);
