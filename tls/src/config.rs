@@ -7,8 +7,9 @@ use std::time::Duration;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::{CipherSuite, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{CipherSuite, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
+use crate::client::Connector;
 use crate::names::{self, Protocols};
 use crate::session::Session;
 use crate::store::Store;
@@ -56,6 +57,14 @@ pub struct Settings {
     pub session_cache_size: usize,
     /// For how long.
     pub session_cache_timeout: Duration,
+    /// Whether connections to other servers are to be made, which must show certificates.
+    pub connects: bool,
+    /// What these are shown, if it is not the server's certificate: PEM.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key to it: PEM.
+    pub client_key_file: Option<PathBuf>,
+    /// What opens the key, if it is encrypted.
+    pub client_key_file_pass: Option<String>,
 }
 
 impl Default for Settings {
@@ -76,6 +85,10 @@ impl Default for Settings {
             session_caching: true,
             session_cache_size: 20 * 1024,
             session_cache_timeout: Duration::from_secs(300),
+            connects: false,
+            client_cert_file: None,
+            client_key_file: None,
+            client_key_file_pass: None,
         }
     }
 }
@@ -85,6 +98,8 @@ impl Default for Settings {
 pub struct Loaded {
     /// What connections are accepted with.
     pub acceptor: Acceptor,
+    /// What connections to other servers are made with, if such are to be made.
+    pub connector: Option<Connector>,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }
@@ -126,16 +141,11 @@ impl Settings {
             .map_err(failed)?;
 
         let mut warnings = Vec::new();
+        let connector = self.connects.then(|| self.connector(&provider, protocols)).transpose()?;
         let builder = if self.auth_clients == ClientAuth::No {
             builder.with_no_client_auth()
         } else {
-            if self.ca_cert_file.is_none() && self.ca_cert_dir.is_none() {
-                return Err(Problem::new(
-                    "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-auth-clients is enabled!",
-                ));
-            }
-            let (file, folder) = (self.ca_cert_file.as_deref(), self.ca_cert_dir.as_deref());
-            let roots = Arc::new(files::authorities(file, folder, &mut warnings)?);
+            let roots = Arc::new(self.authorities(&mut warnings)?);
             // As Redis does, the authorities are not told to clients: a folder of them may be long.
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
                 .clear_root_hint_subjects();
@@ -159,7 +169,35 @@ impl Settings {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Loaded { acceptor: Acceptor(Arc::new(config)), warnings })
+        Ok(Loaded { acceptor: Acceptor(Arc::new(config)), connector, warnings })
+    }
+
+    fn authorities(&self, warnings: &mut Vec<String>) -> Result<RootCertStore, Problem> {
+        let (file, folder) = (self.ca_cert_file.as_deref(), self.ca_cert_dir.as_deref());
+        if file.is_none() && folder.is_none() {
+            return Err(Problem::new(
+                "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-replication or tls-auth-clients are \
+                 enabled!",
+            ));
+        }
+        files::authorities(file, folder, warnings)
+    }
+
+    fn connector(&self, provider: &Arc<CryptoProvider>, protocols: Protocols) -> Result<Connector, Problem> {
+        // What is wrong with the authorities' files is said when clients are trusted by them, too.
+        let roots = self.authorities(&mut Vec::new())?;
+        let (cert, key, password) = match (&self.client_cert_file, &self.client_key_file) {
+            (Some(cert), Some(key)) => (cert, key, &self.client_key_file_pass),
+            (None, None) => match (&self.cert_file, &self.key_file) {
+                (Some(cert), Some(key)) => (cert, key, &self.key_file_pass),
+                _ => return Err(Problem::new("No tls-cert-file configured!")),
+            },
+            (Some(_), None) => return Err(Problem::new("No tls-client-key-file configured!")),
+            (None, Some(_)) => return Err(Problem::new("No tls-client-cert-file configured!")),
+        };
+        let identity = files::identity(cert, key, password.as_deref(), provider)?;
+        Connector::new(identity, roots, provider, &versions(protocols))
+            .map_err(|error| Problem::new(format!("Failed to configure TLS: {error}")))
     }
 }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod client;
 mod config;
 mod files;
 mod names;
@@ -7,6 +8,7 @@ mod reload;
 mod session;
 mod store;
 
+pub use client::{ClientSession, Connector};
 pub use config::{Acceptor, ClientAuth, Loaded, Settings};
 pub use reload::Current;
 pub use session::{RECORD_LEN_MAX, Session, ciphertext_len_max};

@@ -29,7 +29,6 @@ const YES_NO: &[&str] = &[
     "set-proc-title",
     "syslog-enabled",
     "tls-cluster",
-    "tls-replication",
     "use-exit-on-panic",
 ];
 
@@ -162,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_redis_takes_is_taken() {
-        for line in ["dynamic-hz YES", "tls-client-cert-file /etc/redis.crt"] {
+        for line in ["dynamic-hz YES", "cluster-config-file nodes.conf"] {
             assert_eq!(checked(line), Ok(()), "{line}");
         }
     }

@@ -195,10 +195,7 @@ impl<C: Clone> Directives<C> {
 
     /// Whether the value of `name` must not appear in logs.
     pub fn is_secret(&self, name: &str) -> bool {
-        match self.position(name) {
-            Some(i) => self.rows[i].access() == Access::Secret,
-            None => absent::find(name).is_some_and(Absent::is_secret),
-        }
+        self.position(name).is_some_and(|i| self.rows[i].access() == Access::Secret)
     }
 
     /// What CONFIG GET answers: names and values. A name without wildcards is answered as it was asked for.

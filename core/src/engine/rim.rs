@@ -15,6 +15,11 @@ pub trait Rim: Send {
     /// Reads certificates and keys anew, as the settings name them now, for connections that are yet to come.
     fn load_certificates(&mut self, config: &Config) -> Result<(), String>;
 
+    /// What an encrypted connection to another server is made with; nothing unless the settings say that such are made.
+    fn connector(&self) -> Option<mortise_tls::Connector> {
+        None
+    }
+
     /// Changes the working directory, and returns its absolute path.
     fn chdir(&mut self, dir: &str) -> Result<String, String>;
 

@@ -51,6 +51,10 @@ impl Rim for ProcessRim {
         shared.map_or(Ok(()), |shared| shared.tls.load(config)).map_err(cannot_update)
     }
 
+    fn connector(&self) -> Option<mortise_tls::Connector> {
+        self.shared.upgrade()?.tls.current.connector()
+    }
+
     fn chdir(&mut self, dir: &str) -> Result<String, String> {
         change_dir(dir)
     }

@@ -77,6 +77,14 @@ config! {
         live tls_ca_cert_file: FileName = FileName::default() => tls;
         /// A folder of such files.
         live tls_ca_cert_dir: FileName = FileName::default() => tls;
+        /// Whether the link to a primary is encrypted.
+        live tls_replication: bool = false => tls;
+        /// The certificate that a primary is shown, if it is not the one of tls-cert-file: PEM.
+        live tls_client_cert_file: FileName = FileName::default() => tls;
+        /// The key to it: PEM.
+        live tls_client_key_file: FileName = FileName::default() => tls;
+        /// The password of that key, if it is encrypted.
+        secret tls_client_key_file_pass: Option<String> = None => tls;
         /// Whether clients must show a certificate; if it is optional, one that is shown must be good.
         live tls_auth_clients: AuthClients = AuthClients::Yes => tls;
         /// Versions of the protocol: TLSv1.2, TLSv1.3, or both in quotes. The empty text means both.
@@ -103,6 +111,11 @@ config! {
 }
 
 impl TlsConfig {
+    /// Whether anything is encrypted.
+    fn is_used(&self) -> bool {
+        self.tls_port != 0 || self.tls_replication
+    }
+
     fn settings(&self) -> Settings {
         Settings {
             cert_file: self.tls_cert_file.path(),
@@ -123,6 +136,10 @@ impl TlsConfig {
             session_caching: self.tls_session_caching,
             session_cache_size: self.tls_session_cache_size as usize,
             session_cache_timeout: Duration::from_secs(self.tls_session_cache_timeout.into()),
+            connects: self.tls_replication,
+            client_cert_file: self.tls_client_cert_file.path(),
+            client_key_file: self.tls_client_key_file.path(),
+            client_key_file_pass: self.tls_client_key_file_pass.clone(),
         }
     }
 }
@@ -140,9 +157,9 @@ pub struct Tls {
 
 impl Tls {
     /// Reads certificates and keys as the settings name them, for connections that come from now on. Without a port for
-    /// TLS nothing is read; it will be when there is one.
+    /// TLS nothing is read, unless the link to a primary needs it; it will be when there is one.
     pub fn load(&self, config: &Config) -> Result<(), Problem> {
-        if config.tls.tls_port == 0 {
+        if !config.tls.is_used() {
             self.current.clear();
             return Ok(());
         }
@@ -154,7 +171,7 @@ impl Tls {
 
     /// Reads them if that was not done yet.
     pub fn ensure_loaded(&self, config: &Config) -> Result<(), Problem> {
-        if config.tls.tls_port == 0 || self.current.acceptor().is_some() { Ok(()) } else { self.load(config) }
+        if !config.tls.is_used() || self.current.acceptor().is_some() { Ok(()) } else { self.load(config) }
     }
 
     /// Takes over settings that are read without the lock.
