@@ -5,6 +5,7 @@
 pub mod client;
 pub mod differ;
 pub mod differences;
+pub mod following;
 pub mod notation;
 pub mod reference;
 pub mod reply;

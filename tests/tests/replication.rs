@@ -1,15 +1,12 @@
 //! Servers that follow each other: Mortise and Mortise, redis-server and Mortise, either way. Random commands of all types
 //! lead to the same data, also through connections that are cut again and again.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
 use mortise_tests::differ::{Generator, SETTINGS, commands};
+use mortise_tests::following::{agree, call, follow, info, number, text, until};
 use mortise_tests::reference::Reference;
 use mortise_tests::server::Server;
 use mortise_tests::{Client, Reply};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Commands in a sequence.
 const LEN: usize = 400;
 /// How many commands are on their way at once.
@@ -29,57 +26,6 @@ fn redis(further: &[&str]) -> Option<Server> {
     };
     let directives = [&DIRECTIVES[1..], further].concat();
     Some(reference.start(&directives).unwrap().expect("it was started"))
-}
-
-fn call(client: &mut Client, words: &[&str]) -> Reply {
-    client.call(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
-}
-
-fn text(client: &mut Client, words: &[&str]) -> String {
-    match call(client, words) {
-        Reply::Bulk(bytes) | Reply::Simple(bytes) | Reply::Error(bytes) => {
-            String::from_utf8_lossy(&bytes).into_owned()
-        }
-        Reply::Integer(n) => n.to_string(),
-        other => format!("{other:?}"),
-    }
-}
-
-fn info(client: &mut Client, field: &str) -> String {
-    let text = text(client, &["INFO", "everything"]);
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
-    line.unwrap_or_default().trim().to_owned()
-}
-
-fn number(client: &mut Client, field: &str) -> u64 {
-    info(client, field).parse().unwrap_or_default()
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        sleep(Duration::from_millis(20));
-    }
-}
-
-fn follow(replica: &Server, primary: &Server) {
-    let mut client = replica.connect();
-    let port = primary.address().port().to_string();
-    call(&mut client, &["REPLICAOF", "127.0.0.1", &port]);
-    until("the link comes up", || info(&mut client, "master_link_status") == "up");
-}
-
-/// Both hold the same data, once the replica has everything.
-fn agree(primary: &Server, replica: &Server) {
-    let (mut primary, mut replica) = (primary.connect(), replica.connect());
-    until("the replica has everything", || {
-        number(&mut replica, "slave_repl_offset") == number(&mut primary, "master_repl_offset")
-    });
-    // What has expired may still have to be removed.
-    until("the data is the same", || {
-        text(&mut primary, &["DEBUG", "DIGEST"]) == text(&mut replica, &["DEBUG", "DIGEST"])
-    });
 }
 
 /// Random commands to the primary, whose replica's connection is cut now and then.

@@ -112,6 +112,18 @@ impl Engine {
         }
         self.unit.changes_all(space);
     }
+
+    /// What another space holds takes the place of all keys of a space, which is told nobody who follows the stream.
+    pub(crate) fn take_over(&mut self, space: SpaceId, from: SpaceId) {
+        self.empty_space(space);
+        for (of, db) in self.keyspace.places() {
+            if of == from {
+                self.keyspace.hand_over(from, space, db);
+                self.spoil_all(space, db, None);
+                wake_waiting(self, space, db, "swapdb");
+            }
+        }
+    }
 }
 
 const SWAPDB: Command = Spec {

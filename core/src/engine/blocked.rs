@@ -316,7 +316,7 @@ impl Engine {
     /// The pause is over: the connections whose calls waited for it are given them back, and make them anew, in front of
     /// all else that they were sent. They go the road of every request: a script's call needs a coroutine, and there may
     /// be more of them than one lock should see.
-    pub(super) fn resume_paused(&mut self) {
+    pub(crate) fn resume_paused(&mut self) {
         self.unpaused = false;
         let paused: Vec<WaitId> =
             self.blocked.waits.iter().filter(|(_, wait)| wait.paused).map(|(id, _)| *id).collect();

@@ -14,32 +14,34 @@ use super::outbox::Outbox;
 use super::session::{ClientId, Session};
 use crate::config::values::BufferLimit;
 
-/// CLIENT PAUSE.
+/// CLIENT PAUSE, and what else makes writes wait.
 #[derive(Default, Clone, Copy)]
 pub struct Pause {
     until_ms: i64,
     all: bool,
+    /// Writes wait for the end of a failover.
+    pub for_failover: bool,
 }
 
 impl Pause {
     /// Pauses everything or only writes. A pause that is under way is never shortened or weakened.
     pub fn begin(&mut self, until_ms: i64, all: bool, now_ms: i64) {
-        if !self.stops_writes(now_ms) {
-            *self = Pause { until_ms, all };
+        if self.until_ms <= now_ms {
+            (self.until_ms, self.all) = (until_ms, all);
         } else {
             self.until_ms = self.until_ms.max(until_ms);
             self.all |= all;
         }
     }
 
-    /// Ends it.
+    /// Ends what CLIENT PAUSE began.
     pub fn end(&mut self) {
-        *self = Pause::default();
+        (self.until_ms, self.all) = (0, false);
     }
 
     /// Whether writes wait.
     pub fn stops_writes(self, now_ms: i64) -> bool {
-        self.until_ms > now_ms
+        self.until_ms > now_ms || self.for_failover
     }
 
     /// Whether everything waits.

@@ -99,7 +99,13 @@ impl Engine {
 
     #[cold]
     fn hindered_by(&self, session: &Session, command: &Command) -> Option<Error> {
-        let loads = || (self.loading && !command.flags.has(flags::LOADING)).then_some(error::LOADING);
+        let loads = || {
+            let may = match self.serves_meanwhile {
+                true => !command.flags.has(flags::NO_ASYNC_LOADING),
+                false => command.flags.has(flags::LOADING),
+            };
+            (self.loading && !may).then_some(error::LOADING)
+        };
         let writes = command.flags.has(flags::WRITE)
             || is_exec(command)
                 && session
@@ -129,7 +135,8 @@ impl Engine {
     #[inline(always)]
     fn pauses(&self, command: &Command, args: Args<'_>, session: &Session) -> bool {
         let pause = self.clients.pause;
-        if !pause.stops_writes(self.now_ms) {
+        // How far replicas are is what a failover waits for.
+        if !pause.stops_writes(self.now_ms) || session.is_replica {
             return false;
         }
         let queued_write = || {

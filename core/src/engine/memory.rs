@@ -100,9 +100,10 @@ impl Engine {
         self.memory.in_use(self.lap_ns).saturating_sub(self.not_counted_for_evict())
     }
 
-    /// Bytes that `maxmemory` does not limit: keys that go make what waits to be appended longer.
+    /// Bytes that `maxmemory` does not limit: keys that go make what waits to be appended longer, and what waits to be sent
+    /// to replicas.
     pub(crate) fn not_counted_for_evict(&self) -> u64 {
-        self.journal.buffer_memory()
+        self.journal.buffer_memory() + self.behind_memory()
     }
 
     fn within_limit(&mut self) {

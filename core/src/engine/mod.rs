@@ -158,6 +158,8 @@ pub struct Engine {
     pub clock24: AccessClock,
     /// Whether a file is being loaded.
     pub loading: bool,
+    /// Whether clients are answered from the data that is there while other data is being loaded.
+    pub(crate) serves_meanwhile: bool,
     /// Whether some commands are refused whoever calls them: while a file is being loaded, or as nothing can be saved.
     pub(crate) hindered: bool,
     /// More memory is used than `maxmemory` allows, and nothing can be evicted.
@@ -265,6 +267,7 @@ impl Engine {
             now_ms: 0,
             clock24: AccessClock::default(),
             loading: false,
+            serves_meanwhile: false,
             hindered: false,
             out_of_memory: false,
             cron_paused: false,

@@ -63,6 +63,9 @@ impl Engine {
             self.clients.pause.end();
             self.resume_paused();
         }
+        if self.failover_due_ms().is_some_and(|due| due <= self.now_ms) {
+            self.advance_failover();
+        }
         self.settle();
         self.go_on_evicting();
         if self.slices.next_ms.is_some_and(|next| next <= self.now_ms) {
@@ -77,6 +80,7 @@ impl Engine {
             self.clients.pause.until_ms(),
             self.slices.next_ms,
             self.eviction_due_ms(),
+            self.failover_due_ms(),
         ];
         due.into_iter().flatten().min()
     }

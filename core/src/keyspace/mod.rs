@@ -83,6 +83,15 @@ impl Keyspace {
         self.spaces[space.0 as usize].swap(low, high);
     }
 
+    /// Exchanges the contents of a database in two spaces; who listens to their keys stays. Not while a trial goes on.
+    pub fn hand_over(&mut self, from: SpaceId, to: SpaceId, index: u32) {
+        debug_assert!(!self.may_abort(), "a trial could not take it back");
+        let spaces = self.spaces.get_disjoint_mut([from.0 as usize, to.0 as usize]);
+        if let Ok([from, to]) = spaces {
+            from.db(index).swap_contents(to.db(index));
+        }
+    }
+
     /// Begins a trial of atomicity: from now on the state of whatever changes is kept.
     pub fn begin_undo(&mut self) {
         self.door.begin_undo();

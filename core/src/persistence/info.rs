@@ -47,8 +47,10 @@ fn eta_s(engine: &Engine, progress: Progress) -> Shown {
 pub(super) const PERSISTENCE: Section = Section {
     name: "persistence",
     fields: &[
-        field("loading", "Whether a file is being loaded.", |e| e.loading.into()),
-        field("async_loading", "Whether a file is being loaded beside the data in use.", never),
+        field("loading", "Whether a file is being loaded.", |e| (e.loading && !e.serves_meanwhile).into()),
+        field("async_loading", "Whether a primary's data is being loaded beside the data in use.", |e| {
+            e.serves_meanwhile.into()
+        }),
         field("current_cow_peak", "Most memory copied because of the present save, bytes.", preserved),
         field("current_cow_size", "Memory copied because of the present save, bytes.", preserved),
         field("current_cow_size_age", "Age of that figure in seconds; it is always new.", never),

@@ -20,8 +20,8 @@ use crate::config::file::Fatal;
 use crate::engine::Engine;
 use crate::engine::access::AccessClock;
 use crate::engine::edit::Limits;
-use crate::keyspace::Entry;
 use crate::keyspace::hash::hash;
+use crate::keyspace::{Entry, SpaceId};
 use crate::replication::backlog::{StreamName, parse_offset};
 use crate::server::error_text;
 use crate::types::foreign::ForeignType;
@@ -112,6 +112,51 @@ pub(crate) fn load_snapshot(lender: &dyn Lender, adopts: bool) -> Result<(Ended,
     }
 }
 
+/// Data that was loaded as it came.
+pub(crate) struct Arrived {
+    /// Where in the stream of changes it is.
+    pub(crate) stream: Option<InStream>,
+    /// What was read beyond its end.
+    pub(crate) beyond: Vec<u8>,
+    /// What was loaded.
+    pub(crate) report: Report,
+    /// What stood beside its keys.
+    pub(crate) kept: Kept,
+}
+
+/// Loads data as it comes into an empty space, while other data is served if it `serves`. Nothing: the server is stopped.
+/// An error says what is wrong with the data. Either way the engine goes on loading until it is told otherwise.
+pub(crate) fn load_arriving(
+    lender: &dyn Lender,
+    medium: &mut dyn io::Read,
+    into: SpaceId,
+    (total, serves): (u64, bool),
+) -> Result<Option<Arrived>, String> {
+    let began = Instant::now();
+    let mut loader = None;
+    lender.lend(&mut |engine| {
+        engine.empty(into);
+        engine.begin_loading(total);
+        engine.serves_meanwhile = serves;
+        loader = Some(Loader { space: into, ..Loader::new(engine) });
+    });
+    let Some(mut loader) = loader else { return Ok(None) };
+    match loader.load(Reader::from_medium(medium), lender) {
+        Ok(beyond) => {
+            loader.say_done();
+            tracing::info!("DB loaded from its master: {:.3} seconds", began.elapsed().as_secs_f64());
+            let stream = loader.in_stream();
+            Ok(Some(Arrived { stream, beyond, report: loader.report, kept: loader.kept }))
+        }
+        Err(Halt::Stopped) => Ok(None),
+        Err(Halt::Refused(reason)) => Err(reason),
+        Err(Halt::Broken(reason)) => {
+            tracing::warn!("Internal error in RDB reading offset {} -> {reason}", loader.position);
+            Err(reason.to_string())
+        }
+    }
+}
+
 /// A number of databases that a file needs and the server does not have.
 pub(super) fn too_many_databases(databases: u32) -> String {
     format!(
@@ -164,6 +209,8 @@ fn done(report: Report) -> String {
 /// Reads the file, and puts in what it holds.
 pub(super) struct Loader {
     types: Types,
+    /// Where its keys go.
+    space: SpaceId,
     around: (Limits, Arc<FrozenTypes>),
     clock: AccessClock,
     databases: u32,
@@ -189,6 +236,7 @@ impl Loader {
     pub(super) fn new(engine: &Engine) -> Loader {
         Loader {
             types: Types(engine.modules.data_types()),
+            space: engine.saved_space(),
             around: (engine.limits, engine.persistence.frozen.clone()),
             clock: engine.clock24,
             databases: engine.config.keyspace.databases,
@@ -288,7 +336,7 @@ impl Loader {
     /// Puts in what has been read.
     fn put_in(&mut self, lender: &dyn Lender) -> Result<(), Halt> {
         let (batch, progress) = (&mut self.batch, (self.before + self.position, self.used_memory));
-        let takes_expired = self.takes_expired;
+        let (takes_expired, space) = (self.takes_expired, self.space);
         let (name, offset, db) = self.stream;
         let adopted = name.zip(offset).filter(|_| std::mem::take(&mut self.adopts));
         let (mut twice, mut counts) = (None, (0, 0));
@@ -297,7 +345,7 @@ impl Loader {
             if let Some((name, offset)) = adopted {
                 engine.adopt_stream(name, offset, db);
             }
-            (counts, twice) = engine.put_loaded(batch, progress, takes_expired);
+            (counts, twice) = engine.put_loaded(batch, progress, (takes_expired, space));
         });
         self.report.keys += counts.0;
         self.report.expired += counts.1;
@@ -329,8 +377,14 @@ impl Engine {
     }
 
     /// From now on they are not.
-    fn end_loading(&mut self, report: Report, kept: Kept) {
+    pub(crate) fn end_loading(&mut self, report: Report, kept: Kept) {
         self.note_loaded(report, kept);
+        self.set_loading(false);
+    }
+
+    /// From now on they are not, though nothing has been loaded.
+    pub(crate) fn abandon_loading(&mut self) {
+        self.persistence.loading = None;
         self.set_loading(false);
     }
 
@@ -343,6 +397,7 @@ impl Engine {
 
     pub(crate) fn set_loading(&mut self, loading: bool) {
         self.loading = loading;
+        self.serves_meanwhile &= loading;
         self.follow_hindrances();
     }
 
@@ -351,9 +406,8 @@ impl Engine {
         &mut self,
         batch: &mut Vec<(u32, Entry)>,
         (loaded, used_memory): (u64, u64),
-        takes_expired: bool,
+        (takes_expired, space): (bool, SpaceId),
     ) -> (Counts, Option<(u32, Vec<u8>)>) {
-        let space = self.saved_space();
         let (mut counts, mut twice) = ((0, 0), None);
         // A replica is told by its primary what has expired.
         let keeps_due = self.replication.is_replica();

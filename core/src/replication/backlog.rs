@@ -77,6 +77,8 @@ impl fmt::Debug for StreamName {
 pub struct Backlog {
     blocks: VecDeque<Block>,
     end: u64,
+    /// Bytes of memory that the blocks take.
+    memory: u64,
 }
 
 #[derive(Debug)]
@@ -89,12 +91,16 @@ impl Block {
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
+
+    fn memory(&self) -> u64 {
+        (self.bytes.capacity() + size_of::<Block>()) as u64
+    }
 }
 
 impl Backlog {
     /// Nothing, of a stream that is so long already.
     pub fn from(end: u64) -> Backlog {
-        Backlog { blocks: VecDeque::new(), end }
+        Backlog { end, ..Backlog::default() }
     }
 
     /// Length of the stream.
@@ -119,8 +125,7 @@ impl Backlog {
 
     /// Bytes of memory that it takes.
     pub fn memory(&self) -> u64 {
-        let blocks = self.blocks.iter().map(|block| block.bytes.capacity() + size_of::<Block>());
-        blocks.sum::<usize>() as u64
+        self.memory
     }
 
     /// The stream goes on.
@@ -128,8 +133,9 @@ impl Backlog {
         while !bytes.is_empty() {
             let is_full = self.blocks.back().is_none_or(|block| block.bytes.len() == block.bytes.capacity());
             if is_full {
-                let bytes = Vec::with_capacity(BLOCK_LEN);
-                self.blocks.push_back(Block { start: self.end, bytes });
+                let block = Block { start: self.end, bytes: Vec::with_capacity(BLOCK_LEN) };
+                self.memory += block.memory();
+                self.blocks.push_back(block);
             }
             let Some(block) = self.blocks.back_mut() else { return };
             let room = block.bytes.capacity() - block.bytes.len();
@@ -166,6 +172,7 @@ impl Backlog {
             && block.end() <= needed
             && self.end - block.end() >= size
         {
+            self.memory -= block.memory();
             self.blocks.pop_front();
         }
     }
@@ -276,6 +283,8 @@ mod tests {
         assert!((50_000..50_000 + 16_384).contains(&backlog.len()), "{}", backlog.len());
         backlog.trim(0, u64::MAX);
         assert!(!backlog.is_empty(), "the last block may still grow");
+        let block_memory = (BLOCK_LEN + size_of::<Block>()) as u64;
+        assert_eq!(backlog.memory(), block_memory, "one is left");
         let mut read = Vec::new();
         assert!(backlog.read(backlog.start(), 1 << 20, &mut read));
         assert_eq!(read, stream(backlog.start(), backlog.len()));

@@ -15,6 +15,8 @@ pub struct Introduction {
     pub ip: Option<String>,
     /// The stream that it has up to an offset.
     pub known: Option<(StreamName, u64)>,
+    /// The other one is to become the primary, which it does not know yet.
+    pub fails_over: bool,
 }
 
 /// What follows a line of the primary.
@@ -53,6 +55,11 @@ impl Handshake {
     /// A conversation, and what it begins with.
     pub fn begin(introduction: Introduction) -> (Handshake, Vec<u8>) {
         (Handshake { introduction, step: Step::Ping }, request(&[b"PING"]))
+    }
+
+    /// Whether the stream has been asked for.
+    pub fn has_asked(&self) -> bool {
+        self.step == Step::Psync
     }
 
     /// A line has come, without its end.
@@ -119,7 +126,9 @@ impl Handshake {
                         ("?".to_owned(), "-1".to_owned())
                     }
                 };
-                (Step::Psync, request(&[b"PSYNC", name.as_bytes(), from.as_bytes()]))
+                let mut words: Vec<&[u8]> = vec![b"PSYNC", name.as_bytes(), from.as_bytes()];
+                words.extend(own.fails_over.then_some(&b"FAILOVER"[..]));
+                (Step::Psync, request(&words))
             }
         };
         self.step = step;
@@ -168,6 +177,14 @@ pub enum Framing {
 }
 
 impl Framing {
+    /// How long the data is, if that is said.
+    pub fn len(self) -> Option<u64> {
+        match self {
+            Framing::Len(len) => Some(len),
+            Framing::Mark(_) => None,
+        }
+    }
+
     /// What the line says that stands before the data.
     pub fn parse(line: &[u8]) -> Option<Framing> {
         let rest = line.strip_prefix(b"$")?;
@@ -286,6 +303,7 @@ mod tests {
             port: 7000,
             ip: Some("10.0.0.9".into()),
             known: Some((name, 99)),
+            fails_over: true,
         };
         let (said, end) =
             talk(own, &["-NOAUTH Authentication required.", "+OK", "-ERR what?", "+OK", "+OK", "+CONTINUE"]);
@@ -293,7 +311,7 @@ mod tests {
             said[1..4],
             ["AUTH ann secret", "REPLCONF listening-port 7000", "REPLCONF ip-address 10.0.0.9"]
         );
-        assert_eq!(said[5], format!("PSYNC {NAME} 100"));
+        assert_eq!(said[5], format!("PSYNC {NAME} 100 FAILOVER"));
         assert_eq!(end, Some(Next::GoOn(None)));
     }
 

@@ -2,6 +2,7 @@
 
 use mortise_sdk::declare::info::Shown;
 
+use super::failover::Failover;
 use super::primary::{Replica, Stage};
 use super::replica::Following;
 use crate::admin::info::field;
@@ -98,7 +99,9 @@ pub(super) const REPLICATION: Section = Section {
             }
         }),
         field("slave0", "A replica: where it is, and how far. A line for each.", replicas),
-        field("master_failover_state", "How far a failover is.", |_| Shown::from("no-failover")),
+        field("master_failover_state", "How far a failover is.", |e| {
+            Shown::from(Failover::state(e.replication.failover.as_ref()))
+        }),
         field("master_replid", "The name of the stream of changes.", |e| {
             e.replication.name.to_string().into()
         }),
@@ -145,6 +148,12 @@ impl Engine {
         let size = self.config.replication.repl_backlog_size.0;
         let own = if len > size { whole - (len - size).min(whole) } else { whole };
         (own, whole)
+    }
+
+    /// Bytes of memory that are kept only because replicas are behind.
+    pub(crate) fn behind_memory(&self) -> u64 {
+        let (own, whole) = self.backlog_memory();
+        whole - own
     }
 }
 

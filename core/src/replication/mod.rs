@@ -6,29 +6,36 @@
 //! | `stream.rs` | units become the stream |
 //! | `primary.rs` | who follows this server: PSYNC, SYNC, REPLCONF, and what is done about them on the clock |
 //! | `sync.rs` | full synchronisation: a snapshot that goes to replicas, and what they need of the stream meanwhile |
+//! | `failover.rs` | FAILOVER: this server and a replica exchange their roles |
 //! | `wait.rs` | WAIT, and writes that need replicas |
 //! | `role.rs` | REPLICAOF and ROLE: whom this server follows |
 //! | `handshake.rs` | what a replica and its primary say to each other before the stream flows |
 //! | `replica.rs` | the primary's stream applied, and the state of the link as others see it |
-//! | `link.rs` | the socket to the primary |
+//! | `own.rs` | what clients write on a replica, and expires there |
+//! | `link.rs` `wire.rs` | the link to the primary: what it does, and its bytes, plain or encrypted |
+//! | `taking.rs` | all data of a primary taken over, by a file or as it comes |
 //! | `info.rs` | INFO's section |
 //!
-//! Everything but `link.rs` is a function of bytes and of the engine's time. A replica's connection is a client like any
+//! Everything but `link.rs`, `taking.rs` and `wire.rs` is a function of bytes and of the engine's time. A replica's connection is a client like any
 //! other (`server/connection`), which beside its replies is fed from the backlog.
 
 pub mod backlog;
+pub mod failover;
 pub mod handshake;
 mod info;
 pub mod link;
+pub mod own;
 pub mod primary;
 pub mod replica;
 mod role;
 mod settings;
 mod stream;
 pub mod sync;
+mod taking;
 mod wait;
+mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use mortise_sdk::declare::config::Bytes;
@@ -38,6 +45,7 @@ use parking_lot::Mutex;
 use crate::engine::Engine;
 use crate::engine::session::ClientId;
 use crate::features::Feature;
+use crate::keyspace::SpaceId;
 use backlog::{Backlog, StreamName};
 use primary::{Greeting, Replica};
 use replica::Following;
@@ -46,7 +54,7 @@ pub use settings::PrimaryAddress;
 /// Replicas and primaries.
 pub const FEATURE: Feature = Feature {
     name: "replication",
-    commands: &[primary::COMMANDS, role::COMMANDS, wait::COMMANDS],
+    commands: &[primary::COMMANDS, role::COMMANDS, failover::COMMANDS, wait::COMMANDS],
     config: ReplicationConfig::directives(),
     info: &[info::REPLICATION],
     ..Feature::EMPTY
@@ -57,6 +65,10 @@ setting_enum! {
     pub enum DisklessLoad {
         /// By a file.
         Disabled = "disabled",
+        /// As it comes if there is no data, and otherwise by a file.
+        OnEmptyDb = "on-empty-db",
+        /// As it comes, beside the data that there is, which is kept until everything has come.
+        Swapdb = "swapdb",
     }
 }
 
@@ -93,7 +105,9 @@ config! {
         live repl_diskless_sync_delay: u32 = 5, in 0..=i32::MAX;
         /// How many waiting replicas make it begin at once. Zero means that it always waits.
         live repl_diskless_sync_max_replicas: u32 = 0, in 0..=i32::MAX;
-        /// How a replica takes the data over. It is written to a file first.
+        /// How a replica takes the data over: disabled writes it to a file first, on-empty-db does so unless there is no
+        /// data, and swapdb loads it as it comes beside what there is. That takes memory for both, but what there is
+        /// stays if the load fails, and is answered from meanwhile if it is older data of the same primary.
         live repl_diskless_load: DisklessLoad = DisklessLoad::Disabled;
         /// Seconds between two PINGs to replicas.
         live repl_ping_replica_period | repl_ping_slave_period: u32 = 10, in 1..=i32::MAX;
@@ -128,6 +142,10 @@ pub struct Replication {
     greetings: HashMap<ClientId, Greeting>,
     /// Whom this server follows.
     pub following: Option<Following>,
+    /// The failover that goes on.
+    pub failover: Option<failover::Failover>,
+    /// Where data is loaded beside the data in use.
+    beside: Option<SpaceId>,
     /// Counts those that it has followed, so that links know whether they are still wanted.
     followed: u64,
     /// Since when it has no replicas: Unix milliseconds.
@@ -139,8 +157,8 @@ pub struct Replication {
     good: u32,
     /// A replica has said how far it is.
     acked: bool,
-    /// Keys with deadlines that clients have written here while this server follows another: nobody else lets them expire.
-    pub(crate) own_keys: BTreeSet<(u32, Box<[u8]>)>,
+    /// Keys with deadlines that clients have written here while this server follows another.
+    pub(crate) own_keys: own::OwnKeys,
     /// Counters of INFO.
     pub counts: Counts,
 }
@@ -176,13 +194,15 @@ impl Replication {
             replicas: BTreeMap::new(),
             greetings: HashMap::new(),
             following: None,
+            failover: None,
+            beside: None,
             followed: 0,
             alone_since_ms: 0,
             looked_at_ms: 0,
             looks: 0,
             good: 0,
             acked: false,
-            own_keys: BTreeSet::new(),
+            own_keys: Default::default(),
             counts: Counts::default(),
         }
     }

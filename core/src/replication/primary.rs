@@ -165,16 +165,18 @@ fn psync(call: &mut Call<'_>) -> Result {
     let wish = match call.argc() {
         1 => None,
         _ => {
-            let name = call.arg(1);
             let Some(offset) = numbers::parse_integer(call.arg(2)) else {
                 return Err(error::NOT_INTEGER);
             };
             if call.argc() > 3 && call.arg(3).eq_ignore_ascii_case(b"failover") {
-                return Err(Error::new("ERR PSYNC FAILOVER is not supported: Mortise has no FAILOVER yet"));
+                obey_failover(call)?;
             }
-            Some(Wish { name, offset })
+            Some(Wish { name: call.args().at(1), offset })
         }
     };
+    if call.engine.replication.failover.is_some() {
+        return Err(Error::new("NOMASTERLINK Can't SYNC while failing over"));
+    }
     if call.engine.replication.following.as_ref().is_some_and(|following| !following.is_up()) {
         return Err(Error::new("NOMASTERLINK Can't SYNC while not connected with my master"));
     }
@@ -203,6 +205,21 @@ fn psync(call: &mut Call<'_>) -> Result {
         call.engine.replication.counts.partial_refused += u64::from(wish.name.first() != Some(&b'?'));
     }
     call.engine.begin_full(replica);
+    Ok(())
+}
+
+/// The primary asks this server to take its place.
+fn obey_failover(call: &mut Call<'_>) -> Result {
+    tracing::warn!("Failover request received for replid {}.", call.arg(1).escape_ascii());
+    if !call.engine.replication.is_replica() {
+        return Err(Error::new("ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if !call.engine.replication.name.is(call.arg(1)) {
+        return Err(Error::new("ERR PSYNC FAILOVER replid must match my replid."));
+    }
+    let asker = crate::session::line_of(call.engine, call.session.id, call.args());
+    call.engine.stand_alone();
+    tracing::info!("MASTER MODE enabled (failover request from '{asker}')");
     Ok(())
 }
 
@@ -338,7 +355,8 @@ impl Engine {
 
     fn ping_replicas(&mut self) {
         let period = u64::from(self.config.replication.repl_ping_replica_period);
-        if self.replication.looks.is_multiple_of(period) && !self.replication.replicas.is_empty() {
+        let is_time = self.replication.looks.is_multiple_of(period) && !self.replication.waits_for_failover();
+        if is_time && !self.replication.replicas.is_empty() {
             self.replication.tell(&[b"PING"]);
         }
         // Those that wait for their data hear that this server is still there.

@@ -10,14 +10,12 @@ use super::backlog::StreamName;
 use super::handshake::Introduction;
 use crate::engine::Engine;
 use crate::engine::args::{Args, Span};
-use crate::engine::call::Key;
 use crate::engine::client::Origin;
 use crate::engine::dispatch::Asked;
 use crate::engine::outbox::Outbox;
-use crate::engine::registry::{Command, Lookup};
+use crate::engine::registry::Lookup;
 use crate::engine::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
-use crate::keyspace::hash::hash;
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 
@@ -131,6 +129,10 @@ pub struct Attempt {
     pub port: u16,
     /// How long it may say nothing.
     pub timeout: Duration,
+    /// Whether it is reached by TLS, and with what.
+    pub is_encrypted: bool,
+    /// What TLS begins with.
+    pub connector: Option<mortise_tls::Connector>,
     /// What it is told.
     pub introduction: Introduction,
 }
@@ -241,11 +243,16 @@ impl Engine {
     pub fn begin_attempt(&mut self, number: u64) -> Option<Attempt> {
         self.refresh_clock();
         let settings = self.config.replication.clone();
-        let own_port = match settings.replica_announce_port {
-            0 => self.config.any_port(),
-            port => port,
+        let is_encrypted = self.config.tls.tls_replication;
+        let own_port = match (settings.replica_announce_port, self.config.tls.tls_port) {
+            (0, tls_port) if is_encrypted && tls_port > 0 => tls_port,
+            (0, _) => self.config.any_port(),
+            (port, _) => port,
         };
+        let connector = if is_encrypted { self.rim.connector() } else { None };
         let known = (self.replication.name, self.replication.offset);
+        let failover = self.replication.failover.as_ref();
+        let fails_over = failover.is_some_and(|failover| failover.is_in_progress());
         let following = self.followed(number)?;
         following.stage = Stage::Connecting;
         let (host, port) = (following.host.clone(), following.port);
@@ -256,12 +263,15 @@ impl Engine {
             host,
             port,
             timeout: Duration::from_secs(settings.repl_timeout.into()),
+            is_encrypted,
+            connector,
             introduction: Introduction {
                 login: password
                     .map(|password| (settings.masteruser.filter(|user| !user.is_empty()), password)),
                 port: own_port,
                 ip: settings.replica_announce_ip.filter(|ip| !ip.is_empty()),
                 known: following.resumes.then_some(known),
+                fails_over,
             },
         })
     }
@@ -322,17 +332,47 @@ impl Engine {
             return false;
         }
         tracing::info!("MASTER <-> REPLICA sync: Flushing old data");
-        self.disconnect_replicas();
-        self.end_backlog();
-        if let Some(following) = self.followed(number) {
-            following.resumes = false;
-        }
         self.cancel_background_save();
-        self.replication.own_keys.clear();
+        self.let_go_of_data();
         self.empty_space(SpaceId::FIRST);
         self.settle();
         tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
         true
+    }
+
+    /// The data that is there is going to be another's: who follows this server has to begin anew, and so has the journal.
+    fn let_go_of_data(&mut self) {
+        self.disconnect_replicas();
+        self.end_backlog();
+        if let Some(following) = &mut self.replication.following {
+            following.resumes = false;
+        }
+        self.suspend_journal();
+        self.replication.own_keys.clear();
+    }
+
+    /// What has been loaded beside the data in use takes its place.
+    pub(super) fn swap_in(&mut self, number: u64, space: SpaceId) -> Option<()> {
+        self.followed(number)?;
+        self.let_go_of_data();
+        tracing::info!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
+        self.take_over(SpaceId::FIRST, space);
+        tracing::info!("MASTER <-> REPLICA sync: Discarding old DB in background");
+        self.settle();
+        Some(())
+    }
+
+    /// Data has come that no file holds.
+    pub(super) fn note_arrival(&mut self) {
+        self.unit.dirty += 1;
+    }
+
+    /// Data does not come to its end: what of it is there is of no use.
+    pub(super) fn give_up_arriving(&mut self, space: SpaceId) {
+        self.refresh_clock();
+        self.abandon_loading();
+        self.empty_space(space);
+        self.settle();
     }
 
     /// The primary's data is there: the stream follows.
@@ -350,7 +390,15 @@ impl Engine {
         (state.former, state.former_end) = (StreamName::NONE, -1);
         state.backlog = None;
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+        self.begin_journal_anew();
         self.begin_link(number, origin)
+    }
+
+    /// The primary's data could not be loaded: half of it is no use to anybody.
+    pub fn drop_half(&mut self) {
+        self.refresh_clock();
+        self.empty_space(SpaceId::FIRST);
+        self.settle();
     }
 
     /// The stream goes on where it was left, maybe under another name.
@@ -463,38 +511,6 @@ impl Engine {
             );
         }
         out.clear();
-    }
-
-    /// A client has written on a replica: what it has given a deadline is not the primary's to remove.
-    #[cold]
-    pub(crate) fn remember_own_keys(&mut self, session: &Session, command: &Command, args: Args<'_>) {
-        let keys = command.facts.keys_of(args.len(), &|index| args.at(index)).unwrap_or_default();
-        for key in keys {
-            let key = args.at(key.index);
-            let (db, _) = self.keyspace.db(session.space, session.db);
-            if db.find(hash(key), key).is_some_and(|entry| entry.deadline().is_some()) {
-                self.replication.own_keys.insert((session.db, key.into()));
-            }
-        }
-    }
-
-    /// Removes what clients have written on this replica and has expired. The ticks ask.
-    pub(crate) fn expire_own_keys(&mut self) {
-        if self.replication.own_keys.is_empty() || self.loading {
-            return;
-        }
-        let mut keys = std::mem::take(&mut self.replication.own_keys);
-        keys.retain(|(index, key)| {
-            let key = Key::new(key);
-            let entry = self.keyspace.db(SpaceId::FIRST, *index).0.find(key.hash, key.bytes);
-            let deadline = entry.and_then(|entry| entry.deadline());
-            if deadline.is_some_and(|deadline| deadline <= self.now_ms) {
-                self.expire_key(SpaceId::FIRST, *index, key);
-            }
-            deadline.is_some_and(|deadline| deadline > self.now_ms)
-        });
-        self.replication.own_keys = keys;
-        self.settle();
     }
 
     /// The primary wants to know how far this server is.

@@ -38,10 +38,15 @@ const SLAVEOF: Command = Spec {
 
 fn replicaof(call: &mut Call<'_>) -> Result {
     let (host, port) = (call.arg(1), call.arg(2));
+    if call.engine.replication.failover.is_some() {
+        return Err(Error::new("ERR REPLICAOF not allowed while failing over."));
+    }
     let asker = crate::session::line_of(call.engine, call.session.id, call.args());
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         if call.engine.replication.is_replica() {
+            call.engine.journal.is_in_unit = call.cannot_wait();
             call.engine.stand_alone();
+            call.engine.journal.is_in_unit = false;
             tracing::info!("MASTER MODE enabled (user request from '{asker}')");
         }
         return call.ok();
@@ -49,11 +54,6 @@ fn replicaof(call: &mut Call<'_>) -> Result {
     if call.session.is_replica {
         // Its primary could not be told what it does.
         return Err(Error::new("ERR Command is not valid when client is a replica."));
-    }
-    if call.engine.config.journal.appendonly {
-        return Err(Error::new(
-            "ERR Mortise cannot follow another server with appendonly yes yet: CONFIG SET appendonly no comes first",
-        ));
     }
     const PORT: Error = Error::new("ERR Invalid master port");
     let port = numbers::parse_integer(port).ok_or(mortise_sdk::error::NOT_INTEGER)?;
@@ -146,6 +146,7 @@ impl Engine {
         self.disconnect_replicas();
         self.follow_readers();
         self.count_good_replicas();
+        self.begin_journal_anew();
     }
 
     /// Calls that wait for keys would write: a replica does not.

@@ -62,9 +62,11 @@ impl Engine {
     }
 
     /// Asks replicas how far they are, unless that was the last thing said.
-    fn ask_for_acks(&mut self) {
+    pub(super) fn ask_for_acks(&mut self) {
         const ASKED: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
-        if !self.replication.pending.ends_with(ASKED) {
+        // While writes wait, the stream is to stay as it is. Replicas say it by themselves once a second.
+        let is_free = !self.clients.pause.stops_writes(self.now_ms);
+        if is_free && !self.replication.pending.ends_with(ASKED) {
             self.replication.tell(&[b"REPLCONF", b"GETACK", b"*"]);
         }
     }
@@ -75,6 +77,7 @@ impl Engine {
         if self.replication.acked {
             self.replication.acked = false;
             self.retry_for_acks();
+            self.advance_failover();
         }
     }
 

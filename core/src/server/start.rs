@@ -124,11 +124,6 @@ impl Server {
         let Settings { mut config, directives, loaded, registry, config_file, any_port, .. } = settings;
         loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         config.clients.maxclients = fit_clients(config.clients.maxclients)?;
-        if config.journal.appendonly && config.replication.replicaof.0.is_some() {
-            return Err(Fatal::new(
-                "Mortise cannot follow another server (replicaof) with appendonly yes yet.",
-            ));
-        }
         let tls = Tls::default();
         tls.load(&config).map_err(|problem| Fatal::new(format!("Failed to configure TLS: {problem}")))?;
         let (listeners, additions) = listen(&mut config, any_port)?;

@@ -168,6 +168,25 @@ impl Engine {
         true
     }
 
+    /// All data is going to be replaced by a primary's. What the journal holds stays on the disk, as what is there if the
+    /// server ends before it is begun anew.
+    pub(crate) fn suspend_journal(&mut self) {
+        if self.journal.state != State::Off {
+            self.close_journal();
+        }
+    }
+
+    /// The data has been replaced, or is not going to be any more: the journal begins anew with it, if there is to be one.
+    pub(crate) fn begin_journal_anew(&mut self) {
+        if !self.config.journal.appendonly || self.journal.state != State::Off || self.begin_waiting() {
+            return;
+        }
+        // Nobody is there who could be told that it failed: the ticks try it again.
+        self.journal.state = State::Waiting;
+        self.journal.is_scheduled = true;
+        self.follow_journal();
+    }
+
     /// There is no journal from now on; what it holds by now is durable.
     fn close_journal(&mut self) {
         self.settle_journal();
