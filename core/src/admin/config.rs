@@ -118,6 +118,7 @@ fn config_set(call: &mut Call<'_>) -> Result {
 fn config_resetstat(call: &mut Call<'_>) -> Result {
     let usage = call.engine.rim.usage();
     call.engine.stats.reset(&usage);
+    call.engine.replication.reset_counts();
     call.engine.memory.leaving.reset();
     call.engine.unit.expired_parts = 0;
     call.ok()

@@ -59,6 +59,11 @@ fn debug(call: &mut Call<'_>) -> Result {
         (b"protocol", 3) => protocol(call),
         (b"loadaof", 2) => loadaof(call),
         (b"reload", _) => reload(call),
+        (b"replicate", 3..) => {
+            let words = call.args().iter().skip(2);
+            call.engine.replication.tell_anything(words);
+            call.ok()
+        }
         (b"set-skip-checksum-validation", 3) => {
             call.engine.skips_checksums = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -109,6 +114,7 @@ fn help(call: &mut Call<'_>) -> Result {
             "Give elements of lists that are at least so long a piece of memory of their own;\n0 restores the default, \
              by which only those have one that do not fit together with\nothers.",
         ),
+        ("REPLICATE <word> [<word> ...]", "Send replicas these words as a command."),
         ("REPLYBUFFER <option> <value>", "Nothing: reply buffers are not resized."),
         ("SET-ACTIVE-EXPIRE <0|1>", "Stop removing expired keys that nobody asks for, or go on with it."),
         ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call DEBUG, or keep them from it again."),

@@ -35,8 +35,12 @@ pub(super) const STATS: Section = Section {
         field("instantaneous_output_kbps", "Kilobytes written in a second, at present.", |e| {
             Shown::Ratio(e.stats.output_rate.per_second() as f64 / 1024.0)
         }),
-        field("instantaneous_input_repl_kbps", "The same, read for replication.", |_| Shown::Ratio(0.0)),
-        field("instantaneous_output_repl_kbps", "The same, written for replication.", |_| Shown::Ratio(0.0)),
+        field("instantaneous_input_repl_kbps", "The same, read for replication.", |e| {
+            Shown::Ratio(e.stats.replication_rates.0.per_second() as f64 / 1024.0)
+        }),
+        field("instantaneous_output_repl_kbps", "The same, written for replication.", |e| {
+            Shown::Ratio(e.stats.replication_rates.1.per_second() as f64 / 1024.0)
+        }),
         field("rejected_connections", "Connections refused by maxclients.", |e| {
             e.stats.rejected_connections.into()
         }),

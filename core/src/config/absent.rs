@@ -123,14 +123,12 @@ pub const ALL: &[Absent] = &[
     // Snapshots.
     ignored("rdb-del-sync-files"),
     ignored("loading-process-events-interval-bytes"),
-    ignored("shutdown-timeout"),
     // The journal.
     ignored("aof-disable-auto-gc"),
     // Replication.
     renamed("replica-lazy-flush", "slave-lazy-flush"),
     ignored("replica-ignore-disk-write-errors"),
     ignored("repl-disable-tcp-nodelay"),
-    ignored("propagation-error-behavior"),
     // Cluster.
     ignored("cluster-config-file"),
     ignored("cluster-node-timeout"),

@@ -50,7 +50,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
     ("loading-process-events-interval-bytes", 1024, INT_MAX),
-    ("shutdown-timeout", 0, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
     ("watchdog-period", 0, INT_MAX),
 ];
@@ -62,7 +61,6 @@ const SIZES: &[(&str, i128, i128)] =
 /// One of some words.
 const WORDS: &[(&str, &[&str])] = &[
     ("cluster-preferred-endpoint-type", &["ip", "hostname", "unknown-endpoint"]),
-    ("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"]),
     (
         "syslog-facility",
         &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"],

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use mortise_acl::Users;
-use mortise_sdk::{Error, Result, error};
+use mortise_sdk::{Result, error};
 
 use super::Engine;
 use super::args::{Args, OwnedArgs};
@@ -18,6 +18,7 @@ use super::event::RunInSight;
 use super::session::Session;
 use crate::acl::Refused;
 use crate::persistence::settings::Shutdown;
+use crate::persistence::shutdown::{FAILED, Outcome};
 use crate::resp::output::Output;
 use crate::transactions::watch::Watched;
 
@@ -95,6 +96,8 @@ pub struct Owes {
     pub tally: BTreeMap<(usize, Answered), u64>,
     /// The server's end.
     pub shutdown: Option<Shutdown>,
+    /// That it is called off.
+    pub calls_shutdown_off: bool,
     /// Kinds of errors among the answers.
     pub errors: BTreeMap<String, u64>,
     /// What was refused.
@@ -168,11 +171,15 @@ impl Engine {
         for refused in owes.refused {
             self.note_refused(session.id, refused, Args::new(&[], &[]));
         }
+        if owes.calls_shutdown_off {
+            self.call_shutdown_off()?;
+        }
         if let Some(how) = owes.shutdown {
-            if !self.shut_down(how) {
-                return Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs."));
+            match self.shut_down(how) {
+                Outcome::Ends => session.closing = true,
+                Outcome::Waits => {}
+                Outcome::GoesOn => return Err(FAILED),
             }
-            session.closing = true;
         }
         let Some(client) = self.clients.get_mut(session.id) else { return Ok(()) };
         if owes.reset {

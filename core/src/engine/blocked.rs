@@ -29,6 +29,8 @@ pub enum OnTimeout {
     Acks(u64),
     /// A number.
     Count(i64),
+    /// The server's end, for which it waits: that it goes on instead.
+    NotEnded,
 }
 
 impl OnTimeout {
@@ -39,6 +41,7 @@ impl OnTimeout {
             OnTimeout::NullArray => out.null_array(),
             OnTimeout::Acks(_) => out.integer(0),
             OnTimeout::Count(count) => out.integer(count),
+            OnTimeout::NotEnded => out.error(&crate::persistence::shutdown::FAILED),
         }
     }
 }
@@ -113,6 +116,12 @@ impl Blocked {
     /// Calls that wait for keys.
     pub(crate) fn waiting_for_keys(&self) -> Vec<WaitId> {
         self.waits.iter().filter(|(_, wait)| !wait.keys.is_empty()).map(|(id, _)| *id).collect()
+    }
+
+    /// Calls that wait for the server's end.
+    pub(crate) fn waiting_for_shutdown(&self) -> Vec<WaitId> {
+        let waits = self.waits.iter().filter(|(_, wait)| wait.then == OnTimeout::NotEnded);
+        waits.map(|(id, _)| *id).collect()
     }
 
     /// Whether some calls wait for the end of a key.

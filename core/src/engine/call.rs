@@ -99,7 +99,11 @@ impl<'c> Call<'c> {
             let work = alone::work(run, self.engine.users.clone(), self.owned_args());
             return self.defer(work);
         }
+        let was_to_end = session.owes.shutdown.is_some();
         engine.catch_up(session)?;
+        if was_to_end && self.engine.is_shutting_down() {
+            self.wait_for(&[], 0.0, OnTimeout::NotEnded)?;
+        }
         result
     }
 
@@ -353,6 +357,14 @@ impl<'c> Call<'c> {
     #[inline(always)]
     pub fn is_propagated(&self) -> bool {
         self.engine.unit.streaming
+    }
+
+    /// The keys that have expired, and of which the call has taken leave, do not go as one: it has only come across them.
+    /// In a transaction or a script they do, as everything there.
+    pub(crate) fn says_apart(&mut self) {
+        if !self.cannot_wait() {
+            self.engine.unit.says_apart();
+        }
     }
 
     // ---- waiting

@@ -21,6 +21,8 @@ pub struct Pause {
     all: bool,
     /// Writes wait for the end of a failover.
     pub for_failover: bool,
+    /// Writes wait for the server's end, or for its being called off.
+    pub for_shutdown: bool,
 }
 
 impl Pause {
@@ -41,7 +43,7 @@ impl Pause {
 
     /// Whether writes wait.
     pub fn stops_writes(self, now_ms: i64) -> bool {
-        self.until_ms > now_ms || self.for_failover
+        self.until_ms > now_ms || self.for_failover || self.for_shutdown
     }
 
     /// Whether everything waits.

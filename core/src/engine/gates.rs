@@ -99,24 +99,25 @@ impl Engine {
 
     #[cold]
     fn hindered_by(&self, session: &Session, command: &Command) -> Option<Error> {
+        let lacks =
+            |flag| !command.flags.has(flag) || queues(session, command, |queued| !queued.flags.has(flag));
         let loads = || {
-            let may = match self.serves_meanwhile {
-                true => !command.flags.has(flags::NO_ASYNC_LOADING),
-                false => command.flags.has(flags::LOADING),
+            let may_not = match self.serves_meanwhile {
+                true => {
+                    command.flags.has(flags::NO_ASYNC_LOADING)
+                        || queues(session, command, |queued| queued.flags.has(flags::NO_ASYNC_LOADING))
+                }
+                false => lacks(flags::LOADING),
             };
-            (self.loading && !may).then_some(error::LOADING)
+            (self.loading && may_not).then_some(error::LOADING)
         };
         let writes = command.flags.has(flags::WRITE)
-            || is_exec(command)
-                && session
-                    .transaction
-                    .as_ref()
-                    .is_some_and(|tx| tx.queue.iter().any(|queued| queued.command.flags.has(flags::WRITE)));
+            || queues(session, command, |queued| queued.flags.has(flags::WRITE));
         // Whoever asks whether the server is well is told.
         let asks = command.name.eq_ignore_ascii_case("ping");
         let is_replica = self.replication.is_replica();
         let unsaved = if (writes || asks) && !is_replica { self.refuses_writes() } else { None };
-        let stale = || (self.is_stale() && !command.flags.has(flags::STALE)).then_some(error::MASTERDOWN);
+        let stale = || (self.is_stale() && lacks(flags::STALE)).then_some(error::MASTERDOWN);
         unsaved
             .or_else(|| if writes { self.refuses_writers() } else { None })
             .or_else(|| subscriber_mode(session, command))
@@ -178,6 +179,12 @@ fn allowed(session: &mut Session, command: &Command, args: Args<'_>) -> Option<E
     let refused = acl::Refused::call(session, refusal, command, args);
     session.owes.refused(refused);
     Some(acl::error(refusal, command))
+}
+
+/// Whether a command is the EXEC of a transaction that holds one of a kind.
+fn queues(session: &Session, command: &Command, is: impl Fn(&Command) -> bool) -> bool {
+    is_exec(command)
+        && session.transaction.as_ref().is_some_and(|tx| tx.queue.iter().any(|queued| is(&queued.command)))
 }
 
 pub(super) fn is_exec(command: &Command) -> bool {

@@ -11,8 +11,10 @@ use crate::pubsub::Kind;
 pub struct StreamUnit {
     /// Its place in the stream: the number of commands before it.
     pub offset: u64,
-    /// The commands. Several are one transaction.
+    /// The commands.
     pub commands: Commands,
+    /// Several are one transaction.
+    pub is_whole: bool,
 }
 
 impl StreamUnit {
@@ -137,7 +139,8 @@ impl Engine {
         if commands.is_empty() {
             return;
         }
-        let unit = StreamUnit { offset: self.stream_offset, commands };
+        let is_whole = self.unit.take_wholeness();
+        let unit = StreamUnit { offset: self.stream_offset, commands, is_whole };
         self.stream_offset += unit.commands.len() as u64;
         self.feed_journal(&unit);
         self.replication.feed(&unit);

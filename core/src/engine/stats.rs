@@ -72,6 +72,8 @@ pub struct Stats {
     pub input_rate: Rate,
     /// Bytes written to sockets, at present.
     pub output_rate: Rate,
+    /// Bytes read and written for replication.
+    pub replication_rates: (Rate, Rate),
     /// Bytes read from sockets before the counters were reset.
     pub bytes_in_before: u64,
     /// Bytes written to sockets before the counters were reset.
@@ -152,10 +154,12 @@ impl Stats {
     }
 
     /// Notes how fast the counters grow.
-    pub fn sample(&mut self, now_ms: i64, usage: &Usage) {
+    pub fn sample(&mut self, now_ms: i64, usage: &Usage, replication: (u64, u64)) {
         self.commands_rate.sample(now_ms, self.commands_processed);
         self.input_rate.sample(now_ms, usage.bytes_in);
         self.output_rate.sample(now_ms, usage.bytes_out);
+        self.replication_rates.0.sample(now_ms, replication.0);
+        self.replication_rates.1.sample(now_ms, replication.1);
     }
 
     /// CONFIG RESETSTAT.

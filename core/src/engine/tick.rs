@@ -44,6 +44,7 @@ impl Engine {
         self.rewrite_if_due();
         self.tick_journal();
         self.look_at_replicas();
+        self.end_if_due();
         self.expire_own_keys();
         self.free_spent();
         self.settle();
@@ -88,7 +89,8 @@ impl Engine {
     /// Notes what the process uses and how fast counters grow.
     pub(crate) fn sample(&mut self) {
         self.usage = self.rim.usage();
-        self.stats.sample(self.now_ms, &self.usage);
+        let replication = (self.replication.counts.bytes_in, self.replication.bytes_out());
+        self.stats.sample(self.now_ms, &self.usage, replication);
         self.memory.sample();
     }
 

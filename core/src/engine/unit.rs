@@ -207,6 +207,8 @@ pub struct Unit {
     told: Vec<Told>,
     keys: Vec<u8>,
     said: Commands,
+    /// Its commands need not be one transaction.
+    apart: bool,
     garbage: Vec<Box<dyn Send>>,
     /// Where the bytes of what a worker is to free are counted.
     pub leaving: Leaving,
@@ -353,6 +355,16 @@ impl Unit {
         if targets.journal || targets.replicas {
             self.said.push(targets, space, db, words);
         }
+    }
+
+    /// What has been said so far need not be done as one: keys have expired that a call has come across.
+    pub fn says_apart(&mut self) {
+        self.apart = !self.said.is_empty();
+    }
+
+    /// Whether what is said next is to be done as one. What was said before is taken.
+    pub(super) fn take_wholeness(&mut self) -> bool {
+        !std::mem::take(&mut self.apart)
     }
 
     /// How many commands are in the stream so far.

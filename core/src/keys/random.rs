@@ -31,17 +31,20 @@ fn randomkey(call: &mut Call<'_>) -> Result {
     for _ in 0..DRAWS_MAX {
         let drawn = call.db().0.dict().sample_evenly(|| random.word()).map(|entry| entry.key().to_vec());
         let Some(drawn) = drawn else {
+            call.says_apart();
             call.out().null();
             return Ok(());
         };
         // Looking at it lets it go if it has expired.
         let key = Key::new(&drawn);
         if call.exists(key) {
+            call.says_apart();
             call.out().bulk(&drawn);
             return Ok(());
         }
         drawn_last = call.db().0.find(key.hash, key.bytes).is_some().then_some(drawn);
     }
+    call.says_apart();
     let now_ms = call.now_ms();
     let next = next_live(call.db().0.dict(), random.word(), now_ms);
     // Where what has expired may not be removed, it is returned all the same, as Redis does.

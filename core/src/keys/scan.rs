@@ -83,6 +83,7 @@ fn scan(call: &mut Call<'_>) -> Result {
     for key in &expired {
         call.exists(Key::new(key));
     }
+    call.says_apart();
     let out = call.out();
     out.array(2);
     out.bulk(next.to_string().as_bytes());

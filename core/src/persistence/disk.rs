@@ -126,6 +126,11 @@ impl NewFile {
         self.target.temporary.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Opens what was written, to be read from its beginning, whatever becomes of its name.
+    pub fn open(&self) -> io::Result<Opened> {
+        self.disk.open(&self.target.temporary)
+    }
+
     /// Makes durable what was written: the last step that takes long.
     pub fn sync(&mut self) -> io::Result<()> {
         self.file.sync()

@@ -25,7 +25,7 @@ mod info;
 pub mod journal;
 mod save;
 pub mod settings;
-mod shutdown;
+pub mod shutdown;
 pub mod snapshot;
 pub mod start;
 pub mod state;
@@ -79,6 +79,8 @@ config! {
         live shutdown_on_sigterm: Shutdown = Shutdown::default();
         /// How SIGINT does.
         live shutdown_on_sigint: Shutdown = Shutdown::default();
+        /// Seconds for which the server's end waits at most for replicas to get what was written. Zero means not at all.
+        live shutdown_timeout: u32 = 10, in 0..=i32::MAX;
         /// Make a snapshot durable bit by bit while it is written, so that the disk has not everything to do at its end.
         live rdb_save_incremental_fsync: bool = true;
         /// For tests: microseconds to wait after each key that is saved; below zero, a microsecond after so many keys.

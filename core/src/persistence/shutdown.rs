@@ -1,5 +1,5 @@
 //! SHUTDOWN, and what else ends the server: with the data saved where there are save points, unless something else is
-//! said.
+//! said, and after replicas have got what was written.
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, added};
@@ -41,8 +41,12 @@ fn shutdown(call: &mut Alone<'_>) -> Result {
         return Err(error::SYNTAX);
     }
     if aborts {
-        // None takes so long that it could be called off.
-        return Err(Error::new("ERR No shutdown in progress."));
+        if call.running.is_some() {
+            return Err(error::BUSY_SCRIPT);
+        }
+        call.session.owes.calls_shutdown_off = true;
+        call.out.simple("OK");
+        return Ok(());
     }
     match call.running {
         None => call.session.owes.shutdown = Some(how),
@@ -54,6 +58,28 @@ fn shutdown(call: &mut Alone<'_>) -> Result {
         Some(_) => return Err(error::BUSY_SCRIPT),
     }
     Ok(())
+}
+
+/// What SHUTDOWN says when the server goes on.
+pub const FAILED: Error = Error::new("ERR Errors trying to SHUTDOWN. Check logs.");
+
+/// What has become of the wish that the server end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It ends.
+    Ends,
+    /// It will, when replicas have what was written.
+    Waits,
+    /// It goes on.
+    GoesOn,
+}
+
+/// The server's end, which waits for replicas.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    how: Shutdown,
+    /// It waits no longer: Unix milliseconds.
+    until_ms: i64,
 }
 
 impl Engine {
@@ -81,17 +107,76 @@ impl Engine {
         true
     }
 
-    /// Ends the server. False: it goes on, as the data could not be saved.
-    pub fn shut_down(&mut self, how: Shutdown) -> bool {
+    /// Ends the server, at once or when replicas have what was written.
+    pub fn shut_down(&mut self, how: Shutdown) -> Outcome {
         self.refresh_clock();
+        if self.is_shutting_down() {
+            return Outcome::Waits;
+        }
         tracing::warn!("User requested shutdown...");
+        let timeout_s = self.config.persistence.shutdown_timeout;
+        if how.now || timeout_s == 0 || self.count_lagging_replicas() == 0 {
+            return self.end(how);
+        }
+        tracing::info!("Waiting for replicas before shutting down.");
+        let until_ms = self.now_ms.saturating_add(i64::from(timeout_s) * 1000);
+        self.persistence.ending = Some(Ending { how, until_ms });
+        self.clients.pause.for_shutdown = true;
+        self.ask_for_acks();
+        Outcome::Waits
+    }
+
+    /// Whether the server's end waits for replicas.
+    pub fn is_shutting_down(&self) -> bool {
+        self.persistence.ending.is_some()
+    }
+
+    /// How long it will wait at most, in milliseconds, if it does.
+    pub(crate) fn shutdown_due_in_ms(&self) -> Option<i64> {
+        self.persistence.ending.map(|ending| (ending.until_ms - self.now_ms).max(0))
+    }
+
+    /// Ends the server if it was to wait for replicas and need not do so any more. The ticks ask.
+    pub(crate) fn end_if_due(&mut self) {
+        let Some(ending) = self.persistence.ending else { return };
+        if self.now_ms < ending.until_ms && self.count_lagging_replicas() > 0 {
+            return;
+        }
+        self.persistence.ending = None;
+        if self.end(ending.how) == Outcome::GoesOn {
+            self.carry_on();
+        }
+    }
+
+    /// SHUTDOWN ABORT.
+    pub(crate) fn call_shutdown_off(&mut self) -> Result {
+        if self.persistence.ending.take().is_none() {
+            return Err(Error::new("ERR No shutdown in progress."));
+        }
+        tracing::info!("Shutdown manually aborted.");
+        self.carry_on();
+        Ok(())
+    }
+
+    /// The server was to end, and does not.
+    fn carry_on(&mut self) {
+        self.clients.pause.for_shutdown = false;
+        for id in self.blocked.waiting_for_shutdown() {
+            self.end_wait(id, |_, _| Err(FAILED));
+        }
+        self.resume_paused();
+    }
+
+    /// Ends the server, unless the data cannot be saved.
+    fn end(&mut self, how: Shutdown) -> Outcome {
+        self.log_lagging_replicas();
         if self.persistence.is_saving() {
             tracing::warn!("There is a child saving an .rdb. Killing it!");
             self.cancel_background_save();
         }
         if self.journal.state != State::Off && !self.end_journal(how.forced) {
             tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
-            return false;
+            return Outcome::GoesOn;
         }
         if self.saves_at_end(how) {
             tracing::info!("Saving the final RDB snapshot before exiting.");
@@ -101,12 +186,12 @@ impl Engine {
                     tracing::warn!(
                         "Errors trying to shut down the server. Check the logs for more information."
                     );
-                    return false;
+                    return Outcome::GoesOn;
                 }
                 tracing::warn!("Error trying to save the DB. Exit anyway.");
             }
         }
         self.shutdown = true;
-        true
+        Outcome::Ends
     }
 }

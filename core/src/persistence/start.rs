@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::cut::Lender;
 use super::data::{Delay, InStream, Report, entry_of, is_due, note_beside};
+use super::disk::Opened;
 use super::journal::replay;
 use super::snapshot::file::{CHECKED_SINCE, Item, Loading, SIGNATURE};
 use super::snapshot::value::{Around, ForeignTypes};
@@ -71,35 +72,62 @@ pub fn load_file(lender: &dyn Lender) -> Result<Ended, Fatal> {
     if has_journal {
         return replay::load_at_start(lender);
     }
-    load_snapshot(lender, true).map(|(ended, _)| ended)
+    load_snapshot(lender)
 }
 
-/// Loads the snapshot's file, if there is one, and says where in the stream of changes its data is; the engine is told so
-/// if it `adopts` that, before the data is there.
-pub(crate) fn load_snapshot(lender: &dyn Lender, adopts: bool) -> Result<(Ended, Option<InStream>), Fatal> {
-    let began = Instant::now();
+/// Loads the snapshot's file, if there is one.
+fn load_snapshot(lender: &dyn Lender) -> Result<Ended, Fatal> {
     let mut found = None;
     lender.lend(&mut |engine| {
         let path = Persistence::target(&engine.config, engine.process.pid, None).path;
         found = Some((path, engine.persistence.disk.clone()));
     });
-    let Some((path, disk)) = found else { return Ok((Ended::Stopped, None)) };
-    let mut opened = match disk.open(&path) {
-        Ok(opened) => opened,
+    let Some((path, disk)) = found else { return Ok(Ended::Stopped) };
+    match disk.open(&path) {
+        Ok(opened) => load_opened(lender, opened, For::Start).map(|(ended, _)| ended),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             lender.lend(&mut |engine| engine.set_loading(false));
-            return Ok((Ended::Loaded, None));
+            Ok(Ended::Loaded)
         }
-        Err(error) => return Err(fatal(&error_text(&error))),
-    };
+        Err(error) => Err(fatal(&error_text(&error))),
+    }
+}
+
+/// For whom a file is loaded.
+#[derive(Clone, Copy)]
+pub(crate) enum For {
+    /// The server starts: where in the stream of changes the data is, the engine knows before the data is there.
+    Start,
+    /// The link of this number has been sent it: it replaces what is there, and half of it is worth nothing.
+    Link(u64),
+}
+
+/// Loads a snapshot from an open file, and says where in the stream of changes its data is.
+pub(crate) fn load_opened(
+    lender: &dyn Lender,
+    mut opened: Opened,
+    whose: For,
+) -> Result<(Ended, Option<InStream>), Fatal> {
+    let began = Instant::now();
+    let adopts = matches!(whose, For::Start);
     let mut loader = None;
     lender.lend(&mut |engine| {
+        if let For::Link(number) = whose
+            && !engine.make_way(number)
+        {
+            return;
+        }
         engine.begin_loading(opened.len);
         loader = Some(Loader { adopts, ..Loader::new(engine) });
     });
     let Some(mut loader) = loader else { return Ok((Ended::Stopped, None)) };
     let ended = loader.load(Reader::from_medium(&mut *opened.data), lender);
-    lender.lend(&mut |engine| engine.end_loading(loader.report, std::mem::take(&mut loader.kept)));
+    lender.lend(&mut |engine| {
+        if ended.is_err() && !adopts {
+            engine.drop_half();
+        }
+        engine.end_loading(loader.report, std::mem::take(&mut loader.kept));
+    });
     match ended {
         Ok(_) => {
             loader.say_done();

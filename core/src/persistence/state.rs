@@ -9,6 +9,7 @@ use mortise_sdk::error::{self, Error};
 use super::cut::{Drawing, Purpose};
 use super::data::Report;
 use super::disk::{Disk, MemoryDisk, Pending, Target};
+use super::shutdown::Ending;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::keyspace::SpaceId;
@@ -47,6 +48,8 @@ pub struct Persistence {
     pub frozen: Arc<FrozenTypes>,
     /// Parts of the file that was loaded which nobody here understands; they are saved as they were.
     pub kept: Kept,
+    /// The server's end, while it waits for replicas.
+    pub(super) ending: Option<Ending>,
     pub(super) drawn: u64,
     last_try_s: i64,
     /// The number of changes that the last snapshot holds.
@@ -99,6 +102,7 @@ impl Default for Persistence {
             loaded: Report::default(),
             frozen: Arc::default(),
             kept: Kept::default(),
+            ending: None,
             drawn: 0,
             last_try_s: 0,
             saved_dirty: 0,

@@ -165,13 +165,16 @@ impl Backlog {
         true
     }
 
-    /// Gives up what is kept beyond `size` bytes, but nothing from `needed` on.
+    /// Gives up what is kept beyond `size` bytes, but nothing from `needed` on: so much of it at a time that it does not
+    /// take long.
     pub fn trim(&mut self, size: u64, needed: u64) {
-        while let Some(block) = self.blocks.front()
-            && self.blocks.len() > 1
-            && block.end() <= needed
-            && self.end - block.end() >= size
-        {
+        const BLOCKS_MAX: usize = 1024;
+        for _ in 0..BLOCKS_MAX {
+            let Some(block) = self.blocks.front() else { return };
+            let is_spare = self.blocks.len() > 1 && block.end() <= needed && self.end - block.end() >= size;
+            if !is_spare {
+                return;
+            }
             self.memory -= block.memory();
             self.blocks.pop_front();
         }

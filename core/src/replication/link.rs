@@ -164,6 +164,7 @@ impl Link<'_> {
     /// Reads the stream, applies it, and says how far it is.
     fn follow(&self, wire: &mut Wire, applying: &mut Applying) -> Result<(), Halt> {
         let number = self.number;
+        wire.end_with(applying.outbox())?;
         let mut acked: Option<Instant> = None;
         loop {
             if applying.is_closing() {
@@ -186,15 +187,14 @@ impl Link<'_> {
             }
             let ahead = applying.ahead();
             let mut due = acked.is_none_or(|at| at.elapsed() >= ACK);
-            let heard = wire.was_heard;
+            let came = std::mem::take(&mut wire.came);
             let mut told = None;
             let runs = self.lender.lend(&mut |engine| {
-                if heard && !engine.hear_primary(number, ahead) {
+                if came > 0 && !engine.hear_primary(number, came, ahead) {
                     return;
                 }
                 told = engine.acknowledgement(number);
             });
-            wire.was_heard = false;
             let Some((offset, wanted)) = told.filter(|_| runs) else { return Err(Halt::Unwanted) };
             due |= wanted;
             if due {

@@ -72,6 +72,18 @@ setting_enum! {
     }
 }
 
+setting_enum! {
+    /// What is done about a command that should have had no error, as it had none where it comes from.
+    pub enum OnError {
+        /// It is logged.
+        Ignore = "ignore",
+        /// The server ends.
+        Panic = "panic",
+        /// The server ends if it is a replica, and logs what its own file holds.
+        PanicOnReplicas = "panic-on-replicas",
+    }
+}
+
 config! {
     /// Following and being followed.
     pub struct ReplicationConfig {
@@ -117,6 +129,9 @@ config! {
         live repl_backlog_size: Bytes = Bytes(1 << 20), in 1..=i64::MAX;
         /// Seconds without replicas after which nothing is kept. Zero means never.
         live repl_backlog_ttl: u32 = 3600, in 0..=i32::MAX;
+        /// What is done if a command of the primary, or of the append-only file, ends with an error: the data may not be
+        /// what it was there.
+        live propagation_error_behavior: OnError = OnError::Ignore;
     }
 }
 
@@ -176,8 +191,10 @@ pub struct Counts {
     pub errors: u64,
     /// Bytes read for replication.
     pub bytes_in: u64,
-    /// Bytes written for replication.
+    /// Bytes written for replication, to replicas that are gone.
     pub bytes_out: u64,
+    /// Bytes that had been written when counting began.
+    bytes_out_before: u64,
 }
 
 impl Replication {

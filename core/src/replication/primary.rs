@@ -38,6 +38,17 @@ pub struct Greeting {
     pub without: Without,
 }
 
+impl Greeting {
+    /// What the log calls a replica that comes from there.
+    fn called(&self, ip: &str) -> String {
+        let ip = self.ip.as_deref().unwrap_or(ip);
+        match self.port {
+            0 => format!("{ip}:<unknown-replica-port>"),
+            port => format!("{ip}:{port}"),
+        }
+    }
+}
+
 /// What a snapshot is to leave out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Without {
@@ -113,13 +124,14 @@ impl Replica {
         self.needs().map_or(0, |next| end.saturating_sub(next))
     }
 
+    /// Whether it will say how far it is.
+    pub(super) fn says_how_far(&self) -> bool {
+        !self.is_old && !self.greeting.only_data
+    }
+
     /// What the log calls it.
     pub fn called(&self) -> String {
-        let ip = self.greeting.ip.as_ref().unwrap_or(&self.ip);
-        match self.greeting.port {
-            0 => format!("{ip}:<unknown-replica-port>"),
-            port => format!("{ip}:{port}"),
-        }
+        self.greeting.called(&self.ip)
     }
 
     /// How INFO calls its stage.
@@ -166,6 +178,8 @@ fn psync(call: &mut Call<'_>) -> Result {
         1 => None,
         _ => {
             let Some(offset) = numbers::parse_integer(call.arg(2)) else {
+                let called = call.engine.called(id);
+                tracing::warn!("Replica {called} asks for synchronization but with a wrong offset");
                 return Err(error::NOT_INTEGER);
             };
             if call.argc() > 3 && call.arg(3).eq_ignore_ascii_case(b"failover") {
@@ -224,15 +238,23 @@ fn obey_failover(call: &mut Call<'_>) -> Result {
 }
 
 impl Engine {
+    /// What the log calls a client that wants to become a replica.
+    fn called(&self, id: ClientId) -> String {
+        let ip = self.clients.get(id).map_or("", ip_of);
+        self.replication
+            .greetings
+            .get(&id)
+            .map_or_else(|| Greeting::default().called(ip), |own| own.called(ip))
+    }
+
     /// A client becomes a replica; nothing if there is no such client any more.
     fn become_replica(&mut self, id: ClientId, greeting: Greeting, is_old: bool) -> Option<Replica> {
         let now_ms = self.now_ms;
         let client = self.clients.get_mut(id)?;
         client.is_replica = true;
-        let (ip, _) = client.origin.address.rsplit_once(':').unwrap_or((&client.origin.address, ""));
         Some(Replica {
             id,
-            ip: ip.trim_matches(['[', ']']).to_owned(),
+            ip: ip_of(client).to_owned(),
             greeting,
             stage: Stage::Waiting,
             acked: 0,
@@ -324,6 +346,8 @@ impl Engine {
             self.replication.alone_since_ms = self.now_ms;
         }
         self.leave_snapshot(&replica);
+        // What was kept for it alone is not needed any more.
+        self.trim_backlog();
         self.count_good_replicas();
     }
 
@@ -338,9 +362,10 @@ impl Engine {
         self.replication.replicas.values().filter(move |replica| replica.stage == stage)
     }
 
-    /// What is done about replicas once a second.
+    /// What is done about replicas on the clock, most of it once a second.
     pub(crate) fn look_at_replicas(&mut self) {
         const PERIOD_MS: i64 = 1000;
+        self.trim_backlog();
         if self.now_ms - self.replication.looked_at_ms < PERIOD_MS {
             return;
         }
@@ -518,6 +543,12 @@ impl Engine {
         self.wake.push(outbox);
         self.count_good_replicas();
     }
+}
+
+/// Where a client comes from, without the port.
+fn ip_of(client: &Client) -> &str {
+    let (ip, _) = client.origin.address.rsplit_once(':').unwrap_or((&client.origin.address, ""));
+    ip.trim_matches(['[', ']'])
 }
 
 /// How much of a replica's output counts against its limit.

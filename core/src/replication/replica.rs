@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::OnError;
 use super::backlog::StreamName;
 use super::handshake::Introduction;
 use crate::engine::Engine;
@@ -164,6 +165,11 @@ const BATCH_LEN_MAX: usize = 128;
 pub struct Rubbish(pub String);
 
 impl Applying {
+    /// What others have for the connection to the primary.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.session.outbox
+    }
+
     /// The connection to the primary is to be closed.
     pub fn is_closing(&self) -> bool {
         self.session.outbox.is_closing()
@@ -321,7 +327,9 @@ impl Engine {
         self.refresh_clock();
         let now_ms = self.now_ms;
         let Some(following) = self.followed(number) else { return false };
+        let before = following.transfer.map_or(0, |transfer| transfer.read);
         following.transfer = Some(Transfer { total, read, heard_ms: now_ms });
+        self.replication.counts.bytes_in += read.saturating_sub(before);
         true
     }
 
@@ -449,12 +457,13 @@ impl Engine {
         })
     }
 
-    /// The primary was heard; so much has come that is not applied.
-    pub fn hear_primary(&mut self, number: u64, ahead: u64) -> bool {
+    /// The primary was heard: so much has come, and so much of it all is not applied.
+    pub fn hear_primary(&mut self, number: u64, came: u64, ahead: u64) -> bool {
         self.refresh_clock();
         let now_ms = self.now_ms;
         let Some(following) = self.followed(number) else { return false };
         (following.heard_ms, following.ahead) = (now_ms, ahead);
+        self.replication.counts.bytes_in += came;
         true
     }
 
@@ -509,6 +518,14 @@ impl Engine {
                 String::from_utf8_lossy(&out.bytes()[1..]).trim_end(),
                 args.at(0).escape_ascii().to_string().to_ascii_lowercase()
             );
+            let settings = &self.config.replication;
+            if settings.propagation_error_behavior != OnError::Ignore && settings.replica_read_only {
+                tracing::error!(
+                    "This replica panicked sending an error to its master after processing the command '{}'",
+                    args.at(0).escape_ascii().to_string().to_ascii_lowercase()
+                );
+                self.shutdown = true;
+            }
         }
         out.clear();
     }

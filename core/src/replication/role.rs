@@ -83,7 +83,7 @@ impl Engine {
             None => true,
         };
         if let Some(client) = before.as_ref().and_then(|before| before.client) {
-            self.disconnect(client);
+            self.kill(client);
         }
         if was_primary {
             tracing::info!(
@@ -123,7 +123,7 @@ impl Engine {
     pub(crate) fn stand_alone(&mut self) {
         let Some(before) = self.replication.following.take() else { return };
         if let Some(client) = before.client {
-            self.disconnect(client);
+            self.kill(client);
         }
         self.pass_stream_on();
         self.config.replication.replicaof = PrimaryAddress(None);

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mortise_sdk::resp::encode;
 
-use super::Replication;
+use super::{Counts, Replication};
 use crate::engine::Engine;
 use crate::engine::settle::StreamUnit;
 use crate::engine::unit::Propagated;
@@ -18,15 +18,17 @@ impl Replication {
             return;
         }
         let is_told = |said: &Propagated<'_>| said.targets.replicas && said.space == SpaceId::FIRST;
-        let several = unit.iter().filter(is_told).nth(1).is_some();
+        let several = unit.is_whole && unit.iter().filter(is_told).nth(1).is_some();
         let before = self.pending.len();
-        if several {
-            self.say(&[b"MULTI"]);
-        }
+        let mut begins = several;
         for said in unit.iter().filter(is_told) {
             if self.selected != Some(said.db) {
                 self.selected = Some(said.db);
                 self.say(&[b"SELECT", said.db.to_string().as_bytes()]);
+            }
+            // In the database of its first command already, as Redis begins a transaction.
+            if std::mem::take(&mut begins) {
+                self.say(&[b"MULTI"]);
             }
             self.pending.extend_from_slice(said.bytes);
         }
@@ -49,10 +51,34 @@ impl Replication {
         }
     }
 
-    /// Bytes that were ever written to replicas.
+    /// Puts a command into the stream, whatever it is. DEBUG does so.
+    pub(crate) fn tell_anything<'a>(&mut self, words: impl Iterator<Item = &'a [u8]>) {
+        let words: Vec<&[u8]> = words.collect();
+        self.tell(&words);
+    }
+
+    /// Bytes that have been written to replicas since counting began.
     pub(crate) fn bytes_out(&self) -> u64 {
+        self.bytes_ever_out() - self.counts.bytes_out_before
+    }
+
+    fn bytes_ever_out(&self) -> u64 {
         let sent = self.replicas.values().map(|replica| replica.outbox.bytes_out.load(Relaxed));
         self.counts.bytes_out + sent.sum::<u64>()
+    }
+
+    /// From now on it is counted anew.
+    pub(crate) fn reset_counts(&mut self) {
+        self.counts = Counts {
+            bytes_out: self.counts.bytes_out,
+            bytes_out_before: self.bytes_ever_out(),
+            ..Counts::default()
+        };
+    }
+
+    /// The first offset that is still to be kept for some replica.
+    fn needed(&self) -> u64 {
+        self.replicas.values().filter_map(|replica| replica.needs()).min().unwrap_or(u64::MAX)
     }
 
     /// The stream of the primary goes on: it is handed on as it came.
@@ -65,6 +91,14 @@ impl Replication {
 }
 
 impl Engine {
+    /// Gives up what is kept of the stream and nobody needs any more, or the beginning of that.
+    pub(super) fn trim_backlog(&mut self) {
+        if let Some(backlog) = &self.replication.backlog {
+            let size = self.config.replication.repl_backlog_size.0;
+            backlog.lock().trim(size, self.replication.needed());
+        }
+    }
+
     /// Where in the stream the data is now, if anybody could go on from there.
     pub(crate) fn in_stream(&self) -> Option<InStream> {
         let state = &self.replication;
@@ -92,10 +126,10 @@ impl Engine {
             state.pending.clear();
             return;
         };
-        let needed = state.replicas.values().filter_map(|replica| replica.needs()).min();
+        let needed = state.needed();
         let mut backlog = backlog.lock();
         backlog.append(&state.pending);
-        backlog.trim(self.config.replication.repl_backlog_size.0, needed.unwrap_or(u64::MAX));
+        backlog.trim(self.config.replication.repl_backlog_size.0, needed);
         let end = backlog.end();
         drop(backlog);
         debug_assert_eq!(end, state.offset, "what is kept is the stream's end");

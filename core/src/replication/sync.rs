@@ -283,12 +283,19 @@ impl Engine {
         ids.into_iter().for_each(|id| self.promise(id, number, from));
     }
 
-    /// A replica is gone. A snapshot that is sent to nobody is called off.
+    /// A replica is gone. A snapshot that nobody wants any more is called off: where there are save points, one that is
+    /// written to the file is wanted all the same.
     pub(super) fn leave_snapshot(&mut self, replica: &Replica) {
         let Stage::Drawing(number) = replica.stage else { return };
         let is_current = self.persistence.drawing.as_ref().is_some_and(|drawing| drawing.number() == number);
-        if is_current && self.draws_for_replicas() && self.replicas_at(replica.stage).next().is_none() {
+        if !is_current || self.replicas_at(replica.stage).next().is_some() {
+            return;
+        }
+        let is_shipped = self.draws_for_replicas();
+        if is_shipped {
             tracing::info!("Diskless rdb transfer, last replica dropped, killing fork child.");
+        }
+        if is_shipped || self.config.persistence.save.0.is_empty() {
             self.cancel_background_save();
         }
     }

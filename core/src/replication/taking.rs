@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::keyspace::SpaceId;
 use crate::persistence::cut::Lender;
 use crate::persistence::disk::{Disk, NewFile, Pending, Target};
-use crate::persistence::start::{Arrived, Ended, load_arriving, load_snapshot};
+use crate::persistence::start::{Arrived, Ended, For, load_arriving, load_opened};
 use crate::persistence::state::Persistence;
 use crate::server::error_text;
 
@@ -85,7 +85,7 @@ impl Link<'_> {
         loop {
             let line = self.line(wire, late)?;
             if line.first() == Some(&b'-') {
-                let said = String::from_utf8_lossy(&line).into_owned();
+                let said = line.escape_ascii();
                 return Err(Halt::Failed(format!("MASTER aborted replication with an error: {said}")));
             }
             if line.is_empty() {
@@ -148,27 +148,32 @@ impl Link<'_> {
             let room = unframed.room(READ_LEN);
             unframed.take(wire.take(room), |bytes| file.write_all(bytes)).map_err(failed)?;
         }
+        let read = unframed.read();
+        self.ask(|engine| engine.note_transfer(number, total, read))?;
+        wire.came = wire.untaken();
         file.flush().map_err(failed)?;
+        // What is loaded is what has come, whoever else writes a file of the name meanwhile.
+        let opened = file.open().map_err(failed)?;
         file.place().map_err(|(step, error)| {
             Halt::Failed(format!(
                 "Failed trying to put the MASTER synchronization DB in its place ({step}): {}",
                 error_text(&error)
             ))
         })?;
-        self.ask(|engine| engine.make_way(number))?;
         let origin = wire.origin.clone();
-        let alive = Alive { lender: self.lender, wire: Mutex::new((wire, Instant::now())) };
-        let about = match load_snapshot(&alive, false) {
+        let alive = Alive { lender: self.lender, wire: Mutex::new((&mut *wire, Instant::now())) };
+        let about = match load_opened(&alive, opened, For::Link(number)) {
             Ok((Ended::Loaded, about)) => about,
             Ok((Ended::Stopped, _)) => return Err(Halt::Unwanted),
             Err(fatal) => {
-                self.lender.lend(&mut |engine| engine.drop_half());
                 return Err(Halt::Failed(format!(
                     "Failed trying to load the MASTER synchronization DB from disk, check server logs. {}",
                     fatal.reason
                 )));
             }
         };
+        // While it was loaded nobody listened.
+        wire.hear();
         let db = about.map_or(0, |about| about.db);
         self.get(|engine| engine.begin_stream(number, (name, offset, db), origin.clone()))
     }

@@ -4,7 +4,7 @@ use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, category};
 use mortise_sdk::{Error, Result, error};
 
-use super::primary::Stage;
+use super::primary::{Replica, Stage};
 use crate::engine::Engine;
 use crate::engine::args::OwnedArgs;
 use crate::engine::blocked::OnTimeout;
@@ -62,12 +62,46 @@ impl Engine {
     }
 
     /// Asks replicas how far they are, unless that was the last thing said.
-    pub(super) fn ask_for_acks(&mut self) {
+    pub(crate) fn ask_for_acks(&mut self) {
         const ASKED: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
         // While writes wait, the stream is to stay as it is. Replicas say it by themselves once a second.
         let is_free = !self.clients.pause.stops_writes(self.now_ms);
         if is_free && !self.replication.pending.ends_with(ASKED) {
             self.replication.tell(&[b"REPLCONF", b"GETACK", b"*"]);
+        }
+    }
+
+    /// Replicas that have not said yet that they have the whole stream.
+    fn lagging_replicas(&self) -> impl Iterator<Item = &Replica> {
+        let end = self.replication.offset;
+        let replicas = self.replication.replicas.values();
+        replicas.filter(move |replica| replica.says_how_far() && replica.acked != end)
+    }
+
+    /// How many these are.
+    pub(crate) fn count_lagging_replicas(&self) -> usize {
+        self.lagging_replicas().count()
+    }
+
+    /// Tells the log about them, as the server is about to end.
+    pub(crate) fn log_lagging_replicas(&self) {
+        let (mut lagging, end) = (0, self.replication.offset);
+        for replica in self.lagging_replicas() {
+            lagging += 1;
+            let lag_s = match replica.stage {
+                Stage::Online => self.now_ms / 1000 - replica.acked_ms / 1000,
+                _ => 0,
+            };
+            tracing::info!(
+                "Lagging replica {} reported offset {} behind master, lag={lag_s}, state={}.",
+                replica.called(),
+                end.saturating_sub(replica.acked),
+                replica.stage_name().unwrap_or("rdb_transmitted")
+            );
+        }
+        let all = self.replication.replicas.values().filter(|replica| replica.says_how_far()).count();
+        if all > 0 {
+            tracing::info!("{} of {all} replicas are in sync when shutting down.", all - lagging);
         }
     }
 

@@ -1,14 +1,17 @@
 //! The connection to the primary as bytes, plain or encrypted, read with patience.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use mortise_tls::{ClientSession, Connector, Problem};
 
 use super::replica::Attempt;
 use crate::engine::client::Origin;
+use crate::engine::outbox::Outbox;
 
 /// How often a link that hears nothing looks whether it is still wanted.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
@@ -26,8 +29,8 @@ pub(super) struct Wire {
     at: usize,
     timeout: Duration,
     heard: Instant,
-    /// Whether anything has come since that was last asked.
-    pub(super) was_heard: bool,
+    /// How much has come since that was last asked.
+    pub(super) came: u64,
     pub(super) origin: Origin,
 }
 
@@ -64,7 +67,7 @@ impl Wire {
                         at: 0,
                         timeout: attempt.timeout,
                         heard: Instant::now(),
-                        was_heard: false,
+                        came: 0,
                         origin,
                     };
                     if attempt.is_encrypted {
@@ -105,6 +108,24 @@ impl Wire {
         }
     }
 
+    /// The primary was heard, or could not be: only from now on is its silence counted.
+    pub(super) fn hear(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// Bytes that have been read and not taken.
+    pub(super) fn untaken(&self) -> u64 {
+        (self.input.len() - self.at) as u64
+    }
+
+    /// Ends the connection when this outbox is closed: the link would not see that while it waits for the primary's next
+    /// word.
+    pub(super) fn end_with(&self, outbox: &Arc<Outbox>) -> io::Result<()> {
+        let end = End { outbox: Arc::downgrade(outbox), socket: self.socket.try_clone()? };
+        outbox.set_waker(&Waker::from(Arc::new(end)));
+        Ok(())
+    }
+
     /// Whether the primary has said nothing for too long.
     pub(super) fn is_silent(&self) -> bool {
         self.heard.elapsed() > self.timeout
@@ -121,20 +142,24 @@ impl Wire {
             self.input.clear();
             self.at = 0;
         }
-        let came = match &mut self.tls {
-            Some(tls) => tls.read(&mut self.socket, &mut self.input)?,
+        let start = self.input.len();
+        match &mut self.tls {
+            Some(tls) => {
+                tls.read(&mut self.socket, &mut self.input)?;
+            }
             None => {
-                let start = self.input.len();
                 self.input.resize(start + len_max.clamp(1, READ_LEN), 0);
                 let read = patiently(self.socket.read(&mut self.input[start..]));
                 self.input.truncate(start + read.as_ref().copied().unwrap_or(0));
-                read? > 0
+                read?;
             }
-        };
-        if came {
-            (self.heard, self.was_heard) = (Instant::now(), true);
         }
-        Ok(came)
+        let came = self.input.len() - start;
+        if came > 0 {
+            self.hear();
+            self.came += came as u64;
+        }
+        Ok(came > 0)
     }
 
     /// Takes what was read, up to so many bytes.
@@ -154,6 +179,21 @@ impl Wire {
         let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
         self.at += len + 1;
         Ok(Some(line))
+    }
+}
+
+/// Ends a connection when it is to be closed.
+struct End {
+    outbox: Weak<Outbox>,
+    socket: TcpStream,
+}
+
+impl Wake for End {
+    fn wake(self: Arc<Self>) {
+        if self.outbox.upgrade().is_some_and(|outbox| outbox.is_closing()) {
+            // It may have been closed by the primary already.
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
     }
 }
 

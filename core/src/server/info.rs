@@ -42,6 +42,9 @@ pub(super) const SERVER: Section = Section {
         field("lru_clock", "The clock that keys carry.", |e| e.clock24.seconds().into()),
         field("executable", "The executable.", |e| e.process.executable.clone().into()),
         field("config_file", "The configuration file.", |e| e.process.config_file.clone().into()),
+        field("shutdown_in_milliseconds", "How long its end waits for replicas at most, if it does.", |e| {
+            e.shutdown_due_in_ms().map_or(Shown::Hidden, Shown::Int)
+        }),
         field("io_threads_active", "Whether more than one thread reads and writes.", |e| {
             (e.config.server.io_threads > 1).into()
         }),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -29,7 +30,11 @@ use crate::engine::{Engine, Process};
 use crate::features;
 use crate::modules;
 use crate::persistence::cut::Lender as _;
+use crate::persistence::shutdown::Outcome;
 use crate::persistence::start::{Ended, load_file};
+
+/// How often to look whether an end that waits for replicas has come, or was called off.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a server is started with: lines of configuration, understood and found right.
 pub struct Settings {
@@ -344,17 +349,28 @@ impl Server {
             return Ok(());
         }
         let shut_down = move || {
-            let mut is_done = true;
+            let mut outcome = Outcome::Ends;
             shared.lend(&mut |engine| {
                 let settings = &engine.config.persistence;
                 let how =
                     if name == "SIGINT" { settings.shutdown_on_sigint } else { settings.shutdown_on_sigterm };
-                is_done = engine.shut_down(how);
+                outcome = engine.shut_down(how);
             });
-            if !is_done {
+            if outcome == Outcome::GoesOn {
                 tracing::warn!(
                     "{name} received but errors trying to shut down the server, check the logs for more information"
                 );
+            }
+            while outcome == Outcome::Waits {
+                std::thread::sleep(LOOK_AGAIN);
+                // That it goes on has been logged.
+                let mut waits = false;
+                let runs = shared.lend(&mut |engine| waits = engine.is_shutting_down());
+                if !(runs && waits) {
+                    outcome = Outcome::GoesOn;
+                }
+            }
+            if outcome == Outcome::GoesOn {
                 ending.store(false, Ordering::Release);
             }
         };

@@ -9,7 +9,9 @@ use crate::features::Section;
 pub(super) const CLIENTS: Section = Section {
     name: "clients",
     fields: &[
-        field("connected_clients", "Clients.", |e| e.clients.connected().into()),
+        field("connected_clients", "Clients, replicas excluded.", |e| {
+            e.clients.connected().saturating_sub(e.replication.replicas.len()).into()
+        }),
         field("cluster_connections", "Connections to other nodes of a cluster.", never),
         field("maxclients", "How many clients there may be.", |e| e.config.clients.maxclients.into()),
         field(

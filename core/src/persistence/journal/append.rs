@@ -37,17 +37,19 @@ impl Journal {
     pub fn feed(&mut self, unit: &StreamUnit, space: SpaceId) {
         let is_ours =
             |said: &crate::engine::unit::Propagated<'_>| said.targets.journal && said.space == space;
-        let count = unit.iter().filter(is_ours).count();
-        if count > 1 {
-            self.buffer.extend_from_slice(MULTI);
-        }
+        let several = unit.is_whole && unit.iter().filter(is_ours).nth(1).is_some();
+        let mut begins = several;
         for said in unit.iter().filter(is_ours) {
             if self.db != Some(said.db) {
                 self.select(said.db);
             }
+            // In the database of its first command already, as Redis begins a transaction.
+            if std::mem::take(&mut begins) {
+                self.buffer.extend_from_slice(MULTI);
+            }
             self.buffer.extend_from_slice(said.bytes);
         }
-        if count > 1 {
+        if several {
             self.buffer.extend_from_slice(EXEC);
         }
     }
