@@ -18,6 +18,7 @@ use mortise_core::keyspace::{NewValue, SpaceId};
 use mortise_core::persistence::cut::{Lender, Snapshot};
 use mortise_core::persistence::disk::{AppendFile, Disk, DiskFile, MemoryDisk, Opened};
 use mortise_core::persistence::settings::Shutdown;
+use mortise_core::persistence::shutdown::Outcome;
 use mortise_core::persistence::snapshot::Reader;
 use mortise_core::persistence::start::{Ended, load_file};
 use mortise_core::types::Object;
@@ -351,7 +352,7 @@ fn a_snapshot_may_be_called_off() {
     assert_eq!(bench.answer(&[b"BGSAVE"]), "-ERR Background save already in progress\r\n");
     assert_eq!(bench.answer(&[b"SAVE"]), "-ERR Background save already in progress\r\n");
     let snapshot = begun(&mut bench);
-    assert!(bench.engine.shut_down(Shutdown::default()) && bench.engine.shutdown);
+    assert!(matches!(bench.engine.shut_down(Shutdown::default()), Outcome::Ends) && bench.engine.shutdown);
     let saved = disk.read(FILE);
     snapshot.run(&Lending {
         bench: RefCell::new(&mut bench),

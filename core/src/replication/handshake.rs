@@ -178,7 +178,7 @@ pub enum Framing {
 
 impl Framing {
     /// How long the data is, if that is said.
-    pub fn len(self) -> Option<u64> {
+    pub fn total(self) -> Option<u64> {
         match self {
             Framing::Len(len) => Some(len),
             Framing::Mark(_) => None,

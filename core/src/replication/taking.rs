@@ -111,7 +111,7 @@ impl Link<'_> {
         (name, offset): (StreamName, u64),
     ) -> Result<Applying, Halt> {
         let number = self.number;
-        let total = framing.len();
+        let total = framing.total();
         let (disk, target, pending) = self.get(|engine| Some(place(engine)))?;
         let failed = |error: io::Error| {
             Halt::Failed(format!(
@@ -194,7 +194,7 @@ impl Link<'_> {
                 (SpaceId::FIRST, false)
             }
         };
-        let total = framing.len();
+        let total = framing.total();
         let origin = wire.origin.clone();
         let mut incoming = Incoming::new(self, wire, total);
         let loaded = load_arriving(self.lender, &mut incoming, space, (total.unwrap_or(0), serves));

@@ -34,7 +34,11 @@ pub(crate) struct Recorder(pub(crate) Arc<Mutex<Vec<StreamUnit>>>);
 
 impl StreamReader for Recorder {
     fn unit(&mut self, unit: &StreamUnit) {
-        self.0.lock().unwrap().push(StreamUnit { offset: unit.offset, commands: unit.commands.clone() });
+        self.0.lock().unwrap().push(StreamUnit {
+            offset: unit.offset,
+            commands: unit.commands.clone(),
+            is_whole: unit.is_whole,
+        });
     }
 }
 
