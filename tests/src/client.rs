@@ -45,6 +45,13 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream) })
     }
 
+    /// How long a reply may take from now on.
+    pub fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
+        let stream = self.stream.get_ref();
+        stream.set_write_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(patience))
+    }
+
     /// Sends a request and returns the next reply.
     pub fn call<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> io::Result<Reply> {
         self.send(arguments)?;

@@ -82,6 +82,13 @@ impl Server {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Sends the process a signal, such as STOP; false if there is no process.
+    pub fn signal(&self, name: &str) -> bool {
+        let Some(pid) = self.pid() else { return false };
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+        sent.is_ok_and(|status| status.success())
+    }
+
     /// Ends the process at once, as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
