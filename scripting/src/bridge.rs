@@ -110,21 +110,32 @@ enum Reply {
 #[inline(always)]
 fn execute(frame: Frame<'_>) -> Result<Reply, Raise> {
     let version = frame.shared().version.get();
-    asked(frame, "redis.call/pcall can only be called inside a script invocation", |host, words| {
-        let reply = host.call(words, version);
-        let is_error = reply.first() == Some(&b'-');
-        if !is_error && frame.is_statement() {
-            return Ok(Reply::Dropped);
-        }
-        // A few words may stay on the stack: the place for what comes is what a function has at least. Many might leave
-        // no place for more.
-        if words.len() > FEW {
-            frame.set_top(0);
-        }
-        convert::push_reply(frame, reply)?;
-        Ok(if is_error { Reply::Error } else { Reply::Value })
-    })?
-    .or_else(|why| convert::unreadable(frame, why))
+    let mut long = None;
+    let answer =
+        asked(frame, "redis.call/pcall can only be called inside a script invocation", |host, words| {
+            let reply = host.call(words, version);
+            let is_error = reply.first() == Some(&b'-');
+            if !is_error && frame.is_statement() {
+                return Ok(Reply::Dropped);
+            }
+            // A few words may stay on the stack: the place for what comes is what a function has at least. Many might leave
+            // no place for more.
+            if words.len() > FEW {
+                frame.set_top(0);
+            }
+            if reply.len() > convert::LONG {
+                // Others have their turn while it is read, and the host, whose it is, has to be free for that.
+                long = Some(reply.to_vec());
+                return Ok(Reply::Value);
+            }
+            convert::push_reply(frame, reply)?;
+            Ok(if is_error { Reply::Error } else { Reply::Value })
+        })?;
+    let answer = match long {
+        Some(reply) => convert::push_long_reply(frame, reply).map(|()| Reply::Value),
+        None => answer,
+    };
+    answer.or_else(|why| convert::unreadable(frame, why))
 }
 
 /// Words that need no allocation.

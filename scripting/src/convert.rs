@@ -11,13 +11,25 @@ pub(crate) enum Unreadable {
     Malformed,
     /// It is nested more deeply than Lua's stack is.
     TooDeep,
+    /// The script is to end before it is read; the error has been pushed.
+    GivenUp,
 }
+
+/// A reply of so many bytes has many values, and whoever reads it should give way.
+pub(crate) const LONG: usize = 64 * 1024;
 
 /// Pushes the value of an encoded reply. Lua is given what Redis gives it: statuses and errors as tables with one
 /// field, in RESP3 maps, sets, doubles and big numbers as well.
 #[inline]
 pub(crate) fn push_reply(frame: Frame<'_>, reply: &[u8]) -> Result<(), Unreadable> {
-    let mut reader = Reader { input: reply, at: 0, depth: 0, may_have_nulls: None };
+    let mut reader = Reader { input: reply, at: 0, depth: 0, may_have_nulls: None, gives_way: false };
+    reader.value(frame)
+}
+
+/// The same for a long reply, which is the guest's own: others have their turn meanwhile, and the script may end.
+#[cold]
+pub(crate) fn push_long_reply(frame: Frame<'_>, reply: Vec<u8>) -> Result<(), Unreadable> {
+    let mut reader = Reader { input: &reply, at: 0, depth: 0, may_have_nulls: None, gives_way: true };
     reader.value(frame)
 }
 
@@ -30,6 +42,8 @@ struct Reader<'a> {
     depth: usize,
     /// Whether there may be nulls in the reply, once somebody has looked.
     may_have_nulls: Option<bool>,
+    /// Whether others have their turn between values.
+    gives_way: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -122,9 +136,16 @@ impl<'a> Reader<'a> {
         frame.push_table(if len == 0 { 0 } else { i32::try_from(room).unwrap_or(0) }, 0);
         for index in 1..=len {
             self.value(frame)?;
+            self.breathe(frame)?;
             frame.raw_set_index(-2, i32::try_from(index).map_err(|_| Unreadable::Malformed)?);
         }
         Ok(())
+    }
+
+    /// Gives way between values if it is time.
+    #[inline(always)]
+    fn breathe(&self, frame: Frame<'_>) -> Result<(), Unreadable> {
+        if self.gives_way { frame.breathe().map_err(|Raise| Unreadable::GivenUp) } else { Ok(()) }
     }
 
     /// A table of pairs, or of keys that are true.
@@ -132,6 +153,7 @@ impl<'a> Reader<'a> {
         frame.push_table(0, 0);
         for _ in 0..length(line)? {
             self.value(frame)?;
+            self.breathe(frame)?;
             if pairs {
                 self.value(frame)?;
             } else {
@@ -190,6 +212,7 @@ pub(crate) fn unreadable<T>(frame: Frame<'_>, why: Unreadable) -> Result<T, Rais
         match why {
             Unreadable::Malformed => "the reply of the command cannot be read",
             Unreadable::TooDeep => "the reply of the command is nested too deeply",
+            Unreadable::GivenUp => return Err(Raise),
         },
     )
 }

@@ -188,6 +188,26 @@ fn a_result_that_takes_long_gives_way_too() {
 }
 
 #[test]
+fn a_long_reply_gives_way_while_it_becomes_a_value() {
+    const ENTRIES: usize = 100_000;
+    let entry = "*2\r\n$3\r\n1-1\r\n*2\r\n$5\r\nfield\r\n$5\r\nvalue\r\n";
+    let long = format!("*{ENTRIES}\r\n{}", entry.repeat(ENTRIES));
+    let script = "local t = redis.call('PING') return {#t, t[1], t[#t]}";
+    for (ends, outcome, begin) in [
+        (false, Outcome::Returned, "*3\r\n:100000\r\n*2\r\n$3\r\n1-1\r\n"),
+        (true, Outcome::Ended, "-ERR Script killed by user"),
+    ] {
+        let mut sandbox = Sandbox::new(Settings::default());
+        let mut host = Keyspace { scripted: vec![long.clone().into()], ends, ..Keyspace::default() };
+        let (found, reply) = run(&mut sandbox, &mut host, Version::Resp2, script);
+        assert_eq!(found, outcome, "{}", text(&reply));
+        assert!(text(&reply).starts_with(begin), "{}", text(&reply));
+        assert!(host.pauses > if ends { 0 } else { 5 }, "{} pauses", host.pauses);
+        assert_eq!(run(&mut sandbox, &mut Keyspace::default(), Version::Resp2, "return 1").1, b":1\r\n");
+    }
+}
+
+#[test]
 fn a_script_that_is_dropped_leaves_nothing_behind() {
     // The driver gives up: the coroutine is unwound, through Lua's frames and whatever stands between them.
     for (name, script) in ENDLESS {
