@@ -5,7 +5,7 @@
 //! [`Engine::catch_up`]: at once where the engine is at hand, and otherwise as soon as it is free, before anything else
 //! that the client asks for. To everybody else the call then comes after the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use mortise_acl::Users;
 use mortise_sdk::{Result, error};
@@ -88,6 +88,8 @@ pub struct Owes {
     pub name: Option<String>,
     /// It has given up watching.
     pub unwatch: bool,
+    /// What it watched then.
+    pub unwatched: Vec<HashSet<Watched>>,
     /// Keys that it watches since.
     pub to_watch: Vec<Watched>,
     /// It has sent a request of another protocol.
@@ -131,7 +133,9 @@ pub enum Answered {
 impl Session {
     /// Gives up watching.
     pub fn unwatch(&mut self) {
-        self.watched.clear();
+        if !self.watched.is_empty() {
+            self.owes.unwatched.push(std::mem::take(&mut self.watched));
+        }
         self.owes.to_watch.clear();
         self.owes.unwatch = true;
     }
@@ -164,6 +168,7 @@ impl Engine {
         }
         if owes.unwatch {
             self.unwatch(session.id);
+            owes.unwatched.into_iter().for_each(|watched| self.drop_watched(watched));
         }
         for watched in owes.to_watch {
             self.watch(session, watched);

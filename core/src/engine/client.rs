@@ -55,6 +55,8 @@ pub struct Client {
     pub queued_len: usize,
     /// The keys that it watches.
     pub watched: Vec<Watched>,
+    /// How often it has given up to watch many at once, of which some may still be known.
+    pub watch_round: u32,
     /// A watched key has changed.
     pub spoilt: bool,
     /// It follows this server.
@@ -106,6 +108,7 @@ impl Client {
             queued: None,
             queued_len: 0,
             watched: Vec::new(),
+            watch_round: 0,
             spoilt: false,
             is_replica: false,
             is_primary: false,
@@ -159,14 +162,8 @@ impl Client {
         }
     }
 
-    /// It listens to nothing of a kind any more; says to what it has.
-    pub fn unlisten_all(&mut self, kind: Kind) -> HashSet<Box<[u8]>> {
-        let names = std::mem::take(self.names(kind));
-        self.names_len -= names.iter().map(|name| name.len()).sum::<usize>();
-        names
-    }
-
-    /// What it has listened to of a kind, of a client that goes: it is not reckoned with any more.
+    /// It listens to nothing of a kind any more; says to what it has. What these names take is counted until they are
+    /// forgotten.
     pub fn take_heard(&mut self, kind: Kind) -> HashSet<Box<[u8]>> {
         std::mem::take(self.names(kind))
     }
@@ -177,11 +174,14 @@ impl Client {
         self.watched.push(watched);
     }
 
-    /// It watches nothing any more; says what it has.
-    pub fn unwatch(&mut self) -> Vec<Watched> {
-        let watched = std::mem::take(&mut self.watched);
-        self.names_len -= watched.iter().map(|watched| watched.key.len()).sum::<usize>();
-        watched
+    /// It watches nothing any more; says what it has, which is counted until it is forgotten.
+    pub fn take_watched(&mut self) -> Vec<Watched> {
+        std::mem::take(&mut self.watched)
+    }
+
+    /// A name of so many bytes is forgotten.
+    pub fn forgets(&mut self, len: usize) {
+        self.names_len = self.names_len.saturating_sub(len);
     }
 
     /// What it listens to of a kind.

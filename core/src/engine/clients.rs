@@ -160,7 +160,6 @@ impl Engine {
         if let Some(wait) = self.clients.get(id).and_then(|client| client.waits) {
             self.unpark(wait);
         }
-        self.take_names(id);
         self.unwatch(id);
         self.unsubscribe_all(id);
         self.end_tracking(id);

@@ -106,7 +106,9 @@ impl Engine {
                 // What had expired before it was watched has been removed: to the watcher it never was there.
                 continue;
             }
-            if let Some(client) = clients.get_mut(watcher.client) {
+            // What it watched before it gave that up is nothing to it.
+            if let Some(client) = clients.get_mut(watcher.client).filter(|of| of.watch_round == watcher.round)
+            {
                 client.spoilt = true;
             }
         }

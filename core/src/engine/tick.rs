@@ -108,7 +108,7 @@ impl Engine {
     fn slice(&mut self) {
         let start = self.lap_ns;
         self.slices.next_ms = None;
-        while self.forget_names() || self.expire_some() || self.stamp_some() {
+        while self.forget_names() || self.forget_pending() || self.expire_some() || self.stamp_some() {
             self.lap();
             let took_ns = self.lap_ns.saturating_sub(start);
             if took_ns >= SLICE_NS {

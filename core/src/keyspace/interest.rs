@@ -12,6 +12,8 @@ pub type ListenerId = u64;
 pub struct Watcher {
     /// The client.
     pub client: ListenerId,
+    /// For which time it watches: if it has given up watching since, this one means nothing any more.
+    pub round: u32,
     /// The key had expired already when it was named, but was still there: that it goes is no change.
     pub stale: bool,
 }
@@ -70,17 +72,22 @@ impl Interest {
     }
 
     /// A client begins to watch a key, which may be `stale`: expired, but still there.
-    pub fn watch(&mut self, key: &[u8], client: ListenerId, stale: bool) {
+    pub fn watch(&mut self, key: &[u8], client: ListenerId, round: u32, stale: bool) {
         let interested = self.keys.entry(key.into()).or_default();
-        if let Err(place) = interested.place_of_watcher(client) {
-            interested.watchers.insert(place, Watcher { client, stale });
+        let watcher = Watcher { client, round, stale };
+        match interested.place_of_watcher(client) {
+            Err(place) => interested.watchers.insert(place, watcher),
+            Ok(place) if interested.watchers[place].round != round => interested.watchers[place] = watcher,
+            Ok(_) => {}
         }
     }
 
-    /// A client no longer watches a key.
-    pub fn unwatch(&mut self, key: &[u8], client: ListenerId) {
+    /// What a client has watched in a round it no longer watches.
+    pub fn unwatch(&mut self, key: &[u8], client: ListenerId, round: u32) {
         self.drop_from(key, |interested| {
-            if let Ok(place) = interested.place_of_watcher(client) {
+            if let Ok(place) = interested.place_of_watcher(client)
+                && interested.watchers[place].round == round
+            {
                 interested.watchers.remove(place);
             }
         });
@@ -127,12 +134,12 @@ mod tests {
         let keys: Vec<_> = (0..20_000u64).map(|n| n.to_be_bytes()).collect();
         for key in &keys {
             interest.wait(key, 1);
-            interest.watch(key, 2, false);
+            interest.watch(key, 2, 0, false);
             interest.wait(b"all", u64::from_be_bytes(*key));
         }
         for key in &keys[1..] {
             interest.unwait(key, 1);
-            interest.unwatch(key, 2);
+            interest.unwatch(key, 2, 0);
             interest.unwait(b"all", u64::from_be_bytes(*key));
         }
         assert!(interest.keys.capacity() < 100, "{}", interest.keys.capacity());
@@ -144,7 +151,7 @@ mod tests {
         let mut interest = Interest::default();
         for id in [3, 9, 9, 12, 3] {
             interest.wait(b"key", id);
-            interest.watch(b"key", 20 - id, false);
+            interest.watch(b"key", 20 - id, 0, false);
         }
         let of = |interest: &Interest| {
             let of = interest.of(b"key")?;
@@ -154,11 +161,32 @@ mod tests {
         assert_eq!(of(&interest), Some((vec![3, 9, 12], vec![8, 11, 17])));
         interest.unwait(b"key", 9);
         interest.unwait(b"key", 4);
-        interest.unwatch(b"key", 17);
+        interest.unwatch(b"key", 17, 0);
         assert_eq!(of(&interest), Some((vec![3, 12], vec![8, 11])));
         [3, 12].into_iter().for_each(|id| interest.unwait(b"key", id));
-        [8, 11].into_iter().for_each(|id| interest.unwatch(b"key", id));
+        [8, 11].into_iter().for_each(|id| interest.unwatch(b"key", id, 0));
         assert!(interest.is_empty(), "a key of no interest costs nothing");
+    }
+
+    #[test]
+    fn who_watches_again_is_not_forgotten_with_what_it_has_given_up() {
+        let mut interest = Interest::default();
+        let rounds = |interest: &Interest| -> Vec<_> {
+            interest
+                .of(b"key")
+                .into_iter()
+                .flat_map(|of| &of.watchers)
+                .map(|of| (of.round, of.stale))
+                .collect()
+        };
+        for (round, stale) in [(0, true), (0, false), (1, false)] {
+            interest.watch(b"key", 7, round, stale);
+        }
+        assert_eq!(rounds(&interest), [(1, false)]);
+        interest.unwatch(b"key", 7, 0);
+        assert_eq!(rounds(&interest), [(1, false)]);
+        interest.unwatch(b"key", 7, 1);
+        assert!(interest.is_empty());
     }
 
     #[test]

@@ -77,22 +77,38 @@ fn unsubscribe_from(call: &mut Call<'_>, kind: Kind) -> Result {
         Kind::Pattern => "punsubscribe",
         Kind::Shard => "sunsubscribe",
     };
-    let mut leaving: Vec<Box<[u8]>> = call.args().iter().skip(1).map(Into::into).collect();
-    if leaving.is_empty() {
-        let Some(client) = call.engine.clients.get_mut(id) else { return Ok(()) };
-        leaving = client.heard(kind).iter().cloned().collect();
-        if leaving.is_empty() {
-            confirm(call, kind, word, None);
-        }
+    if call.argc() == 1 {
+        unsubscribe_from_all(call, kind, word);
+        return Ok(());
     }
-    for name in leaving {
+    for index in 1..call.argc() {
+        let name = call.arg(index);
         if let Some(client) = call.engine.clients.get_mut(id) {
-            client.unlisten(kind, &name);
+            client.unlisten(kind, name);
         }
-        call.engine.pubsub.of(call.session.space).remove(kind, &name, id);
-        confirm(call, kind, word, Some(&name));
+        call.engine.pubsub.of(call.session.space).remove(kind, name, id);
+        confirm(call, kind, word, Some(name));
     }
     Ok(())
+}
+
+/// Takes all names of a kind from what the client listens to: they may be many, so that nothing but the answers, of which
+/// each name has its own, is done at once.
+fn unsubscribe_from_all(call: &mut Call<'_>, kind: Kind, word: &str) {
+    let id = call.session.id;
+    let Some(client) = call.engine.clients.get(id) else { return };
+    let mut count = client.subscriptions_beside(kind);
+    let mut answers = Output::new(call.session.version);
+    for name in client.heard(kind) {
+        count -= 1;
+        write_confirmation(&mut answers, word, Some(name), count);
+    }
+    if client.heard(kind).is_empty() {
+        return confirm(call, kind, word, None);
+    }
+    call.engine.leave_heard(id, kind);
+    call.session.subscriptions = call.engine.clients.get(id).map_or(0, |client| client.subscriptions());
+    send_confirmation(call, answers);
 }
 
 /// One answer of SUBSCRIBE and its kin: what happened, to which name, and how many are left.
@@ -102,11 +118,19 @@ fn confirm(call: &mut Call<'_>, kind: Kind, word: &str, name: Option<&[u8]>) {
         client.map_or((0, 0), |client| (client.subscriptions_beside(kind), client.subscriptions()));
     call.session.subscriptions = all;
     let mut answer = Output::new(call.session.version);
+    write_confirmation(&mut answer, word, name, count);
+    send_confirmation(call, answer);
+}
+
+fn write_confirmation(answer: &mut Output, word: &str, name: Option<&[u8]>, count: usize) {
     answer.push(3);
     answer.bulk(word.as_bytes());
     answer.bulk_or_null(name);
     answer.count(count);
-    // It is a message rather than a reply: CLIENT REPLY does not hold it back.
+}
+
+/// It is a message rather than a reply: CLIENT REPLY does not hold it back.
+fn send_confirmation(call: &mut Call<'_>, answer: Output) {
     if call.session.replies == Replies::On {
         call.out().raw(answer.bytes());
     } else {
@@ -204,7 +228,7 @@ fn list(call: &mut Call<'_>, kind: Kind) -> Result {
     let channels = engine.pubsub.get(call.session.space).into_iter().flat_map(|of| of.named(kind).iter());
     let found: Vec<Vec<u8>> = channels
         .filter(|(name, _)| pattern.is_none_or(|pattern| glob::matches(pattern, name)))
-        .filter(|(_, listeners)| engine.count_listeners(listeners) > 0)
+        .filter(|(name, listeners)| engine.count_listeners(kind, name, listeners) > 0)
         .map(|(name, _)| name.to_vec())
         .collect();
     let out = call.out();
@@ -223,7 +247,7 @@ const PUBSUB_NUMPAT: Command = Spec {
 .runs(pubsub_numpat);
 
 fn pubsub_numpat(call: &mut Call<'_>) -> Result {
-    let patterns = call.engine.pubsub.of(call.session.space).patterns.len();
+    let patterns = call.engine.count_patterns(call.session.space);
     call.reply(patterns)
 }
 
@@ -248,7 +272,7 @@ fn count(call: &mut Call<'_>, kind: Kind) -> Result {
     for name in names {
         let engine = &*call.engine;
         let listeners = engine.pubsub.get(call.session.space).and_then(|of| of.named(kind).get(name));
-        let listeners = listeners.map_or(0, |listeners| engine.count_listeners(listeners));
+        let listeners = listeners.map_or(0, |listeners| engine.count_listeners(kind, name, listeners));
         call.out().bulk(name);
         call.out().count(listeners);
     }

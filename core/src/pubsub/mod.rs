@@ -164,7 +164,7 @@ impl Engine {
             self.unit.send(space, Kind::Shard, channel, message);
             let pubsub = self.pubsub.get(space);
             let listeners = pubsub.and_then(|pubsub| pubsub.shards.get(channel));
-            return listeners.map_or(0, |listeners| self.count_listeners(listeners));
+            return listeners.map_or(0, |listeners| self.count_listeners(Kind::Shard, channel, listeners));
         }
         self.deliver_sharded(space, channel, message)
     }
@@ -174,7 +174,8 @@ impl Engine {
         let mut aside = Aside::take(self, space);
         let Aside { engine, pubsub, .. } = &mut aside;
         let parts: [&[u8]; 3] = [b"smessage", channel, message];
-        pubsub.shards.get(channel).map_or(0, |listeners| engine.deliver_to(listeners, &parts))
+        let listeners = pubsub.shards.get(channel);
+        listeners.map_or(0, |listeners| engine.deliver_to(listeners, Kind::Shard, channel, &parts))
     }
 
     /// Sends a message to everyone in a space who listens to a channel, by its name or by a pattern; says how many they
@@ -183,9 +184,15 @@ impl Engine {
         if self.unit.has_to_tell() || self.keyspace.may_abort() {
             self.unit.send(space, Kind::Channel, channel, message);
             let Some(pubsub) = self.pubsub.get(space) else { return 0 };
-            let by_name = pubsub.channels.get(channel).map_or(0, |listeners| self.count_listeners(listeners));
+            let count =
+                |kind, name: &[u8], listeners: &Listeners| self.count_listeners(kind, name, listeners);
+            let by_name =
+                pubsub.channels.get(channel).map_or(0, |listeners| count(Kind::Channel, channel, listeners));
             let by_pattern = pubsub.patterns.matching(channel);
-            return by_name + by_pattern.map(|(_, listeners)| self.count_listeners(listeners)).sum::<usize>();
+            return by_name
+                + by_pattern
+                    .map(|(pattern, listeners)| count(Kind::Pattern, pattern, listeners))
+                    .sum::<usize>();
         }
         self.deliver_all(space, channel, message)
     }
@@ -196,36 +203,27 @@ impl Engine {
         let Aside { engine, pubsub, .. } = &mut aside;
         let mut receivers = 0;
         if let Some(listeners) = pubsub.channels.get(channel) {
-            receivers += engine.deliver_to(listeners, &[b"message", channel, message]);
+            let parts: [&[u8]; 3] = [b"message", channel, message];
+            receivers += engine.deliver_to(listeners, Kind::Channel, channel, &parts);
         }
         for (pattern, listeners) in pubsub.patterns.matching(channel) {
-            receivers += engine.deliver_to(listeners, &[b"pmessage", pattern, channel, message]);
+            let parts: [&[u8]; 4] = [b"pmessage", pattern, channel, message];
+            receivers += engine.deliver_to(listeners, Kind::Pattern, pattern, &parts);
         }
         receivers
     }
 
-    /// Hands a message of such parts to all listeners; says how many they are.
-    fn deliver_to(&mut self, listeners: &Listeners, parts: &[&[u8]]) -> usize {
+    /// Hands a message of such parts to all listeners to a name; says how many they are.
+    fn deliver_to(&mut self, listeners: &Listeners, kind: Kind, name: &[u8], parts: &[&[u8]]) -> usize {
         let mut frame = Frame::new(parts);
         let mut receivers = 0;
         for listener in listeners.iter() {
-            if self.is_there(listener.id) {
+            if self.listens(listener.id, kind, name) {
                 self.deliver(listener.id, &listener.outbox, frame.encode(listener.version()));
                 receivers += 1;
             }
         }
         receivers
-    }
-
-    /// A client listens to nothing any more.
-    pub(crate) fn unsubscribe_all(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        let pubsub = self.pubsub.of(client.space);
-        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
-            for name in client.unlisten_all(kind) {
-                pubsub.remove(kind, &name, id);
-            }
-        }
     }
 }
 

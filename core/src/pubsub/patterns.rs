@@ -48,6 +48,11 @@ impl Patterns {
         self.count == 0
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Listeners)> {
+        self.by_beginning.values().flat_map(Channels::iter)
+    }
+
     /// Those that a channel's name matches.
     pub fn matching<'a>(&'a self, channel: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a Listeners)> {
         let lens = self.lens.range(..=channel.len());

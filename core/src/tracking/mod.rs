@@ -184,9 +184,8 @@ impl Engine {
     pub(crate) fn end_tracking(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(tracker) = client.tracking.take() else { return };
-        for prefix in &tracker.prefixes {
-            self.tracking.prefixes.remove(client.space, prefix, id);
-        }
+        let space = client.space;
+        self.leave_prefixes(id, space, tracker.prefixes);
         self.tracking.clients -= 1;
         if self.tracking.clients == 0 {
             self.unit.discard_later(Box::new(std::mem::take(&mut self.tracking.table)));
@@ -315,7 +314,12 @@ impl Engine {
             let mut notice = Notice::of(&keys);
             for id in changes.clients {
                 let tracks = self.clients.get(id).and_then(|client| client.tracking.as_ref());
-                if !tracks.is_some_and(|tracker| tracker.noloop) {
+                // It may have given up the prefix, which is not forgotten yet.
+                let Some(tracker) = tracks.filter(|tracker| tracker.prefixes.contains(&changes.prefix))
+                else {
+                    continue;
+                };
+                if !tracker.noloop {
                     self.tell(id, &mut notice);
                     continue;
                 }

@@ -7,6 +7,8 @@ use crate::keyspace::SpaceId;
 
 /// What has changed under a prefix since it was last told.
 pub(super) struct Changes {
+    /// Under which.
+    pub(super) prefix: Box<[u8]>,
     /// Who hears of it.
     pub(super) clients: Vec<ClientId>,
     /// The keys in order, each with the client that has changed it last, if one has.
@@ -107,6 +109,7 @@ impl Prefixes {
                 all.push(Changes {
                     clients: prefix.clients.iter().copied().collect(),
                     keys: std::mem::take(&mut prefix.changed).into_iter().collect(),
+                    prefix: name,
                 });
             }
         }

@@ -9,7 +9,7 @@ use mortise_sdk::{Result, error};
 use crate::engine::Engine;
 use crate::engine::alone::Alone;
 use crate::engine::call::{Call, Key};
-use crate::engine::session::{ClientId, Session};
+use crate::engine::session::Session;
 use crate::features::Command;
 use crate::keyspace::SpaceId;
 use crate::keyspace::interest::Interested;
@@ -76,46 +76,36 @@ pub(super) fn is_spoilt(call: &mut Call<'_>) -> bool {
         return true;
     }
     let now_ms = engine.now_ms;
+    let round = engine.clients.get(session.id).map_or(0, |client| client.watch_round);
     session.watched.iter().any(|watched| {
         let key = Key::new(&watched.key);
         let (db, _) = engine.keyspace.db(session.space, watched.db);
-        let stale =
-            |of: &Interested| of.watchers.iter().any(|watcher| watcher.client == session.id && watcher.stale);
+        let stale = |of: &Interested| {
+            let mut own = of.watchers.iter().filter(|of| (of.client, of.round) == (session.id, round));
+            own.any(|watcher| watcher.stale)
+        };
         db.is_expired(key.hash, key.bytes, now_ms) && !db.interest.of(key.bytes).is_some_and(stale)
     })
 }
 
 /// Forgets what the session watches.
 pub(super) fn forget(call: &mut Call<'_>) {
-    call.session.watched.clear();
     call.engine.unwatch(call.session.id);
+    let watched = std::mem::take(&mut call.session.watched);
+    call.engine.drop_watched(watched);
 }
 
 impl Engine {
     /// A client begins to watch a key.
     pub(crate) fn watch(&mut self, session: &Session, watched: Watched) {
-        if !self.clients.contains(session.id) {
-            return;
-        }
         let key = Key::new(&watched.key);
         let now_ms = self.now_ms;
         let (database, _) = self.keyspace.db(session.space, watched.db);
         let stale = database.is_expired(key.hash, key.bytes, now_ms);
-        database.interest.watch(key.bytes, session.id, stale);
+        let Some(client) = self.clients.get_mut(session.id) else { return };
+        database.interest.watch(key.bytes, session.id, client.watch_round, stale);
         database.listen(key.bytes);
-        if let Some(client) = self.clients.get_mut(session.id) {
-            client.watch(watched);
-        }
-    }
-
-    /// A client no longer watches anything.
-    pub(crate) fn unwatch(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(id) else { return };
-        client.spoilt = false;
-        let (space, watched) = (client.space, client.unwatch());
-        for Watched { db, key } in watched {
-            self.keyspace.db(space, db).0.interest.unwatch(&key, id);
-        }
+        client.watch(watched);
     }
 
     /// All keys of a database go, or change places with those of another: who watches one of them that exists, here or
@@ -133,14 +123,14 @@ impl Engine {
             if !here && comes.is_none() {
                 continue;
             }
-            let Engine { keyspace, unit, .. } = self;
+            let Engine { keyspace, unit, clients, .. } = self;
             let Some(interested) = keyspace.db(space, db).0.interest.of_mut(key.bytes) else { continue };
             for watcher in &mut interested.watchers {
                 let was_missing = watcher.stale || !here;
                 let is_missing = comes != Some(false);
                 if was_missing && is_missing {
                     watcher.stale = comes == Some(true);
-                } else {
+                } else if clients.get(watcher.client).is_some_and(|of| of.watch_round == watcher.round) {
                     unit.spoils(watcher.client);
                 }
             }

@@ -409,8 +409,13 @@ impl Group {
         }
     }
 
+    /// Whether it still knows of something that was pending to a consumer that is gone.
+    pub(super) fn remembers_gone(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     /// Forgets some of what was pending to consumers that are gone.
-    fn forget(&mut self, mut most: usize) {
+    pub(super) fn forget(&mut self, mut most: usize) {
         while most > 0
             && let Some((name, ids)) = self.gone.last_mut()
         {

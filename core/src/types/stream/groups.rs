@@ -214,7 +214,12 @@ fn xgroup_delconsumer(call: &mut Call<'_>) -> Result {
         pending = edit.remove_consumer(name, consumer);
         edit.changed_aside(Some("xgroup-delconsumer"), false);
     }
+    let remembers_gone = edit.view().group(name).is_some_and(Group::remembers_gone);
     drop(edit);
+    if remembers_gone {
+        let at = (call.session.space, call.session.db);
+        call.engine.forget_pending_later(at, call.arg(2), name);
+    }
     call.reply(pending)
 }
 

@@ -12,7 +12,7 @@ use super::references::References;
 use crate::engine::edit::Limits;
 use crate::engine::event::{self, EventClass};
 use crate::keyspace::entry::{Entry as KeyEntry, NewValue, Payload};
-use crate::types::ordered::{Iter, Ordered};
+use crate::types::ordered::{Iter, Ordered, Value};
 use crate::types::{Object, Type};
 
 /// A stream. `Clone` shares what is large.
@@ -182,6 +182,20 @@ impl Stream {
         before
     }
 
+    /// A group forgets some of what was pending to consumers that are gone; false if nothing is left of that. Nobody can
+    /// tell.
+    pub fn forget_pending(&mut self, group: &[u8], most: usize) -> bool {
+        if !self.group(group).is_some_and(Group::remembers_gone) {
+            return false;
+        }
+        let forget = |group: &mut Arc<Group>| {
+            let group = Arc::make_mut(group);
+            group.forget(most);
+            group.remembers_gone()
+        };
+        self.groups.change(group, forget).unwrap_or_default()
+    }
+
     /// What its chunks add up to.
     pub fn weight(&self) -> Weight {
         self.chunks.total()
@@ -264,6 +278,14 @@ impl Stream {
     /// An entry.
     pub fn get(&self, id: StreamId) -> Option<Entry<'_>> {
         self.chunks.floor(&id)?.1.find(id)
+    }
+
+    /// How many bytes are freed if an entry goes, about; none if there is no such entry.
+    pub(super) fn bytes_of(&self, id: StreamId) -> Option<usize> {
+        let (_, chunk) = self.chunks.floor(&id)?;
+        chunk.find(id)?;
+        // Among others nothing is freed.
+        Some(if chunk.len() == 1 { Value::total(chunk).bytes } else { 0 })
     }
 
     /// The id of the last entry that is there.
