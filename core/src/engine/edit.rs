@@ -4,11 +4,11 @@ use std::marker::PhantomData;
 
 use super::event::{self, EventClass};
 use super::unit::Unit;
-use crate::keyspace::entry::{Entry, NewValue};
+use crate::keyspace::entry::{Entry, NewValue, Payload};
 use crate::keyspace::{EntryEdit, SpaceId};
-use crate::types::Type;
 use crate::types::list::ChunkLimits;
 use crate::types::stream::idempotence::Memory;
+use crate::types::{Object, Type};
 
 /// Up to which size collections stay packed.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +163,24 @@ impl<'a, T: Type> Edit<'a, T> {
     pub(crate) fn discard_parts(&mut self, parts: impl Send + 'static, bytes: usize) {
         let leaving = self.unit.leaving.begin(parts, bytes as u64);
         self.unit.discard_later(Box::new(leaving));
+    }
+
+    /// A part of so many bytes is about to go. If it is large, a share of the value is handed to the worker, with which it
+    /// is freed: nobody waits for that.
+    #[inline(always)]
+    pub(crate) fn part_with(&mut self, bytes: usize) {
+        if Object::effort_of(1, bytes) > Object::FREE_EFFORT_INLINE_MAX {
+            self.part_with_much(bytes);
+        }
+    }
+
+    #[cold]
+    fn part_with_much(&mut self, bytes: usize) {
+        if let Payload::Object(object) = self.entry().payload()
+            && let Some(share) = object.share()
+        {
+            self.discard_parts(share, bytes);
+        }
     }
 
     /// The value that the key was created with is not empty: it stays even if nothing else is done.

@@ -105,3 +105,35 @@ fn messages_to_oneself_leave_no_room_behind() {
     bench.ask(client, &[&format!("PUBLISH news {}", "x".repeat(1 << 20))]);
     assert!(bench.engine.pushes.capacity() <= 1 << 16);
 }
+
+#[test]
+fn a_large_part_of_a_value_is_freed_elsewhere() {
+    let large = "x".repeat(8 << 20);
+    // What there is, and the command that takes the large part away.
+    let cases = [
+        (vec!["RPUSH k a {large}"], "RPOP k"),
+        (vec!["RPUSH k {large} a"], "LPOP k"),
+        (vec!["RPUSH k a {large}"], "LSET k 1 b"),
+        (vec!["HSET k a 1 b {large}"], "HDEL k b"),
+        (vec!["HSET k a 1 b {large}", "HEXPIRE k 1000 FIELDS 1 a"], "HDEL k b"),
+        (vec!["SADD k {large} a"], "SREM k {large}"),
+        (vec!["ZADD k 1 a 2 {large}"], "ZPOPMAX k"),
+        (vec!["ZADD k 1 a 2 {large}"], "ZREM k {large}"),
+        (vec!["XADD k 1-1 f a", "XADD k 1-2 f {large}"], "XDEL k 1-2"),
+        (vec!["SET k {large}"], "GETDEL k"),
+    ];
+    for (before, command) in cases {
+        let mut bench = Bench::new();
+        let client = bench.connect();
+        let fill = |line: &str| line.replace("{large}", &large);
+        for line in before {
+            bench.ask(client, &[&fill(line)]);
+        }
+        bench.engine.jobs.clear();
+        bench.ask(client, &[&fill(command)]);
+        assert_eq!(bench.engine.jobs.len(), 1, "{command}");
+        assert!(bench.engine.memory.leaving.bytes() >= 8 << 20, "{command}");
+        bench.engine.jobs.clear();
+        assert_eq!(bench.engine.memory.leaving.bytes(), 0, "{command}");
+    }
+}

@@ -62,9 +62,9 @@ impl Edit<'_, Hash> {
             self.open().splice(start, end - start, b"");
             return true;
         }
-        if self.view().get(field).is_none() {
-            return false;
-        }
+        let Some(value) = self.view().get(field) else { return false };
+        let bytes = field.len() + value.len();
+        self.part_with(bytes);
         match self.table() {
             Some(table) => table.remove(field),
             None => self.remove_among_expiring(field),

@@ -7,6 +7,7 @@ use super::End;
 use super::chunk::{Chunk, ChunkLimits};
 use super::item::{Encoded, Item, Wanted};
 use super::tree::Tree;
+use crate::types::Object;
 
 /// Elements in order.
 ///
@@ -132,8 +133,19 @@ impl Sequence {
     }
 
     fn end_chunk_len(&self, end: End) -> usize {
+        self.end_chunk(end).len()
+    }
+
+    #[inline(always)]
+    fn end_chunk(&self, end: End) -> &Chunk {
         let index = if end == End::Left { 0 } else { self.len().saturating_sub(1) };
-        self.root.chunk_of(index).0.len()
+        self.root.chunk_of(index).0
+    }
+
+    /// Whether the element at an end, of which there must be one, is so large that it takes long to free.
+    #[inline(always)]
+    pub(super) fn is_heavy(&self, end: End) -> bool {
+        Object::effort_of(1, self.end_chunk(end).size()) > Object::FREE_EFFORT_INLINE_MAX
     }
 
     /// Removes the element at an end; there must be one.
@@ -157,18 +169,17 @@ impl Sequence {
         self.press(index, limits);
     }
 
-    /// Puts an element in the place of another.
-    pub(super) fn replace(&mut self, index: usize, item: &Encoded<'_>, limits: ChunkLimits) {
+    /// Puts an element in the place of another; hands over what is to be freed.
+    pub(super) fn replace(&mut self, index: usize, item: &Encoded<'_>, limits: ChunkLimits) -> Gone {
         let (chunk, _) = self.root.chunk_of(index);
         // What is long may be shared, and is not copied to be replaced.
         if chunk.len() > 1 && chunk.takes(item, limits) {
             self.root.change(index, limits, |chunk, index| chunk.replace(index, item));
             self.press(index, limits);
-            return;
+            return Gone(Vec::new());
         }
         self.insert(index, item, limits);
-        let gone = self.remove(index + 1..index + 2, limits);
-        debug_assert!(gone.free_effort() <= 1, "one element stands in one chunk");
+        self.remove(index + 1..index + 2, limits)
     }
 
     /// Removes elements; hands over what is to be freed.

@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use super::End;
 use super::chunk::ChunkLimits;
 use super::item::{self, Encoded, Item, Wanted};
-use super::sequence::{Sequence, show_each_in};
+use super::sequence::{Gone, Sequence, show_each_in};
 use crate::engine::edit::Edit;
 use crate::engine::event::{self, EventClass};
 use crate::keyspace::entry::{Entry, Kind, NewValue, Payload};
@@ -229,7 +229,12 @@ impl Edit<'_, List> {
                 let removed = items.len().min(item::len_at(items, at));
                 self.splice(at, removed, None, len - 1);
             }
-            ListRef::Sequence(_) => {
+            ListRef::Sequence(list) => {
+                let len = list.len();
+                if list.is_heavy(end) {
+                    // Alone in its chunk, which goes as a whole.
+                    return self.remove(if end == End::Left { 0..1 } else { len - 1..len });
+                }
                 let limits = self.limits().list;
                 if let Some(list) = self.sequence() {
                     list.pop(end, limits);
@@ -268,8 +273,16 @@ impl Edit<'_, List> {
             }
             self.unpack();
         }
-        if let Some(list) = self.sequence() {
-            list.replace(index, &item, limits);
+        if let Some(gone) = self.sequence().map(|list| list.replace(index, &item, limits)) {
+            self.discard(gone);
+        }
+    }
+
+    /// Lets go of what was cut off: on a worker if it takes long.
+    fn discard(&mut self, gone: Gone) {
+        let bytes = gone.memory();
+        if Object::effort_of(gone.free_effort(), bytes) > Object::FREE_EFFORT_INLINE_MAX {
+            self.discard_parts(gone, bytes);
         }
     }
 
@@ -287,10 +300,7 @@ impl Edit<'_, List> {
             ListRef::Sequence(_) => {
                 let limits = self.limits().list;
                 let Some(gone) = self.sequence().map(|list| list.remove(range, limits)) else { return };
-                let bytes = gone.memory();
-                if Object::effort_of(gone.free_effort(), bytes) > Object::FREE_EFFORT_INLINE_MAX {
-                    self.discard_parts(gone, bytes);
-                }
+                self.discard(gone);
                 self.repack();
             }
         }

@@ -386,6 +386,7 @@ impl Edit<'_, Set> {
                 if table.get_hashed(hash, member).is_none() {
                     return false;
                 }
+                self.part_with(member.len());
                 self.table().is_some_and(|table| table.remove_hashed(hash, member))
             }
         }

@@ -29,7 +29,9 @@ impl Edit<'_, Stream> {
 
     /// Deletes an entry; false if there is none.
     pub fn delete(&mut self, id: StreamId) -> bool {
-        self.view().get(id).is_some() && self.stream().delete(id)
+        let Some(bytes) = self.view().bytes_of(id) else { return false };
+        self.part_with(bytes);
+        self.stream().delete(id)
     }
 
     /// Sets what XSETID sets.

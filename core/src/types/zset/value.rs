@@ -408,6 +408,8 @@ impl Edit<'_, Zset> {
             ZsetRef::Table(zset) => {
                 let hash = Table::hash(member);
                 let score = zset.score_hashed(hash, member)?;
+                // It stands in the table and in the order.
+                self.part_with(2 * member.len());
                 self.table()?.remove(hash, member, score);
                 Some(score)
             }
@@ -437,8 +439,14 @@ impl Edit<'_, Zset> {
                     let behind = zset.order.iter_from(ranks.end, false);
                     before.chain(behind).for_each(|(score, member)| rest.add(member, score));
                     self.set_value(NewValue::Object(Box::new(Object::Zset(rest))));
-                } else if let Some(zset) = self.table() {
-                    zset.remove_ranks(ranks);
+                } else {
+                    let members = zset.order.iter_from(ranks.start, false).take(ranks.len());
+                    // It is the large ones that take long.
+                    let bytes = members.map(|(_, member)| member.len()).max().unwrap_or_default();
+                    self.part_with(2 * bytes);
+                    if let Some(zset) = self.table() {
+                        zset.remove_ranks(ranks);
+                    }
                 }
             }
         }
