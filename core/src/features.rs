@@ -34,8 +34,7 @@ pub type Field = declare::Field<Engine>;
 
 /// A container: it has subcommands and does nothing itself.
 pub fn container(call: &mut Call<'_>) -> Result {
-    let name = call.command.name.to_ascii_lowercase();
-    Err(mortise_sdk::Error::text(format!("ERR wrong number of arguments for '{name}' command")))
+    Err(mortise_sdk::Error::wrong_arity(&call.command.name.to_ascii_lowercase()))
 }
 
 /// Every feature.

@@ -45,6 +45,18 @@ impl Error {
         Error::text(text)
     }
 
+    /// A call of a command has too few or too many arguments.
+    #[cold]
+    pub fn wrong_arity(command: &str) -> Error {
+        Error::text(format!("ERR wrong number of arguments for '{command}' command"))
+    }
+
+    /// An integer that has to be in a range is not.
+    #[cold]
+    pub fn not_between(min: i64, max: i64) -> Error {
+        Error::text(format!("ERR value is out of range, value must between {min} and {max}"))
+    }
+
     /// The text with its code.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

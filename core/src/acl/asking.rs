@@ -63,7 +63,7 @@ fn acl_dryrun(call: &mut Call<'_>) -> Result {
         return Err(Error::quoting("ERR Command '{}' not found", &[call.arg(3)]));
     };
     if !command.facts.accepts(args.len()) {
-        return Err(Error::text(format!("ERR wrong number of arguments for '{}' command", command.name)));
+        return Err(Error::wrong_arity(&command.name));
     }
     let (does, word, kind) = match check(user, &command, args) {
         Ok(()) => return call.ok(),

@@ -116,7 +116,11 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn file(&mut self, path: &Path) -> Result<usize, Fatal> {
         let unreadable = |e: io::Error| {
-            Fatal::new(format!("Fatal error, can't open config file '{}': {}", path.display(), cause(&e)))
+            Fatal::new(format!(
+                "Fatal error, can't open config file '{}': {}",
+                path.display(),
+                error_text(&e)
+            ))
         };
         // A pipe, as of `<(command)`, has no path of its own.
         let identity = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -182,7 +186,7 @@ impl Reader<'_> {
 }
 
 /// What the operating system says, without Rust's number behind it.
-pub(crate) fn cause(error: &io::Error) -> String {
+pub(crate) fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

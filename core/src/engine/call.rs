@@ -20,6 +20,7 @@ use super::edit::Limits;
 use super::event::Suspend;
 use super::registry::{Command, Registry};
 use super::session::{Replies, Session};
+use super::unit::removal;
 use super::{Caller, Engine};
 use crate::keyspace::hash::hash;
 use crate::resp::output::Output;
@@ -331,11 +332,23 @@ impl<'c> Call<'c> {
 
     // ---- propagation
 
+    /// The call names a time that no deadline can be.
+    #[cold]
+    pub fn invalid_expire_time(&self) -> Error {
+        let name = self.command.name.to_ascii_lowercase();
+        Error::text(format!("ERR invalid expire time in '{name}' command"))
+    }
+
     /// Propagates these words in place of the call as it was said. May be called more than once; the words follow each
     /// other.
     pub fn propagates(&mut self, words: &[&[u8]]) {
         self.rewritten = true;
         self.engine.unit.say_words(self.session.space, self.session.db, words);
+    }
+
+    /// Propagates that a key is removed.
+    pub fn propagates_removal(&mut self, key: Key<'_>, lazily: bool) {
+        self.propagates(&[removal(lazily), key.bytes]);
     }
 
     /// Propagates the call as it was said, but not to the journal: when that is played, nobody is there to hear it.

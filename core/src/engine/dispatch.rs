@@ -292,7 +292,7 @@ impl Engine {
     ) {
         let command = asked.command;
         if !command.facts.accepts(asked.args.len()) {
-            out.error(&super::gates::wrong_arity(command));
+            out.error(&Error::wrong_arity(&command.name));
         } else if session.transaction.is_some() && !command.flags.has(NOT_QUEUED) {
             self.queue(session, asked, out);
         } else {

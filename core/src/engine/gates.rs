@@ -193,12 +193,7 @@ pub(super) fn is_exec(command: &Command) -> bool {
 
 #[inline(always)]
 fn arity(command: &Command, args: Args<'_>) -> Option<Error> {
-    (!command.facts.accepts(args.len())).then(|| wrong_arity(command))
-}
-
-#[cold]
-pub(super) fn wrong_arity(command: &Command) -> Error {
-    Error::text(format!("ERR wrong number of arguments for '{}' command", command.name))
+    (!command.facts.accepts(args.len())).then(|| Error::wrong_arity(&command.name))
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use super::event;
 use super::gates::is_exec;
 use super::registry::Command;
 use super::session::Session;
+use super::unit::removal;
 use crate::admin::latency::events::Event;
 use crate::keys::{EvictionPolicy, info};
 use crate::keyspace::SpaceId;
@@ -136,7 +137,7 @@ impl Engine {
         self.remove_key(space, index, Key::new(&key), "evicted", event::EVICTED);
         let freed = self.memory.given_up() - before;
         self.stats.evicted_keys += 1;
-        let word: &[u8] = if self.config.keyspace.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
+        let word = removal(self.config.keyspace.lazyfree_lazy_eviction);
         self.unit.say_words(space, index, &[word, &key]);
         // Said above; the command that follows has changed nothing by that.
         self.unit.dirty = dirty;

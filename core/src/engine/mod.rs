@@ -52,7 +52,7 @@ use self::rim::{NoRim, Rim};
 use self::session::ClientId;
 use self::settle::StreamReader;
 use self::stats::Stats;
-use self::unit::Unit;
+use self::unit::{Unit, removal};
 use crate::config::{Config, Directives};
 use crate::keyspace::{Keyspace, SpaceId};
 use crate::persistence::cut::Snapshot;
@@ -437,7 +437,7 @@ impl Engine {
         let dirty = self.unit.dirty;
         if self.remove_key(space, db, key, "expired", event::EXPIRED) {
             self.stats.expired_keys += 1;
-            let word: &[u8] = if self.config.keyspace.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+            let word = removal(self.config.keyspace.lazyfree_lazy_expire);
             self.unit.say_expired(space, db, &[word, key.bytes]);
             // Said above; the command that met the key has not changed anything by that.
             self.unit.dirty = dirty;

@@ -429,6 +429,11 @@ impl Unit {
     }
 }
 
+/// The command that removes a key, for whoever follows: what is freed elsewhere here shall be so there.
+pub fn removal(lazily: bool) -> &'static [u8] {
+    if lazily { b"UNLINK" } else { b"DEL" }
+}
+
 /// How far a unit had come.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {

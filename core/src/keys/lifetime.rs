@@ -179,12 +179,8 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
     }
     condition.check()?;
     let number = call.integer(2)?;
-    let deadline = number.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms)).ok_or_else(|| {
-        Error::text(format!(
-            "ERR invalid expire time in '{}' command",
-            call.command.name.to_ascii_lowercase()
-        ))
-    })?;
+    let deadline = number.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms));
+    let deadline = deadline.ok_or_else(|| call.invalid_expire_time())?;
     let key = call.key(1);
     let Some(current) = call.peek(key).map(|entry| entry.deadline()) else { return call.reply(false) };
     if !condition.allows(current, deadline) {
@@ -193,11 +189,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
     // A journal says itself when a key goes.
     if deadline <= call.now_ms() && !call.caller().is_stream() {
         call.remove(key, "del");
-        if call.is_propagated() {
-            let word: &[u8] =
-                if call.engine.config.keyspace.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
-            call.propagates(&[word, key.bytes]);
-        }
+        call.propagates_removal(key, call.engine.config.keyspace.lazyfree_lazy_expire);
         return call.reply(true);
     }
     call.set_deadline(key, Some(deadline), "expire");

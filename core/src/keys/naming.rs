@@ -153,11 +153,7 @@ fn move_key(call: &mut Call<'_>) -> Result {
 fn database_index(call: &Call<'_>, text: &[u8]) -> Result<u32> {
     let index = args::parse_integer(text).ok_or(error::NOT_INTEGER)?;
     if i32::try_from(index).is_err() {
-        return Err(Error::text(format!(
-            "ERR value is out of range, value must between {} and {}",
-            i32::MIN,
-            i32::MAX
-        )));
+        return Err(Error::not_between(i32::MIN.into(), i32::MAX.into()));
     }
     let databases = call.engine.config.keyspace.databases;
     u32::try_from(index)

@@ -526,8 +526,7 @@ fn invocable(call: &mut Call<'_>, words: Args<'_>) -> Result<CommandRef> {
         }
     };
     if !command.facts.accepts(words.len()) {
-        let text = format!("ERR wrong number of arguments for '{}' command", command.name);
-        return Err(Error::text(text));
+        return Err(Error::wrong_arity(&command.name));
     }
     if command.flags.any(flags::NOSCRIPT | flags::CONTAINER) {
         return Err(Error::text(format!("ERR a module cannot invoke '{}'", command.name)));

@@ -30,7 +30,7 @@ const LEN_MAX: u64 = 1 << 30;
 pub(super) fn copy(path: &str) -> Result<Copy, String> {
     let unreadable = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => format!("There is no file '{path}'"),
-        _ => format!("'{path}' cannot be read: {}", crate::config::file::cause(&error)),
+        _ => format!("'{path}' cannot be read: {}", crate::config::file::error_text(&error)),
     };
     // A pipe would let the server wait until someone writes into it.
     let mut options = OpenOptions::new();

@@ -40,6 +40,7 @@ use parking_lot::{ArcMutexGuard, Mutex, MutexGuard, RawMutex};
 use tokio::sync::watch;
 
 use crate::config::file::Fatal;
+pub(crate) use crate::config::file::error_text;
 use crate::config::values::{Addresses, Hertz, OomScores};
 use crate::config::{Config, Directives};
 use crate::engine::busy::Known;
@@ -537,13 +538,4 @@ fn serve(settings: Settings, without_arguments: bool) -> Result<bool, Fatal> {
     let mut signals = Signals::take()
         .map_err(|error| Fatal::new(format!("Can't wait for signals: {}", error_text(&error))))?;
     Server::launch(settings)?.run_until(&mut signals)
-}
-
-/// The system's words for an error, without Rust's addition.
-pub(crate) fn error_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
-    }
 }

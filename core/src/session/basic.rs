@@ -24,7 +24,7 @@ const PING: Command = Spec {
 fn ping(call: &mut Call<'_>) -> Result {
     let message = call.args().get(1);
     if call.argc() > 2 {
-        return Err(mortise_sdk::Error::new("ERR wrong number of arguments for 'ping' command"));
+        return Err(mortise_sdk::Error::wrong_arity("ping"));
     }
     if call.session.is_subscriber() {
         call.out().array(2);

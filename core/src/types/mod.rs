@@ -4,6 +4,7 @@
 //! No `&mut` to a value leaves this folder: each change is a verb of `Edit<T>`, implemented beside the value. Small
 //! collections stand packed inside the key's entry, large ones are boxed and can be shared in constant time.
 
+mod drawing;
 pub mod foreign;
 pub mod frozen;
 pub mod hash;

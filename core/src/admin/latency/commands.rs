@@ -12,7 +12,7 @@ use crate::features::{Command, container};
 const SERVER: Spec = Spec::group("server");
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[
+pub(in crate::admin) const COMMANDS: &[Command] = &[
     LATENCY_CONTAINER,
     LATENCY_HISTORY,
     LATENCY_LATEST,

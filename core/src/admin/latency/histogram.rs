@@ -26,7 +26,7 @@ const LATENCY_HISTOGRAM: Command = Spec {
 .runs(latency_histogram);
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[LATENCY_HISTOGRAM];
+pub(in crate::admin) const COMMANDS: &[Command] = &[LATENCY_HISTOGRAM];
 
 /// Where the first class of a histogram ends, in nanoseconds; each further one is twice as wide.
 const FIRST_CLASS_NS: u64 = 1024;

@@ -1,12 +1,7 @@
 //! LATENCY: how long calls take, and what has taken too long.
 
-mod commands;
+pub(super) mod commands;
 pub(crate) mod events;
 mod graph;
-mod histogram;
+pub(super) mod histogram;
 mod report;
-
-use crate::features::Command;
-
-/// The commands.
-pub(super) const COMMANDS: &[&[Command]] = &[commands::COMMANDS, histogram::COMMANDS];

@@ -1,6 +1,6 @@
 //! MEMORY: what values take, and everything else.
 
-mod stats;
+pub(super) mod stats;
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{RO, Spec, key};
@@ -14,7 +14,7 @@ use crate::keyspace::{Entry, Payload};
 const SERVER: Spec = Spec::group("server");
 
 /// This file's commands.
-pub(super) const COMMANDS: &[&[Command]] = &[&[MEMORY_CONTAINER, MEMORY_USAGE, MEMORY_HELP], stats::COMMANDS];
+pub(super) const COMMANDS: &[Command] = &[MEMORY_CONTAINER, MEMORY_USAGE, MEMORY_HELP];
 
 const MEMORY_CONTAINER: Command = Spec {
     usage: "MEMORY",

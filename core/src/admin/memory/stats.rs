@@ -14,7 +14,8 @@ use crate::resp::output::Output;
 const SERVER: Spec = Spec::group("server");
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[MEMORY_STATS, MEMORY_DOCTOR, MEMORY_MALLOC_STATS, MEMORY_PURGE];
+pub(in crate::admin) const COMMANDS: &[Command] =
+    &[MEMORY_STATS, MEMORY_DOCTOR, MEMORY_MALLOC_STATS, MEMORY_PURGE];
 
 /// What those that describe memory have in common.
 const DESCRIBES: Spec = Spec {

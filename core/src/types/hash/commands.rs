@@ -53,10 +53,7 @@ fn hmset(call: &mut Call<'_>) -> Result {
 #[inline(always)]
 fn set_fields(call: &mut Call<'_>) -> Result<usize> {
     if call.argc() % 2 == 1 {
-        return Err(Error::text(format!(
-            "ERR wrong number of arguments for '{}' command",
-            call.command.name
-        )));
+        return Err(Error::wrong_arity(&call.command.name));
     }
     let args = call.args();
     let mut hash = call.create::<Hash>(call.key(1))?;

@@ -85,7 +85,7 @@ fn expire_at(call: &mut Call<'_>, unit_ms: i64, base_ms: i64) -> Result {
         .checked_mul(unit_ms)
         .and_then(|ms| ms.checked_add(base_ms))
         .filter(|_| number >= 0)
-        .ok_or_else(|| Error::text(format!("ERR invalid expire time in '{}' command", call.command.name)))?;
+        .ok_or_else(|| call.invalid_expire_time())?;
     let mut options = call.options(3);
     let condition = Condition::parse(&mut options);
     condition.check()?;

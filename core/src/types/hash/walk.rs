@@ -1,10 +1,8 @@
 //! Fields that chance or a cursor picks: HRANDFIELD, HSCAN.
 
-use std::collections::HashSet;
-
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, RO, Spec, key};
-use mortise_sdk::error::{self, Error, Result};
+use mortise_sdk::error::{self, Result};
 
 use super::HASH;
 use super::value::{Hash, HashRef};
@@ -12,15 +10,11 @@ use crate::engine::call::Call;
 use crate::engine::random::Random;
 use crate::features::Command;
 use crate::resp::output::Output;
+use crate::types::drawing::{Draws, draw_different, shuffle_front};
 use crate::types::scan_options::{self, ScanOptions};
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[HRANDFIELD, HSCAN];
-
-/// A call may ask for so many fields with repetitions, lest one short request fills the memory with its reply.
-const REPEATED_MAX: usize = 1 << 24;
-/// Drawing one by one until enough are different pays if at most one in so many is wanted.
-const DRAWN_SHARE: usize = 3;
 
 const HSCAN: Command = Spec {
     usage: "HSCAN key cursor:int [MATCH pattern:pattern] [COUNT count:int]",
@@ -79,8 +73,10 @@ fn hrandfield(call: &mut Call<'_>) -> Result {
         return Ok(());
     };
     match hash {
-        Some(_) if picks.repeated && picks.count > REPEATED_MAX => return Err(error::OUT_OF_RANGE),
-        Some(hash) => picks.write(hash, &mut random, out),
+        Some(hash) => {
+            picks.draws.check()?;
+            picks.write(hash, &mut random, out);
+        }
         None => out.array(0),
     }
     Ok(())
@@ -88,8 +84,7 @@ fn hrandfield(call: &mut Call<'_>) -> Result {
 
 /// What HRANDFIELD is to pick.
 struct Picks {
-    count: usize,
-    repeated: bool,
+    draws: Draws,
     with_values: bool,
 }
 
@@ -99,73 +94,48 @@ impl Picks {
         if call.argc() < 3 {
             return Ok(None);
         }
-        let count = call.integer(2)?;
-        if count == i64::MIN {
-            return Err(Error::new(
-                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-            ));
-        }
+        let draws = Draws::of(call.integer(2)?)?;
         let with_values = match call.argc() {
             3 => false,
             4 if call.arg(3).eq_ignore_ascii_case(b"withvalues") => true,
             _ => return Err(error::SYNTAX),
         };
-        let repeated = count < 0;
-        if with_values && count.unsigned_abs() > i64::MAX as u64 / 2 {
-            return Err(error::OUT_OF_RANGE);
+        if with_values {
+            draws.check_pairs()?;
         }
-        Ok(Some(Picks { count: count.unsigned_abs() as usize, repeated, with_values }))
+        Ok(Some(Picks { draws, with_values }))
     }
 
     /// Answers with fields of a hash.
     fn write(&self, hash: HashRef<'_>, random: &mut Random, out: &mut Output) {
-        let draws = hash.is_mostly_live(&mut || random.word());
-        if draws && self.repeated {
-            self.begin(self.count, out);
-            for _ in 0..self.count {
+        let Draws { count, repeated } = self.draws;
+        let is_quick = hash.is_mostly_live(&mut || random.word());
+        if is_quick && repeated {
+            self.begin(count, out);
+            for _ in 0..count {
                 let Some(pair) = hash.random(&mut || random.word()) else { return };
                 self.write_pair(pair, out);
             }
             return;
         }
-        if draws
-            && self.count.saturating_mul(DRAWN_SHARE) <= hash.len()
-            && let Some(pairs) = self.draw(hash, random)
+        if is_quick
+            && self.draws.are_few_of(hash.len())
+            && let Some(pairs) = draw_different(count, || hash.random(&mut || random.word()), |pair| pair.0)
         {
-            self.begin(self.count, out);
+            self.begin(count, out);
             return pairs.into_iter().for_each(|pair| self.write_pair(pair, out));
         }
         let mut pairs: Vec<_> = hash.iter().collect();
         let len = pairs.len();
+        if repeated && len > 0 {
+            self.begin(count, out);
+            return (0..count).for_each(|_| self.write_pair(pairs[random.below(len)], out));
+        }
         // Of a hash whose fields have all expired, nothing can be repeated either.
-        let count = if self.repeated && len > 0 { self.count } else { self.count.min(len) };
+        let count = count.min(len);
         self.begin(count, out);
-        for index in 0..count {
-            if self.repeated {
-                self.write_pair(pairs[random.below(len)], out);
-            } else {
-                // Fisher and Yates: each place gets one of those that are left.
-                pairs.swap(index, index + random.below(len - index));
-                self.write_pair(pairs[index], out);
-            }
-        }
-    }
-
-    /// Different fields, as many as are wanted; nothing if there turn out to be too few for that.
-    fn draw<'a>(&self, hash: HashRef<'a>, random: &mut Random) -> Option<Vec<(&'a [u8], &'a [u8])>> {
-        // Two of three draws find a new field where all fields are there.
-        let draws_max = 64 + 8 * self.count;
-        let (mut drawn, mut pairs) = (HashSet::with_capacity(self.count), Vec::with_capacity(self.count));
-        for _ in 0..draws_max {
-            if pairs.len() == self.count {
-                return Some(pairs);
-            }
-            let pair = hash.random(&mut || random.word())?;
-            if drawn.insert(pair.0) {
-                pairs.push(pair);
-            }
-        }
-        None
+        shuffle_front(&mut pairs, count, random);
+        pairs[..count].iter().for_each(|pair| self.write_pair(*pair, out));
     }
 
     fn begin(&self, count: usize, out: &mut Output) {
@@ -186,6 +156,8 @@ impl Picks {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::types::hash::expiring::ExpiringHash;
     use crate::types::packed;
@@ -224,7 +196,7 @@ mod tests {
             HashRef::Expiring(&most, 9),
         ] {
             for (count, repeated) in [(5, false), (30, false), (40, false), (100, false), (50, true)] {
-                let picks = Picks { count, repeated, with_values: false };
+                let picks = Picks { draws: Draws { count, repeated }, with_values: false };
                 let mut counts = [0f64; FIELDS];
                 let returned = if repeated { count } else { count.min(FIELDS) };
                 for _ in 0..1000 {

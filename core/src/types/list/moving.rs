@@ -98,25 +98,29 @@ fn brpoplpush(call: &mut Call<'_>) -> Result {
 
 /// Moves an element, which is propagated as `words`; waits if there is none.
 fn move_or_wait(call: &mut Call<'_>, ends: Ends, timeout: f64, words: &[&[u8]]) -> Result {
-    match move_one(call, ends) {
-        Ok(true) => {
-            if call.is_propagated() {
-                call.propagates(words);
-            }
-            Ok(())
-        }
-        Ok(false) if call.cannot_wait() => {
-            call.out().null();
-            Ok(())
-        }
-        // No array, though it would be one element: so Redis answers when the time is over.
-        Ok(false) => call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray),
-        // That the source comes to hold something else is no reason to stop waiting.
-        Err(_) if call.caller() == Caller::Retry && !is_list(call, call.key(1)) => {
-            call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)
-        }
-        Err(error) => Err(error),
+    let attempt = move_one(call, ends);
+    if attempt == Ok(false) && call.cannot_wait() {
+        call.out().null();
+        return Ok(());
     }
+    if has_moved_or_waits(call, attempt, timeout)? && call.is_propagated() {
+        call.propagates(words);
+    }
+    Ok(())
+}
+
+/// After an attempt to move: whether it has. If there were not enough elements, the call waits for the source.
+fn has_moved_or_waits(call: &mut Call<'_>, attempt: Result<bool>, timeout: f64) -> Result<bool> {
+    match attempt {
+        Ok(true) => return Ok(true),
+        Ok(false) => {}
+        // That the source comes to hold something else is no reason to stop waiting.
+        Err(_) if call.caller() == Caller::Retry && !is_list(call, call.key(1)) => {}
+        Err(error) => return Err(error),
+    }
+    // No array, though it would be one element: so Redis answers when the time is over.
+    call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)?;
+    Ok(false)
 }
 
 fn is_list(call: &mut Call<'_>, key: Key<'_>) -> bool {
@@ -221,22 +225,14 @@ fn blmovem(call: &mut Call<'_>) -> Result {
     let ends = Ends::parse(&mut options)?;
     let timeout = call.timeout(5)?;
     let many = Many::parse(&mut call.options(6))?;
-    match move_many(call, ends, many) {
-        Ok(true) => {
-            if call.is_propagated() {
-                let mut words: Vec<&[u8]> = call.args().iter().collect();
-                words.remove(5);
-                words[0] = b"LMOVEM";
-                call.propagates(&words);
-            }
-            Ok(())
-        }
-        Ok(false) => call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray),
-        Err(_) if call.caller() == Caller::Retry && !is_list(call, call.key(1)) => {
-            call.wait_for(&[call.arg(1)], timeout, OnTimeout::NullArray)
-        }
-        Err(error) => Err(error),
+    let attempt = move_many(call, ends, many);
+    if has_moved_or_waits(call, attempt, timeout)? && call.is_propagated() {
+        let mut words: Vec<&[u8]> = call.args().iter().collect();
+        words.remove(5);
+        words[0] = b"LMOVEM";
+        call.propagates(&words);
     }
+    Ok(())
 }
 
 /// How many elements LMOVEM moves, and how.

@@ -107,8 +107,7 @@ fn pop_one_key(call: &mut Call<'_>, end: End) -> Result {
         return Ok(());
     }
     if call.argc() > 3 {
-        let name = &call.command.name;
-        return Err(Error::text(format!("ERR wrong number of arguments for '{name}' command")));
+        return Err(Error::wrong_arity(&call.command.name));
     }
     let count = at_least(call.arg(2), 0, error::NOT_POSITIVE)?;
     if pop(call, call.key(1), end, count, Form::Several)?.is_none() {

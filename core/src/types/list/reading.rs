@@ -92,9 +92,6 @@ fn lpos(call: &mut Call<'_>) -> Result {
         "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from \
          the end of the list",
     );
-    const RANK_RANGE: Error = Error::new(
-        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-    );
     let (mut rank, mut count, mut len_max) = (1, None, 0);
     let mut options = call.options(3);
     while !options.is_empty() {
@@ -106,7 +103,7 @@ fn lpos(call: &mut Call<'_>) -> Result {
                 return Err(RANK_ZERO);
             }
             if rank == i64::MIN {
-                return Err(RANK_RANGE);
+                return Err(Error::not_between(-i64::MAX, i64::MAX));
             }
         } else if let Some(text) = options.takes_value("COUNT") {
             count = Some(positive(text, "ERR COUNT can't be negative")?);

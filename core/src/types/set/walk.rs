@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use mortise_sdk::args;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, DELETE, RO, RW, Spec, added, key};
-use mortise_sdk::error::{self, Error, Result};
+use mortise_sdk::error::{self, Result};
 
 use super::SET;
 use super::value::{Member, Set, SetRef};
@@ -14,15 +14,12 @@ use crate::engine::edit::Edit;
 use crate::engine::random::Random;
 use crate::features::Command;
 use crate::resp::output::Output;
+use crate::types::drawing::{Draws, draw_different, shuffle_front};
 use crate::types::scan_options::{self, ScanOptions};
 
 /// This file's commands.
 pub(super) const COMMANDS: &[Command] = &[SRANDMEMBER, SPOP, SSCAN];
 
-/// A call may ask for so many members with repetitions, lest one short request fills the memory with its reply.
-const REPEATED_MAX: usize = 1 << 24;
-/// Drawing one by one until enough are different pays if at most one in so many is wanted.
-const DRAWN_SHARE: usize = 3;
 /// How many members a propagated SREM names at most.
 const SREM_LEN_MAX: usize = 1024;
 
@@ -78,29 +75,22 @@ fn srandmember(call: &mut Call<'_>) -> Result {
     if call.argc() > 3 {
         return Err(error::SYNTAX);
     }
-    let count = if call.argc() == 3 { Some(call.integer(2)?) } else { None };
-    if count == Some(i64::MIN) {
-        let (min, max) = (-i64::MAX, i64::MAX);
-        return Err(Error::text(format!("ERR value is out of range, value must between {min} and {max}")));
-    }
+    let draws = if call.argc() == 3 { Some(Draws::of(call.integer(2)?)?) } else { None };
     let mut random = Random::new(call.random());
     let (set, out) = call.read::<Set>(call.key(1))?;
-    match (set, count) {
+    match (set, draws) {
         (None, None) => out.null(),
         (Some(set), None) => match set.random(&mut || random.word()) {
             Some(member) => member.write(out),
             None => out.null(),
         },
         (None, Some(_)) => out.array(0),
-        (Some(set), Some(count)) => {
-            let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-            if count < 0 && wanted > REPEATED_MAX {
-                return Err(error::OUT_OF_RANGE);
-            }
-            if count < 0 {
-                draw_repeatedly(set, wanted, &mut random, out);
+        (Some(set), Some(draws)) => {
+            draws.check()?;
+            if draws.repeated {
+                draw_repeatedly(set, draws.count, &mut random, out);
             } else {
-                let picked = pick(set, wanted.min(set.len()), &mut random);
+                let picked = pick(set, draws.count.min(set.len()), &mut random);
                 out.array(picked.len());
                 picked.into_iter().for_each(|member| member.write(out));
             }
@@ -124,31 +114,17 @@ fn draw_repeatedly(set: SetRef<'_>, count: usize, random: &mut Random, out: &mut
 
 /// So many different members, of which there must be as many; each choice is as likely as any other.
 fn pick<'a>(set: SetRef<'a>, count: usize, random: &mut Random) -> Vec<Member<'a>> {
-    let len = set.len();
+    let draws = Draws { count, repeated: false };
     if let SetRef::Table(_) = set
-        && count.saturating_mul(DRAWN_SHARE) <= len
+        && draws.are_few_of(set.len())
+        && let Some(picked) = draw_different(count, || set.random(&mut || random.word()), |member| member)
     {
-        let mut drawn = HashSet::with_capacity(count);
-        let mut picked = Vec::with_capacity(count);
-        while picked.len() < count {
-            let Some(member) = set.random(&mut || random.word()) else { break };
-            if drawn.insert(member) {
-                picked.push(member);
-            }
-        }
         return picked;
     }
     let mut members: Vec<Member<'a>> = set.iter().collect();
     shuffle_front(&mut members, count, random);
     members.truncate(count);
     members
-}
-
-/// Fisher and Yates: each of the first `count` places gets one of those that are left.
-fn shuffle_front<T>(items: &mut [T], count: usize, random: &mut Random) {
-    for index in 0..count.min(items.len()) {
-        items.swap(index, index + random.below(items.len() - index));
-    }
 }
 
 const SPOP: Command = Spec {
@@ -209,8 +185,7 @@ fn pop_many(call: &mut Call<'_>, count: usize) -> Result {
         set.clear();
         set.changed("spop");
         if propagates {
-            let lazily = call.engine.config.keyspace.lazyfree_lazy_server_del;
-            call.propagates(&[if lazily { b"UNLINK" } else { b"DEL" }, key.bytes]);
+            call.propagates_removal(key, call.engine.config.keyspace.lazyfree_lazy_server_del);
         }
         return Ok(());
     }

@@ -183,7 +183,7 @@ fn xadd(call: &mut Call<'_>) -> Result {
     const TOP: Error =
         Error::new("ERR The ID specified in XADD is equal or smaller than the target stream top item");
     let options = Options::parse(call, true)?;
-    let wrong_number = || Error::new("ERR wrong number of arguments for 'xadd' command");
+    let wrong_number = || Error::wrong_arity("xadd");
     let Some((id_at, asked)) = options.id else { return Err(wrong_number()) };
     let args = call.args();
     let pairs = args.from(id_at + 1);

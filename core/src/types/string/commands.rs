@@ -93,14 +93,9 @@ const GETDEL: Command = Spec {
 fn getdel(call: &mut Call<'_>) -> Result {
     let key = call.key(1);
     if reply_value(call, key)? && call.remove(key, "del") {
-        let lazily = call.engine.config.keyspace.lazyfree_lazy_user_del;
-        propagate_removal(call, key, lazily);
+        call.propagates_removal(key, call.engine.config.keyspace.lazyfree_lazy_user_del);
     }
     Ok(())
-}
-
-pub(super) fn propagate_removal(call: &mut Call<'_>, key: Key<'_>, lazily: bool) {
-    call.propagates(&[if lazily { b"UNLINK" } else { b"DEL" }, key.bytes]);
 }
 
 const GETEX: Command = Spec {
@@ -146,8 +141,7 @@ fn expire_at(call: &mut Call<'_>, key: Key<'_>, expiry: Expiry<'_>) -> Result {
     let deadline = expiry.deadline(call)?;
     if expiry.is_absolute() && deadline <= call.now_ms() {
         if call.remove(key, "del") {
-            let lazily = call.engine.config.keyspace.lazyfree_lazy_expire;
-            propagate_removal(call, key, lazily);
+            call.propagates_removal(key, call.engine.config.keyspace.lazyfree_lazy_expire);
         }
     } else if call.set_deadline(key, Some(deadline), "expire") {
         call.propagates(&[b"PEXPIREAT", key.bytes, format_integer(deadline).as_bytes()]);
@@ -430,10 +424,7 @@ fn msetnx(call: &mut Call<'_>) -> Result {
 /// A key without a value is told as a wrong number of arguments.
 fn check_pairs(call: &Call<'_>) -> Result {
     if call.argc().is_multiple_of(2) {
-        return Err(Error::text(format!(
-            "ERR wrong number of arguments for '{}' command",
-            call.command.name
-        )));
+        return Err(Error::wrong_arity(&call.command.name));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use mortise_sdk::declare::{ACCESS, DELETE, OW, RM, RO, RW, Spec, UPDATE, key};
 use mortise_sdk::error::{self, Error, Result};
 
 use super::STRING;
-use super::commands::{Fate, compares, propagate_removal, store};
+use super::commands::{Fate, compares, store};
 use super::expiry::{Comparison, Condition, Lifetime};
 use super::value::{Str, StrRef};
 use crate::engine::call::{Call, Key};
@@ -65,8 +65,7 @@ fn delete_if(call: &mut Call<'_>, key: Key<'_>, comparison: Comparison<'_>) -> R
 fn remove(call: &mut Call<'_>, key: Key<'_>) -> bool {
     let removed = call.remove(key, "del");
     if removed {
-        let lazily = call.engine.config.keyspace.lazyfree_lazy_user_del;
-        propagate_removal(call, key, lazily);
+        call.propagates_removal(key, call.engine.config.keyspace.lazyfree_lazy_user_del);
     }
     removed
 }

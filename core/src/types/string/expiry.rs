@@ -45,8 +45,7 @@ impl<'a> Expiry<'a> {
     /// The deadline in Unix milliseconds, which lies after 1970 but perhaps in the past.
     pub fn deadline(&self, call: &Call<'_>) -> Result<i64> {
         let time = args::parse_integer(self.time).ok_or(error::NOT_INTEGER)?;
-        self.deadline_from(time, call.now_ms())
-            .ok_or_else(|| Error::text(format!("ERR invalid expire time in '{}' command", call.command.name)))
+        self.deadline_from(time, call.now_ms()).ok_or_else(|| call.invalid_expire_time())
     }
 
     /// The same where 0 is allowed: at once.

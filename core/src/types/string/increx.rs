@@ -10,7 +10,6 @@ use mortise_sdk::extended::Extended;
 use mortise_sdk::resp::format_integer;
 
 use super::STRING;
-use super::commands::propagate_removal;
 use super::expiry::Lifetime;
 use super::value::{Str, StrRef};
 use crate::engine::call::Call;
@@ -242,8 +241,7 @@ fn change(
 
     if expires_anew && is_past {
         call.remove(key, "del");
-        let lazily = call.engine.config.keyspace.lazyfree_lazy_expire;
-        propagate_removal(call, key, lazily);
+        call.propagates_removal(key, call.engine.config.keyspace.lazyfree_lazy_expire);
         return Ok(());
     }
     // The number, so that whoever follows need not add as we do.

@@ -1,11 +1,9 @@
 //! ZSCAN and ZRANDMEMBER: members in no order that anyone asked for.
 
-use std::collections::HashSet;
-
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{ACCESS, RO, Spec, key};
 use mortise_sdk::resp::{format_double, format_integer};
-use mortise_sdk::{Error, Result, args, error};
+use mortise_sdk::{Result, args, error};
 
 use super::SORTED_SET;
 use super::results::answer;
@@ -14,6 +12,7 @@ use crate::engine::call::Call;
 use crate::engine::random::Random;
 use crate::features::Command;
 use crate::resp::output::Output;
+use crate::types::drawing::{Draws, different_ranks};
 use crate::types::scan_options::{self, ScanOptions};
 
 /// This file's commands.
@@ -87,35 +86,30 @@ fn zrandmember(call: &mut Call<'_>) -> Result {
         return Ok(());
     };
     let count = args::parse_integer(count).ok_or(error::NOT_INTEGER)?;
-    if count == i64::MIN {
-        let (min, max) = (-i64::MAX, i64::MAX);
-        return Err(Error::text(format!("ERR value is out of range, value must between {min} and {max}")));
-    }
+    let draws = Draws::of(count)?;
     let mut options = call.options(3);
     let with_scores = options.takes("WITHSCORES");
     if !options.is_empty() {
         return Err(error::SYNTAX);
     }
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    if with_scores && wanted > i64::MAX as usize / 2 {
-        return Err(error::OUT_OF_RANGE);
+    if with_scores {
+        draws.check_pairs()?;
     }
     let mut random = Random::new(call.random());
     let (zset, out) = call.read::<Zset>(call.key(1))?;
-    let Some(zset) = zset.filter(|_| count != 0) else {
+    let Some(zset) = zset.filter(|_| draws.count != 0) else {
         out.array(0);
         return Ok(());
     };
-    if count < 0 {
-        if wanted > REPEATED_MAX {
-            return Err(error::OUT_OF_RANGE);
-        }
+    draws.check()?;
+    let wanted = draws.count;
+    if draws.repeated {
         draw_repeatedly(out, zset, wanted, with_scores, &mut random);
     } else if wanted >= zset.len() {
         // All of them, in the order in which Redis has them.
         answer(out, zset.len(), zset.slice(0..zset.len(), true), with_scores);
     } else {
-        let ranks = distinct_ranks(zset.len(), wanted, &mut random);
+        let ranks = different_ranks(zset.len(), wanted, &mut random);
         let mut members = zset.iter();
         match zset {
             ZsetRef::Packed(_) => {
@@ -135,9 +129,6 @@ fn zrandmember(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
-/// How many members with repetitions are answered at most: what is asked for has no other bound, and stands in memory.
-const REPEATED_MAX: usize = 1 << 24;
-
 fn draw_repeatedly(
     out: &mut Output,
     zset: ZsetRef<'_>,
@@ -155,38 +146,5 @@ fn draw_repeatedly(
             let len = zset.len();
             answer(out, count, (0..count).filter_map(|_| zset.at(random.below(len))), with_scores);
         }
-    }
-}
-
-/// So many of `len` ranks, each set of them as likely as any other, in order (Floyd's algorithm).
-fn distinct_ranks(len: usize, count: usize, random: &mut Random) -> Vec<usize> {
-    let mut chosen = HashSet::with_capacity(count);
-    for last in len - count..len {
-        let rank = random.below(last + 1);
-        if !chosen.insert(rank) {
-            chosen.insert(last);
-        }
-    }
-    let mut ranks: Vec<usize> = chosen.into_iter().collect();
-    ranks.sort_unstable();
-    ranks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distinct_ranks_are_distinct_and_evenly_drawn() {
-        let mut random = Random::new(1);
-        let mut drawn = [0_u32; 10];
-        for _ in 0..4000 {
-            let ranks = distinct_ranks(10, 4, &mut random);
-            assert_eq!(ranks.len(), 4);
-            assert!(ranks.is_sorted_by(|left, right| left < right));
-            ranks.iter().for_each(|rank| drawn[*rank] += 1);
-        }
-        // Expected 1600 each with a deviation of 31.
-        assert!(drawn.iter().all(|count| (1440..1760).contains(count)), "{drawn:?}");
     }
 }
