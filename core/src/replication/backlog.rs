@@ -282,7 +282,9 @@ mod tests {
         backlog.append(&stream(0, 200_000));
         backlog.trim(50_000, 100_000);
         assert!(backlog.start() <= 100_000 && backlog.start() > 100_000 - 16_384);
+        let memory = backlog.memory();
         backlog.trim(50_000, u64::MAX);
+        assert!((backlog.len()..memory).contains(&backlog.memory()), "{} {memory}", backlog.memory());
         assert!((50_000..50_000 + 16_384).contains(&backlog.len()), "{}", backlog.len());
         backlog.trim(0, u64::MAX);
         assert!(!backlog.is_empty(), "the last block may still grow");

@@ -140,20 +140,16 @@ impl Engine {
     /// Bytes of memory that the kept part of the stream takes for itself, and that it takes with what is kept only for
     /// replicas that are behind.
     pub(crate) fn backlog_memory(&self) -> (u64, u64) {
-        let Some(backlog) = &self.replication.backlog else { return (0, 0) };
-        let (whole, len) = {
-            let backlog = backlog.lock();
-            (backlog.memory(), backlog.len())
-        };
+        let (len, whole) = self.replication.kept;
         let size = self.config.replication.repl_backlog_size.0;
         let own = if len > size { whole - (len - size).min(whole) } else { whole };
         (own, whole)
     }
 
-    /// Bytes of memory that are kept only because replicas are behind.
+    /// Bytes of memory that are kept only because replicas are behind, or will be.
     pub(crate) fn behind_memory(&self) -> u64 {
         let (own, whole) = self.backlog_memory();
-        whole - own
+        whole - own + self.replication.pending_memory()
     }
 }
 

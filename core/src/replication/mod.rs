@@ -145,6 +145,8 @@ pub struct Replication {
     pub former_end: i64,
     /// The part of the stream that is kept, once somebody has wanted it.
     pub backlog: Option<Arc<Mutex<Backlog>>>,
+    /// How long that part is, and how much memory it takes, as of when it was last changed: many ask for it.
+    kept: (u64, u64),
     /// Length of the stream: of what is kept and of what is about to be.
     pub offset: u64,
     /// The stream's end, which joins the backlog when the engine is released.
@@ -205,6 +207,7 @@ impl Replication {
             former: StreamName::NONE,
             former_end: -1,
             backlog: None,
+            kept: (0, 0),
             offset: 0,
             pending: Vec::new(),
             selected: None,
@@ -230,6 +233,11 @@ impl Replication {
         self.following.is_some()
     }
 
+    /// Bytes of memory that the stream's end takes, which has not joined the backlog yet.
+    pub(crate) fn pending_memory(&self) -> u64 {
+        self.pending.capacity() as u64
+    }
+
     /// Whether a command of the stream has to be told: what a replica does is what its primary has told.
     pub(crate) fn is_fed(&self) -> bool {
         self.backlog.is_some() && self.following.is_none()
@@ -247,6 +255,7 @@ impl Engine {
     fn begin_backlog(&mut self) {
         let backlog = Backlog::from(self.replication.offset);
         self.replication.backlog = Some(Arc::new(Mutex::new(backlog)));
+        self.replication.kept = (0, 0);
         self.replication.pending.clear();
         self.replication.selected = None;
         self.follow_readers();
@@ -256,6 +265,7 @@ impl Engine {
     fn end_backlog(&mut self) {
         self.pass_stream_on();
         self.replication.backlog = None;
+        self.replication.kept = (0, 0);
         self.follow_readers();
     }
 }

@@ -131,6 +131,7 @@ impl Engine {
         backlog.append(&state.pending);
         backlog.trim(self.config.replication.repl_backlog_size.0, needed);
         let end = backlog.end();
+        state.kept = (backlog.len(), backlog.memory());
         drop(backlog);
         debug_assert_eq!(end, state.offset, "what is kept is the stream's end");
         state.pending.clear();

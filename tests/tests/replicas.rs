@@ -1,0 +1,146 @@
+//! What a primary does about its replicas, seen from a connection that behaves as one: slowly, silently, or badly.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mortise_tests::client::request;
+use mortise_tests::server::Server;
+use mortise_tests::{Client, Reply};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const DIRECTIVES: [&str; 3] = ["enable-debug-command yes", "repl-diskless-sync-delay 0", "save \"\""];
+
+fn start(further: &[&str]) -> Server {
+    Server::start(&[&DIRECTIVES[..], further].concat())
+}
+
+fn call(client: &mut Client, words: &[&str]) -> Reply {
+    client.call(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+fn info(client: &mut Client, field: &str) -> Option<String> {
+    let Reply::Bulk(text) = call(client, &["INFO", "everything"]) else { panic!("INFO is a text") };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+    line.map(|line| line.trim().to_owned())
+}
+
+fn number(client: &mut Client, field: &str) -> u64 {
+    let text = info(client, field).unwrap_or_else(|| panic!("INFO has no {field}"));
+    text.parse().unwrap_or_else(|_| panic!("{field} is no number: {text}"))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// A connection that behaves as a replica.
+struct Replica {
+    stream: BufReader<TcpStream>,
+}
+
+impl Replica {
+    /// Connects, and says what replicas say first.
+    fn connect(server: &Server) -> Replica {
+        let stream = TcpStream::connect(server.address()).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut replica = Replica { stream: BufReader::new(stream) };
+        replica.say(&["REPLCONF", "capa", "eof", "capa", "psync2"]);
+        assert_eq!(replica.line(), "+OK");
+        replica
+    }
+
+    /// Connects, and takes all data.
+    fn follow(server: &Server) -> Replica {
+        let mut replica = Replica::connect(server);
+        replica.say(&["PSYNC", "?", "-1"]);
+        let answer = replica.line();
+        assert!(answer.starts_with("+FULLRESYNC "), "{answer}");
+        replica.take_data();
+        replica
+    }
+
+    fn say(&mut self, words: &[&str]) {
+        self.write(&request(words));
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).expect("the server reads");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line).expect("the server says something");
+        String::from_utf8_lossy(&line).trim_end().to_owned()
+    }
+
+    /// Takes the data of a full synchronisation, in front of which newlines may stand, and says that it is there.
+    fn take_data(&mut self) -> Vec<u8> {
+        let mut head = self.line();
+        while head.is_empty() {
+            head = self.line();
+        }
+        let mut data = Vec::new();
+        if let Some(mark) = head.strip_prefix("$EOF:") {
+            while !data.ends_with(mark.as_bytes()) {
+                let mut byte = [0];
+                self.stream.read_exact(&mut byte).expect("the data goes on");
+                data.push(byte[0]);
+            }
+            data.truncate(data.len() - mark.len());
+        } else {
+            let len = head.strip_prefix('$').and_then(|len| len.parse().ok());
+            data.resize(len.unwrap_or_else(|| panic!("no length: {head}")), 0);
+            self.stream.read_exact(&mut data).expect("the data goes on");
+        }
+        assert!(data.starts_with(b"REDIS"), "{}", data[..data.len().min(20)].escape_ascii());
+        self.say(&["REPLCONF", "ACK", "0"]);
+        data
+    }
+
+    /// What comes within a while; nothing once the server has closed the connection.
+    fn hear(&mut self, patience: Duration) -> Option<Vec<u8>> {
+        self.stream.get_ref().set_read_timeout(Some(patience)).unwrap();
+        let heard = match self.stream.fill_buf() {
+            Ok([]) => None,
+            Ok(bytes) => Some(bytes.to_vec()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Some(Vec::new()),
+            Err(_) => None,
+        };
+        self.stream.consume(heard.as_ref().map_or(0, Vec::len));
+        self.stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        heard
+    }
+}
+
+#[test]
+fn what_is_kept_for_a_slow_replica_evicts_nothing() {
+    const KEYS: usize = 5_000;
+    let server = start(&["maxmemory-policy allkeys-lru", "client-output-buffer-limit replica 0 0 0"]);
+    let mut client = server.connect();
+    let mut overwrite = |byte: &str| {
+        let value = byte.repeat(500);
+        (0..KEYS).for_each(|key| client.send(&["SET", &key.to_string(), &value]).unwrap());
+        (0..KEYS).for_each(|_| assert_eq!(client.receive().unwrap(), Reply::Simple(b"OK".to_vec())));
+    };
+    overwrite("x");
+    let replica = Replica::follow(&server);
+    let mut other = server.connect();
+    let limit = (number(&mut other, "used_memory") + (8 << 20)).to_string();
+    call(&mut other, &["CONFIG", "SET", "maxmemory", &limit]);
+    (0..16).for_each(|_| overwrite("y"));
+    assert_eq!(call(&mut other, &["DBSIZE"]), Reply::Integer(KEYS as i64));
+    let kept = number(&mut other, "mem_not_counted_for_evict");
+    assert!(kept > 16 << 20, "what is kept beyond repl-backlog-size is not counted: {kept}");
+    drop(replica);
+    until("nothing is kept for it any more", || {
+        call(&mut other, &["SET", "k", "v"]);
+        number(&mut other, "mem_not_counted_for_evict") < 1 << 20
+    });
+}
