@@ -144,3 +144,18 @@ fn what_is_kept_for_a_slow_replica_evicts_nothing() {
         number(&mut other, "mem_not_counted_for_evict") < 1 << 20
     });
 }
+
+#[test]
+fn a_replica_that_loads_is_heard() {
+    let server = start(&["repl-timeout 2"]);
+    let (mut client, mut loading, silent) =
+        (server.connect(), Replica::follow(&server), Replica::follow(&server));
+    assert_eq!(number(&mut client, "connected_slaves"), 2);
+    for _ in 0..12 {
+        loading.write(b"\n");
+        sleep(Duration::from_millis(400));
+    }
+    assert_eq!(number(&mut client, "connected_slaves"), 1, "the silent one is given up");
+    assert!(loading.hear(Duration::from_millis(100)).is_some(), "the other one is not");
+    drop(silent);
+}

@@ -94,6 +94,8 @@ pub struct Replica {
     pub acked: u64,
     /// When it was last heard of: Unix milliseconds.
     pub acked_ms: i64,
+    /// How much it had said by then, as was seen last.
+    said: u64,
     /// When it has asked for the data: Unix milliseconds.
     pub asked_ms: i64,
     /// It has been sent everything but has not said yet that it got it.
@@ -259,6 +261,7 @@ impl Engine {
             stage: Stage::Waiting,
             acked: 0,
             acked_ms: now_ms,
+            said: 0,
             asked_ms: now_ms,
             starts_on_ack: false,
             is_old,
@@ -410,6 +413,11 @@ impl Engine {
         let now_ms = self.now_ms;
         let mut silent = Vec::new();
         for replica in self.replication.replicas.values_mut() {
+            // A replica that loads says nothing but newlines, and while a script runs nobody obeys what it says.
+            let said = replica.outbox.bytes_in.load(Relaxed);
+            if said != replica.said {
+                (replica.said, replica.acked_ms) = (said, now_ms);
+            }
             let sent = replica.outbox.bytes_out.load(Relaxed);
             if sent != replica.progress.0 || replica.outbox.backlog() == 0 {
                 replica.progress = (sent, now_ms);
