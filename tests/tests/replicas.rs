@@ -159,3 +159,17 @@ fn a_replica_that_loads_is_heard() {
     assert!(loading.hear(Duration::from_millis(100)).is_some(), "the other one is not");
     drop(silent);
 }
+
+#[test]
+fn a_replica_is_heard_while_a_script_runs() {
+    let server = start(&["busy-reply-threshold 100"]);
+    let mut replica = Replica::follow(&server);
+    let (mut client, mut other) = (server.connect(), server.connect());
+    client.send(&["EVAL", "while true do end", "0"]).unwrap();
+    until("the script is slow", || matches!(call(&mut other, &["PING"]), Reply::Error(error) if error.starts_with(b"BUSY")));
+    (1..=3).for_each(|offset: u32| replica.say(&["REPLCONF", "ACK", &offset.to_string()]));
+    assert_eq!(replica.hear(Duration::from_millis(300)).as_deref(), Some(&b""[..]), "nothing is answered");
+    call(&mut other, &["SCRIPT", "KILL"]);
+    client.receive().unwrap();
+    until("what it has said is known", || info(&mut other, "slave0").is_some_and(|line| line.contains("offset=3,")));
+}

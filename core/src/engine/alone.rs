@@ -90,6 +90,8 @@ pub struct Owes {
     pub unwatch: bool,
     /// What it watched then.
     pub unwatched: Vec<HashSet<Watched>>,
+    /// How far it is in the stream of changes, as a replica has said.
+    pub acked: Option<u64>,
     /// Keys that it watches since.
     pub to_watch: Vec<Watched>,
     /// It has sent a request of another protocol.
@@ -165,6 +167,9 @@ impl Engine {
             self.unsubscribe_all(session.id);
             self.end_tracking(session.id);
             self.end_monitor(session.id);
+        }
+        if let Some(offset) = owes.acked {
+            self.acknowledge(session.id, offset);
         }
         if owes.unwatch {
             self.unwatch(session.id);

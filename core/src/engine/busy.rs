@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use mortise_acl::Users;
+use mortise_sdk::args as numbers;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
@@ -50,6 +51,11 @@ pub fn answer(
         session.closing = true;
         return None;
     }
+    if let Some(command) = acknowledges(session, lookup, args) {
+        session.owes.anything = true;
+        note(session, command, Answered::Done);
+        return None;
+    }
     out.set_version(session.version);
     let (mark, replies) = (out.mark(), session.replies);
     session.owes.anything = true;
@@ -74,6 +80,22 @@ pub fn answer(
         super::dispatch::suppress(session, replies, out, mark);
     }
     left
+}
+
+/// A replica says how far it is, which is not answered: that it is told otherwise would end its connection. Its offset is
+/// kept until the engine is free.
+fn acknowledges<'a>(session: &mut Session, lookup: &'a Lookup, args: Args<'_>) -> Option<&'a Command> {
+    let Lookup::Found(command) = lookup else { return None };
+    let is_ack = session.is_replica
+        && args.len() == 3
+        && allowed(command)
+        && command.name.eq_ignore_ascii_case("replconf")
+        && args.at(1).eq_ignore_ascii_case(b"ack");
+    if !is_ack {
+        return None;
+    }
+    session.owes.acked = numbers::parse_integer(args.at(2)).and_then(|n| u64::try_from(n).ok()).or(session.owes.acked);
+    Some(command)
 }
 
 fn reply(

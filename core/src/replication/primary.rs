@@ -530,7 +530,7 @@ fn replconf(call: &mut Call<'_>) -> Result {
 
 impl Engine {
     /// A replica says how far it is.
-    fn acknowledge(&mut self, id: ClientId, offset: u64) {
+    pub(crate) fn acknowledge(&mut self, id: ClientId, offset: u64) {
         let now_ms = self.now_ms;
         let Some(replica) = self.replication.replicas.get_mut(&id) else { return };
         (replica.acked, replica.acked_ms) = (replica.acked.max(offset), now_ms);
