@@ -173,3 +173,16 @@ fn a_replica_is_heard_while_a_script_runs() {
     client.receive().unwrap();
     until("what it has said is known", || info(&mut other, "slave0").is_some_and(|line| line.contains("offset=3,")));
 }
+
+#[test]
+fn a_pause_is_not_for_replicas() {
+    let server = start(&["repl-timeout 2"]);
+    let (mut client, mut replica) = (server.connect(), Replica::follow(&server));
+    call(&mut client, &["CLIENT", "PAUSE", "4000", "ALL"]);
+    for offset in 1..=12 {
+        replica.say(&["REPLCONF", "ACK", &offset.to_string()]);
+        sleep(Duration::from_millis(300));
+    }
+    assert!(replica.hear(Duration::from_millis(100)).is_some(), "it is still there");
+    until("what it has said is known", || info(&mut client, "slave0").is_some_and(|line| line.contains("offset=12,")));
+}

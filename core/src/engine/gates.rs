@@ -136,7 +136,7 @@ impl Engine {
     #[inline(always)]
     fn pauses(&self, command: &Command, args: Args<'_>, session: &Session) -> bool {
         let pause = self.clients.pause;
-        // How far replicas are is what a failover waits for.
+        // A replica would be taken for dead, and how far it is is what a failover waits for.
         if !pause.stops_writes(self.now_ms) || session.is_replica {
             return false;
         }
