@@ -204,9 +204,15 @@ impl Outbox {
         let _ = self.feed.set(feed);
     }
 
-    /// What it is sent of the stream of changes.
+    /// Whether it is a replica's.
+    pub fn is_fed(&self) -> bool {
+        self.feed.get().is_some()
+    }
+
+    /// What it is sent of the stream of changes at the moment: nothing before everything else is fetched.
     pub fn feed(&self) -> Option<&Arc<Feed>> {
-        self.feed.get()
+        // In this order: what was pushed before the feed began is seen by whoever sees that it has begun.
+        self.feed.get().filter(|feed| feed.flows()).filter(|_| !self.is_full())
     }
 
     /// Whether there is anything to fetch.

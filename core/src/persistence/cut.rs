@@ -431,12 +431,23 @@ impl Snapshot {
         }
         fate.place(&mut file)?;
         file.sync_dir().map_err(|error| Ending::Failed(failed("fsyncFileDir", &error.into())))?;
-        // Now, as the next snapshot may take its place as soon as this one is over.
-        let mut receivers = Vec::new();
-        lender.lend(&mut |engine| receivers = engine.receivers_of(number));
-        let parcel = |(id, outbox)| Ok(Parcel::new(id, outbox, disk.open(&path)?));
-        let parcels: io::Result<Vec<Parcel>> = receivers.into_iter().map(parcel).collect();
-        let parcels = parcels.map_err(|error| Ending::Failed(failed("fopen", &error.into())))?;
+        // It is opened now, as the next snapshot may take its place as soon as this one is over.
+        let mut parcels = Vec::new();
+        loop {
+            let mut awaiting = 0;
+            lender.lend(&mut |engine| awaiting = engine.count_receivers(number));
+            if awaiting == 0 {
+                break;
+            }
+            let files = (0..awaiting).map(|_| disk.open(&path)).collect::<io::Result<Vec<_>>>();
+            let mut files = files.inspect_err(|error| {
+                tracing::warn!("SYNC failed. Can't open/stat DB after BGSAVE: {}", error_text(error));
+            });
+            lender.lend(&mut |engine| match &mut files {
+                Ok(files) => parcels.extend(engine.hand_out(number, files)),
+                Err(_) => engine.note_drawn(number, false, false),
+            });
+        }
         Ok(Written { base: None, parcels })
     }
 }

@@ -32,6 +32,8 @@ mod settings;
 mod stream;
 pub mod sync;
 mod taking;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod wire;
 

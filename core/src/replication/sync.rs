@@ -102,7 +102,7 @@ pub struct Parcel {
 
 impl Parcel {
     /// A file for a replica.
-    pub fn new(id: ClientId, outbox: Arc<Outbox>, file: Opened) -> Parcel {
+    fn new(id: ClientId, outbox: Arc<Outbox>, file: Opened) -> Parcel {
         hand_over(&outbox, &Bytes::from(format!("${}\r\n", file.len)));
         Parcel { id, outbox, left: file.len, file }
     }
@@ -300,14 +300,31 @@ impl Engine {
         }
     }
 
-    /// To whom the file of a snapshot is to be sent.
-    pub(crate) fn receivers_of(&self, number: u64) -> Vec<(ClientId, Arc<Outbox>)> {
-        self.replicas_at(Stage::Drawing(number)).map(|replica| (replica.id, replica.outbox.clone())).collect()
+    /// To how many the file of a snapshot is to be sent.
+    pub(crate) fn count_receivers(&self, number: u64) -> usize {
+        self.replicas_at(Stage::Drawing(number)).count()
+    }
+
+    fn receivers_of(&self, number: u64) -> Vec<ClientId> {
+        self.replicas_at(Stage::Drawing(number)).map(|replica| replica.id).collect()
+    }
+
+    /// A snapshot's file is written, and goes to those that it was drawn for, as far as one was opened for each. From here
+    /// on nothing else is said to these, and nobody joins them.
+    pub(crate) fn hand_out(&mut self, number: u64, files: &mut Vec<Opened>) -> Vec<Parcel> {
+        let awaiting = self.replication.replicas.values_mut();
+        let awaiting = awaiting.filter(|replica| replica.stage == Stage::Drawing(number));
+        let parcel = |replica: &mut Replica| {
+            let file = files.pop()?;
+            replica.stage = Stage::Sending(number);
+            Some(Parcel::new(replica.id, replica.outbox.clone(), file))
+        };
+        awaiting.map_while(parcel).collect()
     }
 
     /// The snapshot for replicas has come to its end.
     pub(crate) fn note_drawn(&mut self, number: u64, is_ok: bool, is_shipped: bool) {
-        let ids: Vec<ClientId> = self.receivers_of(number).into_iter().map(|(id, _)| id).collect();
+        let ids = self.receivers_of(number);
         if is_shipped && is_ok {
             tracing::info!("Diskless rdb transfer, done reading from pipe, {} replicas still up.", ids.len());
         }
@@ -317,8 +334,6 @@ impl Engine {
                 self.kill(id);
             } else if is_shipped {
                 self.note_received(id, true);
-            } else if let Some(replica) = self.replication.replicas.get_mut(&id) {
-                replica.stage = Stage::Sending(number);
             }
         }
     }

@@ -159,16 +159,12 @@ impl Connection {
         /// Bytes that are copied and written at a time, and after how many others have their turn.
         const PIECE_LEN: usize = 64 << 10;
         const TURN_LEN: usize = 1 << 20;
-        let feed = self.outbox.feed()?.clone();
         let (mut piece, mut written) = (std::mem::take(&mut scratch.copy), 0);
         let end = loop {
             if written >= TURN_LEN {
                 break Some(false);
             }
-            // What was handed over before the feed began goes first.
-            if self.outbox.is_full() {
-                break Some(true);
-            }
+            let Some(feed) = self.outbox.feed() else { break Some(true) };
             piece.clear();
             match feed.peek(PIECE_LEN, &mut piece) {
                 Fed::Nothing => break Some(true),
@@ -205,7 +201,8 @@ impl Connection {
     /// Whether what others have sent may wait: nothing else is to be done for the connection.
     fn can_be_put_off(&self) -> bool {
         let is_busy = self.closing || self.over || self.stalled || self.in_turn || self.session.is_none();
-        !is_busy && self.unwritten.is_empty() && self.held.is_empty() && !self.outbox.is_closing()
+        // What a replica is sent of the stream comes behind.
+        !is_busy && !self.outbox.is_fed() && self.unwritten.is_empty() && self.held.is_empty() && !self.outbox.is_closing()
     }
 
     /// Whether what others have sent is left for later, to be written from the queue.

@@ -1,0 +1,62 @@
+//! What a primary does about its replicas, with the engine at hand.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::backlog::{Backlog, Feed};
+use super::primary::Stage;
+use super::sync::deliver;
+use crate::engine::outbox::Outbox;
+use crate::engine::testing::Bench;
+use crate::persistence::disk::Opened;
+
+#[test]
+fn what_was_handed_over_goes_before_the_stream() {
+    let outbox = Outbox::new();
+    assert!(!outbox.is_fed() && outbox.feed().is_none());
+    let feed = Arc::new(Feed::new(Arc::new(Mutex::new(Backlog::from(0))), 0));
+    outbox.feed_from(feed.clone());
+    assert!(outbox.is_fed() && outbox.feed().is_none(), "it has not begun");
+    outbox.push(&Bytes::from_static(b"the end of the file"));
+    feed.start();
+    assert!(outbox.feed().is_none(), "something is to be fetched first");
+    outbox.take(&mut Vec::new());
+    assert!(outbox.feed().is_some());
+}
+
+#[test]
+fn nothing_is_said_inside_of_a_file_and_nobody_joins_who_would_not_get_it() {
+    let mut bench = Bench::new();
+    bench.engine.config.replication.repl_diskless_sync = false;
+    let (first, second) = (bench.connect(), bench.connect());
+    assert!(bench.ask(first, &["PSYNC ? -1"]).starts_with("+FULLRESYNC "));
+    bench.advance(1000);
+    assert_eq!(bench.received(first), "\n", "it hears that the server is there");
+    let file = || Opened { len: 3, data: Box::new(&b"abc"[..]) };
+    assert_eq!(bench.engine.count_receivers(1), 1);
+    let parcels = bench.engine.hand_out(1, &mut vec![file()]);
+    assert_eq!(bench.ask(second, &["PSYNC ? -1"]), "", "it comes too late for this file");
+    bench.advance(2000);
+    deliver(parcels, |_, is_ok| is_ok);
+    assert_eq!(bench.received(first), "$3\r\nabc");
+    assert_eq!(bench.received(second), "\n\n");
+    let stages: Vec<Stage> = bench.engine.replication.replicas.values().map(|replica| replica.stage).collect();
+    assert_eq!(stages, [Stage::Sending(1), Stage::Waiting]);
+}
+
+#[test]
+fn a_file_is_for_those_for_whom_it_was_opened() {
+    let mut bench = Bench::new();
+    bench.engine.config.replication.repl_diskless_sync = false;
+    for client in 0..2 {
+        bench.connect();
+        assert!(bench.ask(client, &["PSYNC ? -1"]).starts_with("+FULLRESYNC "), "the second one joins");
+    }
+    let file = || Opened { len: 3, data: Box::new(&b"abc"[..]) };
+    assert_eq!(bench.engine.hand_out(1, &mut vec![file()]).len(), 1);
+    assert_eq!(bench.engine.count_receivers(1), 1, "one is still to be opened");
+    assert_eq!(bench.engine.hand_out(1, &mut vec![file(), file()]).len(), 1);
+    assert_eq!(bench.engine.count_receivers(1), 0);
+}
