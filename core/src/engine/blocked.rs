@@ -221,7 +221,9 @@ impl Engine {
         if (replies, session.replies) != (Replies::On, Replies::On) {
             super::dispatch::suppress(&mut session, replies, &mut out, 0);
         }
-        out.raw(&pushes);
+        if session.replies != Replies::Replica {
+            out.raw(&pushes);
+        }
         let outbox = session.outbox.clone();
         outbox.resume(out.take(), session);
         self.wake.push(outbox);

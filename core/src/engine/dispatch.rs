@@ -88,6 +88,7 @@ impl Engine {
             return (over, stop);
         }
         let start = out.mark() - session.unsent;
+        session.replies_start = start;
         let (mut executed, mut stop) = (0, Stop::Done);
         let (begin_ns, count) = (self.lap_ns, range.len());
         for request in &batch.requests[range] {
@@ -199,7 +200,7 @@ impl Engine {
             self.suppress(session, replies, (lookup, out, mark));
         }
         if !self.pushes.is_empty() || !self.pushes_behind.is_empty() {
-            self.place_pushes(lookup, out, mark);
+            self.place_pushes(session, lookup, out, mark);
         }
         waits
     }
@@ -236,7 +237,14 @@ impl Engine {
     /// Messages to the client itself stand in front of the reply of the command that caused them. Those of a transaction
     /// stand behind it: its reply has begun before, and may hold the confirmation of the subscription that they follow.
     #[cold]
-    fn place_pushes(&mut self, lookup: &Lookup, out: &mut Output, mark: usize) {
+    fn place_pushes(&mut self, session: &mut Session, lookup: &Lookup, out: &mut Output, mark: usize) {
+        if session.replies == Replies::Replica {
+            // They would stand in the stream.
+            disconnect_replica(session);
+            empty(&mut self.pushes, PUSHES_KEEP_MAX);
+            empty(&mut self.pushes_behind, PUSHES_KEEP_MAX);
+            return;
+        }
         match lookup {
             Lookup::Found(command) if is_exec(command) => out.raw(&self.pushes),
             _ => out.insert(mark, &self.pushes),
@@ -455,12 +463,20 @@ pub(super) fn abort_transaction(session: &mut Session, reason: &Error) -> Error 
     Error::quoting("EXECABORT Transaction discarded because of: {}", &[reason])
 }
 
+/// A replica has caused something to be said to it that is not the stream: not even a message of others is sent from here on.
+fn disconnect_replica(session: &mut Session) {
+    session.closing = true;
+    session.outbox.close();
+}
+
 /// CLIENT REPLY: takes back what was written if no reply was wanted before the command nor is after it, and passes on to
 /// the next state.
 #[cold]
 pub(super) fn suppress(session: &mut Session, before: Replies, out: &mut Output, mark: usize) {
     if before == Replies::Replica {
-        session.closing |= out.mark() > mark;
+        if out.mark() > mark {
+            disconnect_replica(session);
+        }
         out.rollback(mark);
         session.replies = Replies::Replica;
         return;

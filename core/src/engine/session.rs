@@ -66,6 +66,8 @@ pub struct Session {
     pub rest: Vec<u8>,
     /// Bytes in front of the replies of the batch that is executed: replies to requests before it that are not sent yet.
     pub unsent: usize,
+    /// Where in the output the replies begin that are not sent yet.
+    pub replies_start: usize,
     /// What the engine is still to be told.
     pub owes: Owes,
     /// The way to the connection.
@@ -136,6 +138,7 @@ impl Session {
             reads: Reads::default(),
             subscriptions: 0,
             unsent: 0,
+            replies_start: 0,
             replies: Replies::On,
             no_touch: false,
             is_local: true,

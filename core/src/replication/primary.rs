@@ -173,7 +173,8 @@ struct Wish<'a> {
 
 fn psync(call: &mut Call<'_>) -> Result {
     let id = call.session.id;
-    if call.session.is_replica {
+    // To Redis whoever is shown what is executed is a replica.
+    if call.session.is_replica || call.session.is_monitor {
         return Ok(());
     }
     let wish = match call.argc() {
@@ -196,7 +197,8 @@ fn psync(call: &mut Call<'_>) -> Result {
     if call.engine.replication.following.as_ref().is_some_and(|following| !following.is_up()) {
         return Err(Error::new("NOMASTERLINK Can't SYNC while not connected with my master"));
     }
-    if call.session.outbox.backlog() > 0 {
+    let is_pending = call.out().mark() > call.session.replies_start;
+    if is_pending || call.session.outbox.backlog() > 0 {
         return Err(Error::new("ERR SYNC and PSYNC are invalid with pending output"));
     }
     let greeting = call.engine.replication.greetings.get(&id).cloned().unwrap_or_default();
@@ -207,6 +209,10 @@ fn psync(call: &mut Call<'_>) -> Result {
     tracing::info!("Replica {} asks for synchronization", replica.called());
     call.session.is_replica = true;
     call.session.replies = Replies::Replica;
+    // What others send would stand in the stream.
+    call.engine.unsubscribe_all(id);
+    call.engine.end_tracking(id);
+    (call.session.subscriptions, call.session.reads.tracked) = (0, false);
     if let Some(wish) = wish {
         if let Some(from) = call.engine.can_go_on(&replica, &wish) {
             let name = call.engine.replication.name;

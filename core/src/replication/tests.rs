@@ -60,3 +60,49 @@ fn a_file_is_for_those_for_whom_it_was_opened() {
     assert_eq!(bench.engine.hand_out(1, &mut vec![file(), file()]).len(), 1);
     assert_eq!(bench.engine.count_receivers(1), 0);
 }
+
+#[test]
+fn nothing_but_the_stream_is_said_to_a_replica() {
+    let refused = "-ERR SYNC and PSYNC are invalid with pending output\r\n";
+    for (before, answer, is_replica) in [
+        (vec!["PING", "PSYNC ? -1"], format!("+PONG\r\n{refused}"), false),
+        (vec!["MONITOR"], "+OK\r\n".to_owned(), false),
+        (vec!["HELLO 3"], String::new(), true),
+        (vec!["CLIENT TRACKING on"], "+OK\r\n".to_owned(), true),
+        (vec!["SET k v"], "+OK\r\n".to_owned(), true),
+    ] {
+        let mut bench = Bench::new();
+        let client = bench.connect();
+        let said = bench.ask(client, &before);
+        assert!(said.ends_with(&answer), "{before:?}: {said}");
+        if before.len() == 1 {
+            bench.ask(client, &["PSYNC ? -1"]);
+        }
+        let id = bench.id(client);
+        assert_eq!(bench.engine.replication.replicas.contains_key(&id), is_replica, "{before:?}");
+    }
+}
+
+#[test]
+fn a_subscriber_that_becomes_a_replica_hears_no_messages() {
+    let mut bench = Bench::new();
+    let (replica, other) = (bench.connect(), bench.connect());
+    bench.ask(replica, &["HELLO 3", "SUBSCRIBE a", "CLIENT TRACKING on BCAST"]);
+    bench.ask(replica, &["PSYNC ? -1"]);
+    assert_eq!(bench.ask(other, &["PUBLISH a message"]), ":0\r\n");
+    bench.ask(other, &["SET k v"]);
+    assert!(!bench.received(replica).contains("invalidate"));
+}
+
+#[test]
+fn a_replica_that_causes_an_answer_is_disconnected_without_it() {
+    for said in ["PING", "SUBSCRIBE a", "MULTI", "GET k", "NOSUCH"] {
+        let mut bench = Bench::new();
+        let replica = bench.connect();
+        bench.ask(replica, &["PSYNC ? -1"]);
+        assert_eq!(bench.ask(replica, &["REPLCONF ACK 0"]), "");
+        assert!(!bench.is_closed(replica));
+        assert_eq!(bench.ask(replica, &[said]), "", "{said}");
+        assert!(bench.is_closed(replica), "{said}");
+    }
+}
