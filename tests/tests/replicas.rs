@@ -186,3 +186,25 @@ fn a_pause_is_not_for_replicas() {
     assert!(replica.hear(Duration::from_millis(100)).is_some(), "it is still there");
     until("what it has said is known", || info(&mut client, "slave0").is_some_and(|line| line.contains("offset=12,")));
 }
+
+#[test]
+fn who_waits_is_told_that_the_server_follows_another_one() {
+    let server = start(&[]);
+    let mut client = server.connect();
+    let waiting: [&[&str]; 4] = [
+        &["WAIT", "1", "0"],
+        &["BLPOP", "k", "0"],
+        &["XREAD", "BLOCK", "0", "STREAMS", "s", "$"],
+        &["WAIT", "1", "20000"],
+    ];
+    let mut others: Vec<Client> = waiting.iter().map(|_| server.connect()).collect();
+    others.iter_mut().zip(waiting).for_each(|(other, words)| other.send(words).unwrap());
+    until("they wait", || info(&mut client, "blocked_clients").as_deref() == Some("4"));
+    call(&mut client, &["REPLICAOF", "127.0.0.1", "1"]);
+    let told = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+    for (mut other, words) in others.into_iter().zip(waiting) {
+        assert_eq!(other.receive().unwrap(), Reply::Error(told.into()), "{words:?}");
+        assert!(other.receive().is_err(), "{words:?}: the connection ends");
+    }
+    call(&mut client, &["REPLICAOF", "NO", "ONE"]);
+}

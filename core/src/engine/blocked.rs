@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use mortise_sdk::Result;
 use mortise_sdk::resp::encode;
+use mortise_sdk::{Error, Result};
 
 use super::args::OwnedArgs;
 use super::deferred::{Deferred, Work};
@@ -113,9 +113,9 @@ impl Blocked {
         times.into_iter().flatten().map(|(time, _)| *time).min()
     }
 
-    /// Calls that wait for keys.
-    pub(crate) fn waiting_for_keys(&self) -> Vec<WaitId> {
-        self.waits.iter().filter(|(_, wait)| !wait.keys.is_empty()).map(|(id, _)| *id).collect()
+    /// Calls that wait for something that others do, and not for the end of a pause.
+    pub(crate) fn waiting_for_others(&self) -> Vec<WaitId> {
+        self.waits.iter().filter(|(_, wait)| !wait.paused).map(|(id, _)| *id).collect()
     }
 
     /// Calls that wait for the server's end.
@@ -207,6 +207,14 @@ impl Engine {
         let replies = session.replies;
         self.hand_back(session, replies, out, Vec::new());
         true
+    }
+
+    /// Ends a waiting call with an error, and its connection when it has been told.
+    pub(crate) fn end_wait_and_close(&mut self, id: WaitId, error: Error) {
+        if let Some(session) = self.blocked.waits.get_mut(&id).and_then(|wait| wait.session.as_mut()) {
+            session.closing = true;
+        }
+        self.end_wait(id, |_, _| Err(error));
     }
 
     /// Gives the session back to its connection, with the reply of the call that waited and the messages that follow it.

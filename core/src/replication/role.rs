@@ -93,7 +93,7 @@ impl Engine {
         }
         // This server's replicas stay: whether they can go on is seen when its link is up.
         self.pass_stream_on();
-        self.unblock_writers();
+        self.unblock_all();
         self.replication.followed += 1;
         let number = self.replication.followed;
         let db = before.map_or(0, |before| before.db);
@@ -149,13 +149,14 @@ impl Engine {
         self.begin_journal_anew();
     }
 
-    /// Calls that wait for keys would write: a replica does not.
-    fn unblock_writers(&mut self) {
+    /// Calls that wait for keys would write, and those that wait for replicas would do so for another stream's. Redis ends
+    /// the connections as well, so that clients see that they may be talking to the wrong server.
+    fn unblock_all(&mut self) {
         const UNBLOCKED: Error = Error::new(
             "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
         );
-        for id in self.blocked.waiting_for_keys() {
-            self.end_wait(id, |_, _| Err(UNBLOCKED));
+        for id in self.blocked.waiting_for_others() {
+            self.end_wait_and_close(id, UNBLOCKED);
         }
     }
 
