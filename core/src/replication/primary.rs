@@ -214,6 +214,8 @@ fn psync(call: &mut Call<'_>) -> Result {
     call.engine.end_tracking(id);
     (call.session.subscriptions, call.session.reads.tracked) = (0, false);
     if let Some(wish) = wish {
+        // What is kept is trimmed before it is seen whether the offset is there, and not between that and sending it.
+        call.engine.pass_stream_on();
         if let Some(from) = call.engine.can_go_on(&replica, &wish) {
             let name = call.engine.replication.name;
             match replica.greeting.psync2 {
@@ -326,8 +328,6 @@ impl Engine {
 
     /// A replica follows the stream from an offset on.
     fn go_on(&mut self, mut replica: Replica, from: u64) {
-        // What the offset stands in has to be there when the connection looks.
-        self.pass_stream_on();
         let Some(backlog) = self.replication.backlog.clone() else { return };
         tracing::info!(
             "Partial resynchronization request from {} accepted. Sending {} bytes of backlog starting from offset {}.",

@@ -106,3 +106,27 @@ fn a_replica_that_causes_an_answer_is_disconnected_without_it() {
         assert!(bench.is_closed(replica), "{said}");
     }
 }
+
+#[test]
+fn what_is_trimmed_just_now_cannot_be_gone_on_from() {
+    let mut bench = Bench::new();
+    bench.engine.config.replication.repl_backlog_size.0 = 16 << 10;
+    let (first, second) = (bench.connect(), bench.connect());
+    bench.ask(first, &["PSYNC ? -1"]);
+    let id = bench.id(first);
+    bench.engine.disconnect(id);
+    let value = vec![b'x'; 12 << 10];
+    (0..4).for_each(|_| {
+        bench.engine.replication.tell(&[b"SET", b"k", &value]);
+        bench.engine.pass_on();
+    });
+    let start = bench.engine.replication.backlog.as_ref().unwrap().lock().start();
+    let name = bench.engine.replication.name;
+    (0..4).for_each(|_| bench.engine.replication.tell(&[b"SET", b"k", &value]));
+    let answer = bench.ask(second, &[&format!("PSYNC {name} {}", start + 1)]);
+    assert!(!answer.contains("CONTINUE"), "{answer}");
+    let end = bench.engine.replication.offset;
+    let third = bench.connect();
+    let answer = bench.ask(third, &[&format!("PSYNC {name} {}", end + 1)]);
+    assert_eq!(answer, "+CONTINUE\r\n");
+}
