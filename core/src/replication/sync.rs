@@ -155,7 +155,8 @@ impl Engine {
         let id = replica.id;
         self.replication.replicas.insert(id, replica);
         if self.replication.backlog.is_none() {
-            if self.replication.replicas.len() == 1 && !self.replication.is_replica() {
+            // Nothing was kept of what came before: nobody must take what follows for its continuation.
+            if !self.replication.is_replica() {
                 self.rename_stream();
                 (self.replication.former, self.replication.former_end) = (StreamName::NONE, -1);
             }
