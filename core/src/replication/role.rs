@@ -56,8 +56,7 @@ fn replicaof(call: &mut Call<'_>) -> Result {
         return Err(Error::new("ERR Command is not valid when client is a replica."));
     }
     const PORT: Error = Error::new("ERR Invalid master port");
-    let port = numbers::parse_integer(port).ok_or(mortise_sdk::error::NOT_INTEGER)?;
-    let port = u16::try_from(port).map_err(|_| PORT)?;
+    let port = numbers::parse_integer(port).and_then(|port| u16::try_from(port).ok()).ok_or(PORT)?;
     let host = String::from_utf8_lossy(host).into_owned();
     let following = call.engine.replication.following.as_ref();
     if following.is_some_and(|of| of.host.eq_ignore_ascii_case(&host) && of.port == port) {
