@@ -84,6 +84,8 @@ pub struct Blocked {
     waits: BTreeMap<WaitId, Wait>,
     deadlines: BTreeSet<(i64, WaitId)>,
     retries: BTreeSet<(i64, WaitId)>,
+    /// Those that wait for replicas: with each word of one they are tried again, and there may be many others.
+    for_acks: BTreeSet<WaitId>,
     /// How many are to be tried again when a key is gone.
     when_gone: usize,
     next_id: WaitId,
@@ -151,6 +153,9 @@ impl Engine {
         if let Some(retry) = wait.retry_ms {
             self.blocked.retries.insert((retry, id));
         }
+        if wait.for_acks {
+            self.blocked.for_acks.insert(id);
+        }
         self.blocked.when_gone += usize::from(wait.when_gone);
         self.listen(id, &wait);
         if let Some(client) = self.clients.get_mut(wait.client) {
@@ -175,6 +180,9 @@ impl Engine {
         }
         if let Some(retry) = wait.retry_ms {
             self.blocked.retries.remove(&(retry, id));
+        }
+        if wait.for_acks {
+            self.blocked.for_acks.remove(&id);
         }
         self.blocked.when_gone -= usize::from(wait.when_gone);
         let (db, _) = self.keyspace.db(wait.space, wait.db);
@@ -327,8 +335,7 @@ impl Engine {
     /// Replicas have said how far they are: the calls that wait for that are tried again.
     #[cold]
     pub(crate) fn retry_for_acks(&mut self) {
-        let waiting: Vec<WaitId> =
-            self.blocked.waits.iter().filter(|(_, wait)| wait.for_acks).map(|(id, _)| *id).collect();
+        let waiting: Vec<WaitId> = self.blocked.for_acks.iter().copied().collect();
         waiting.into_iter().for_each(|id| self.retry(id));
     }
 
