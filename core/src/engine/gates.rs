@@ -94,7 +94,9 @@ impl Engine {
     /// What holds for everybody, now and then.
     #[inline(always)]
     fn hindrance(&self, session: &Session, command: &Command) -> Option<Error> {
-        if self.hindered { self.hindered_by(session, command) } else { None }
+        // A replica that is read reads as fast as others do.
+        let concerned = self.hindered || self.read_only && command.flags.any(flags::WRITE | flags::RUNS_QUEUE);
+        if concerned { self.hindered_by(session, command) } else { None }
     }
 
     #[cold]
@@ -129,8 +131,8 @@ impl Engine {
     pub(crate) fn follow_hindrances(&mut self) {
         self.journal.refuses = self.journal_refuses_writes();
         let refuses = self.persistence.refuses_writes(&self.config) || self.journal.refuses;
-        let follows = self.is_read_only() || self.is_stale() || self.lacks_replicas();
-        self.hindered = self.loading || refuses || follows;
+        self.hindered = self.loading || refuses || self.is_stale() || self.lacks_replicas();
+        self.read_only = self.is_read_only();
     }
 
     #[inline(always)]

@@ -162,6 +162,8 @@ pub struct Engine {
     pub(crate) serves_meanwhile: bool,
     /// Whether some commands are refused whoever calls them: while a file is being loaded, or as nothing can be saved.
     pub(crate) hindered: bool,
+    /// Whether clients may not write, as this server follows another one.
+    read_only: bool,
     /// More memory is used than `maxmemory` allows, and nothing can be evicted.
     pub(crate) out_of_memory: bool,
     /// DEBUG PAUSE-CRON: what is done from time to time is not done.
@@ -269,6 +271,7 @@ impl Engine {
             loading: false,
             serves_meanwhile: false,
             hindered: false,
+            read_only: false,
             out_of_memory: false,
             cron_paused: false,
             active_expire: true,
