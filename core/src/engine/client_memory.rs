@@ -82,10 +82,11 @@ impl Engine {
 
     #[cold]
     fn measure(&mut self, id: ClientId) {
-        // What is being closed anyway is no reason to close others.
-        let measured = |client: &Client| match client.outbox.is_closing() {
-            true => 0,
-            false => self.client_memory(client),
+        // What is being closed anyway is no reason to close others, and replicas and the primary are limited otherwise.
+        let measured = |client: &Client| match client {
+            Client { is_replica: true, .. } | Client { is_primary: true, .. } => 0,
+            client if client.outbox.is_closing() => 0,
+            client => self.client_memory(client),
         };
         let Some(bytes) = self.clients.get(id).map(measured) else { return };
         let Some(client) = self.clients.get_mut(id) else { return };
