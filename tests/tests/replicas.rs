@@ -208,3 +208,20 @@ fn who_waits_is_told_that_the_server_follows_another_one() {
     }
     call(&mut client, &["REPLICAOF", "NO", "ONE"]);
 }
+
+#[test]
+fn a_replica_hears_of_data_that_comes_slowly() {
+    let server = start(&["rdb-key-save-delay 200000"]);
+    let mut client = server.connect();
+    (0..40).for_each(|key| assert!(call(&mut client, &["SET", &key.to_string(), "v"]).is_ok()));
+    let mut replica = Replica::connect(&server);
+    replica.say(&["PSYNC", "?", "-1"]);
+    assert!(replica.line().starts_with("+FULLRESYNC "));
+    let start = Instant::now();
+    assert!(replica.line().starts_with("$EOF:"));
+    assert!(start.elapsed() < Duration::from_secs(3), "the head comes at once");
+    for _ in 0..3 {
+        let heard = replica.hear(Duration::from_millis(2500));
+        assert!(heard.is_some_and(|bytes| !bytes.is_empty()), "and something each second");
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -17,6 +17,8 @@ use crate::persistence::disk::Opened;
 
 /// How much is handed to a connection at a time.
 const CHUNK_LEN: usize = 64 << 10;
+/// How long what is written waits for more at most.
+const PERIOD: Duration = Duration::from_secs(1);
 /// No more is handed to a connection that has so much still to write.
 const AHEAD_LEN_MAX: u64 = 512 << 10;
 /// How soon to look again whether a connection has written enough.
@@ -26,6 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub struct Shipment {
     receivers: Vec<Arc<Outbox>>,
     chunk: Vec<u8>,
+    /// When something was handed on last.
+    flushed: Instant,
     /// By which the snapshot's end is known.
     mark: StreamName,
     fate: Arc<Fate>,
@@ -41,7 +45,9 @@ impl Shipment {
     /// Says how the end will be known.
     pub fn begin(&mut self) -> io::Result<()> {
         let head = format!("$EOF:{}\r\n", self.mark);
-        self.write_all(head.as_bytes())
+        self.write_all(head.as_bytes())?;
+        // It may be long before there is more, and nothing else tells the replica that this server is there.
+        self.flush()
     }
 
     /// All has been written: says that this was the end.
@@ -61,7 +67,7 @@ impl Write for Shipment {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(CHUNK_LEN - self.chunk.len());
         self.chunk.extend_from_slice(&bytes[..taken]);
-        if self.chunk.len() == CHUNK_LEN {
+        if self.chunk.len() == CHUNK_LEN || self.flushed.elapsed() >= PERIOD {
             self.flush()?;
         }
         Ok(taken)
@@ -69,6 +75,7 @@ impl Write for Shipment {
 
     /// Hands on what there is, and waits until the slowest replica can take more.
     fn flush(&mut self) -> io::Result<()> {
+        self.flushed = Instant::now();
         let chunk = Bytes::from(std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_LEN)));
         self.receivers.iter().for_each(|outbox| hand_over(outbox, &chunk));
         loop {
@@ -274,6 +281,7 @@ impl Engine {
         let shipment = is_shipped.then(|| Shipment {
             receivers,
             chunk: Vec::with_capacity(CHUNK_LEN),
+            flushed: Instant::now(),
             mark: StreamName::random(|| self.random()),
             fate: Arc::default(),
             without,
@@ -390,6 +398,7 @@ mod tests {
         let mut shipment = Shipment {
             receivers: receivers.clone(),
             chunk: Vec::new(),
+            flushed: Instant::now(),
             mark: StreamName::NONE,
             fate: Arc::default(),
             without: Without::default(),
