@@ -350,7 +350,7 @@ impl Engine {
         self.replication.greetings.remove(&id);
         let Some(replica) = self.replication.replicas.remove(&id) else { return };
         self.replication.counts.bytes_out += replica.outbox.bytes_out.load(Relaxed);
-        tracing::info!("Connection with replica {} lost.", replica.called());
+        tracing::warn!("Connection with replica {} lost.", replica.called());
         if self.replication.replicas.is_empty() {
             self.replication.alone_since_ms = self.now_ms;
         }

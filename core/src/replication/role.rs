@@ -131,7 +131,7 @@ impl Engine {
         (state.former, state.former_end) = (state.name, state.offset as i64 + 1);
         self.rename_stream();
         let state = &mut self.replication;
-        tracing::info!(
+        tracing::warn!(
             "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
             state.former,
             state.former_end,

@@ -335,7 +335,7 @@ impl Engine {
     pub(crate) fn note_drawn(&mut self, number: u64, is_ok: bool, is_shipped: bool) {
         let ids = self.receivers_of(number);
         if is_shipped && is_ok {
-            tracing::info!("Diskless rdb transfer, done reading from pipe, {} replicas still up.", ids.len());
+            tracing::warn!("Diskless rdb transfer, done reading from pipe, {} replicas still up.", ids.len());
         }
         for id in ids {
             if !is_ok {
@@ -369,7 +369,8 @@ impl Engine {
         replica.stage = Stage::Online;
         if is_shipped {
             tracing::info!(
-                "Streamed replica with replica {} (socket). Waiting for REPLCONF ACK from replica to enable streaming",
+                "Streamed RDB transfer with replica {} succeeded (socket). Waiting for REPLCONF ACK from slave to enable \
+                 streaming",
                 replica.called()
             );
             // It finds the end by the mark, and must not find anything behind it before it says so.
