@@ -29,12 +29,13 @@ pub fn text(client: &mut Client, words: &[&str]) -> String {
 pub fn info(client: &mut Client, field: &str) -> String {
     let text = text(client, &["INFO", "everything"]);
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
-    line.unwrap_or_default().trim().to_owned()
+    line.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
 }
 
-/// The same as a number; zero if it is none.
+/// The same as a number.
 pub fn number(client: &mut Client, field: &str) -> u64 {
-    info(client, field).parse().unwrap_or_default()
+    let text = info(client, field);
+    text.parse().unwrap_or_else(|_| panic!("{field} is no number: {text}"))
 }
 
 /// Waits until something holds.
