@@ -213,7 +213,7 @@ fn who_waits_is_told_that_the_server_follows_another_one() {
 fn a_replica_hears_of_data_that_comes_slowly() {
     let server = start(&["rdb-key-save-delay 200000"]);
     let mut client = server.connect();
-    (0..40).for_each(|key| assert!(call(&mut client, &["SET", &key.to_string(), "v"]).is_ok()));
+    (0..40).for_each(|key| assert_eq!(call(&mut client, &["SET", &key.to_string(), "v"]), Reply::Simple(b"OK".to_vec())));
     let mut replica = Replica::connect(&server);
     replica.say(&["PSYNC", "?", "-1"]);
     assert!(replica.line().starts_with("+FULLRESYNC "));
