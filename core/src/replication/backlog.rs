@@ -43,6 +43,13 @@ impl StreamName {
         StreamName(name)
     }
 
+    /// A name that nobody foretells, whatever is known of those before it.
+    pub fn secret() -> StreamName {
+        const DIGIT_BITS: usize = 4;
+        let digits = mortise_acl::password::generate(NAME_LEN * DIGIT_BITS);
+        StreamName::parse(digits.as_bytes()).unwrap_or(StreamName::NONE)
+    }
+
     /// The name that a text gives, if it has the length of one.
     pub fn parse(text: &[u8]) -> Option<StreamName> {
         let name: [u8; NAME_LEN] = text.try_into().ok()?;
@@ -321,6 +328,7 @@ mod tests {
         assert_eq!(StreamName::parse(name.as_str().as_bytes()), Some(name));
         assert!(name.is(name.as_str().to_uppercase().as_bytes()));
         assert_eq!(StreamName::parse(b"abc"), None);
+        assert!(StreamName::secret() != StreamName::NONE && StreamName::secret() != StreamName::secret());
         assert_eq!(StreamName::parse(&[b' '; 40]), None);
     }
 

@@ -249,8 +249,7 @@ impl Replication {
 impl Engine {
     /// The stream has another name from now on.
     fn rename_stream(&mut self) {
-        let name = StreamName::random(|| self.random());
-        self.replication.name = name;
+        self.replication.name = StreamName::secret();
     }
 
     /// From now on the stream is kept.

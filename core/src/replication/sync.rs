@@ -282,7 +282,8 @@ impl Engine {
             receivers,
             chunk: Vec::with_capacity(CHUNK_LEN),
             flushed: Instant::now(),
-            mark: StreamName::random(|| self.random()),
+            // Who could foretell it could end the data by a value that they have stored.
+            mark: StreamName::secret(),
             fate: Arc::default(),
             without,
         });
