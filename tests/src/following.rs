@@ -25,11 +25,16 @@ pub fn text(client: &mut Client, words: &[&str]) -> String {
     }
 }
 
-/// A field of INFO; empty if it is not shown.
-pub fn info(client: &mut Client, field: &str) -> String {
+/// A field of INFO, if it is shown.
+pub fn shown(client: &mut Client, field: &str) -> Option<String> {
     let text = text(client, &["INFO", "everything"]);
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
-    line.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
+    line.map(|value| value.trim().to_owned())
+}
+
+/// A field of INFO that is shown.
+pub fn info(client: &mut Client, field: &str) -> String {
+    shown(client, field).unwrap_or_else(|| panic!("INFO has no {field}"))
 }
 
 /// The same as a number.

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mortise_tests::following::{agree, call, follow, info, number, text, until};
+use mortise_tests::following::{agree, call, follow, info, number, shown, text, until};
 use mortise_tests::server::Server;
 use mortise_tests::{Client, Reply};
 
@@ -107,7 +107,9 @@ fn silent_replica(primary: &Server) -> Client {
     replica.send(&["REPLCONF", "capa", "eof", "capa", "psync2"]).unwrap();
     replica.send(&["PSYNC", "?", "-1"]).unwrap();
     let mut client = primary.connect();
-    until("it has the data", || info(&mut client, "slave0").contains("state=online"));
+    until("it has the data", || {
+        shown(&mut client, "slave0").is_some_and(|replica| replica.contains("state=online"))
+    });
     replica
 }
 
@@ -118,10 +120,10 @@ fn the_servers_end_waits_for_replicas() {
     let mut replica = silent_replica(&primary);
     let [mut client, mut writer, mut ender] = [(); 3].map(|()| primary.connect());
     call(&mut client, &["SET", "k", "1"]);
-    assert_eq!(info(&mut client, "shutdown_in_milliseconds"), "");
+    assert_eq!(shown(&mut client, "shutdown_in_milliseconds"), None);
     assert_eq!(text(&mut client, &["SHUTDOWN", "ABORT"]), "ERR No shutdown in progress.");
     ender.send(&["SHUTDOWN"]).unwrap();
-    until("it waits", || number(&mut client, "shutdown_in_milliseconds") > 0);
+    until("it waits", || shown(&mut client, "shutdown_in_milliseconds").is_some());
     assert_eq!(number(&mut client, "blocked_clients"), 1);
     writer.send(&["INCR", "k"]).unwrap();
     assert!(writer.is_silent(PATIENCE).unwrap(), "nothing may be written");
@@ -133,7 +135,7 @@ fn the_servers_end_waits_for_replicas() {
     assert_eq!(writer.receive().unwrap(), Reply::Integer(2));
 
     ender.send(&["SHUTDOWN"]).unwrap();
-    until("it waits", || number(&mut client, "shutdown_in_milliseconds") > 0);
+    until("it waits", || shown(&mut client, "shutdown_in_milliseconds").is_some());
     let end = info(&mut client, "master_repl_offset");
     replica.send(&["REPLCONF", "ACK", &end]).unwrap();
     until("it ends", || TcpStream::connect(primary.address()).is_err());
@@ -165,7 +167,7 @@ fn an_end_that_a_signal_asked_for_can_be_called_off() {
     for _ in 0..2 {
         let pid = primary.pid().expect("it runs").to_string();
         assert!(Command::new("kill").arg(&pid).status().expect("there is such a program").success());
-        until("it waits", || number(&mut client, "shutdown_in_milliseconds") > 0);
+        until("it waits", || shown(&mut client, "shutdown_in_milliseconds").is_some());
         assert_eq!(text(&mut client, &["SHUTDOWN", "ABORT"]), "OK");
     }
     assert_eq!(text(&mut client, &["INCR", "k"]), "2");

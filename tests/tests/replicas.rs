@@ -110,7 +110,9 @@ impl Replica {
         let heard = match self.stream.fill_buf() {
             Ok([]) => None,
             Ok(bytes) => Some(bytes.to_vec()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Some(Vec::new()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Some(Vec::new())
+            }
             Err(_) => None,
         };
         self.stream.consume(heard.as_ref().map_or(0, Vec::len));
@@ -166,12 +168,17 @@ fn a_replica_is_heard_while_a_script_runs() {
     let mut replica = Replica::follow(&server);
     let (mut client, mut other) = (server.connect(), server.connect());
     client.send(&["EVAL", "while true do end", "0"]).unwrap();
-    until("the script is slow", || matches!(call(&mut other, &["PING"]), Reply::Error(error) if error.starts_with(b"BUSY")));
+    until(
+        "the script is slow",
+        || matches!(call(&mut other, &["PING"]), Reply::Error(error) if error.starts_with(b"BUSY")),
+    );
     (1..=3).for_each(|offset: u32| replica.say(&["REPLCONF", "ACK", &offset.to_string()]));
     assert_eq!(replica.hear(Duration::from_millis(300)).as_deref(), Some(&b""[..]), "nothing is answered");
     call(&mut other, &["SCRIPT", "KILL"]);
     client.receive().unwrap();
-    until("what it has said is known", || info(&mut other, "slave0").is_some_and(|line| line.contains("offset=3,")));
+    until("what it has said is known", || {
+        info(&mut other, "slave0").is_some_and(|line| line.contains("offset=3,"))
+    });
 }
 
 #[test]
@@ -184,7 +191,9 @@ fn a_pause_is_not_for_replicas() {
         sleep(Duration::from_millis(300));
     }
     assert!(replica.hear(Duration::from_millis(100)).is_some(), "it is still there");
-    until("what it has said is known", || info(&mut client, "slave0").is_some_and(|line| line.contains("offset=12,")));
+    until("what it has said is known", || {
+        info(&mut client, "slave0").is_some_and(|line| line.contains("offset=12,"))
+    });
 }
 
 #[test]
@@ -213,7 +222,9 @@ fn who_waits_is_told_that_the_server_follows_another_one() {
 fn a_replica_hears_of_data_that_comes_slowly() {
     let server = start(&["rdb-key-save-delay 200000"]);
     let mut client = server.connect();
-    (0..40).for_each(|key| assert_eq!(call(&mut client, &["SET", &key.to_string(), "v"]), Reply::Simple(b"OK".to_vec())));
+    (0..40).for_each(|key| {
+        assert_eq!(call(&mut client, &["SET", &key.to_string(), "v"]), Reply::Simple(b"OK".to_vec()))
+    });
     let mut replica = Replica::connect(&server);
     replica.say(&["PSYNC", "?", "-1"]);
     assert!(replica.line().starts_with("+FULLRESYNC "));

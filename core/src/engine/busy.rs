@@ -94,7 +94,8 @@ fn acknowledges<'a>(session: &mut Session, lookup: &'a Lookup, args: Args<'_>) -
     if !is_ack {
         return None;
     }
-    session.owes.acked = numbers::parse_integer(args.at(2)).and_then(|n| u64::try_from(n).ok()).or(session.owes.acked);
+    session.owes.acked =
+        numbers::parse_integer(args.at(2)).and_then(|n| u64::try_from(n).ok()).or(session.owes.acked);
     Some(command)
 }
 

@@ -95,7 +95,8 @@ impl Engine {
     #[inline(always)]
     fn hindrance(&self, session: &Session, command: &Command) -> Option<Error> {
         // A replica that is read reads as fast as others do.
-        let concerned = self.hindered || self.read_only && command.flags.any(flags::WRITE | flags::RUNS_QUEUE);
+        let concerned =
+            self.hindered || self.read_only && command.flags.any(flags::WRITE | flags::RUNS_QUEUE);
         if concerned { self.hindered_by(session, command) } else { None }
     }
 

@@ -42,7 +42,8 @@ fn nothing_is_said_inside_of_a_file_and_nobody_joins_who_would_not_get_it() {
     deliver(parcels, |_, is_ok| is_ok);
     assert_eq!(bench.received(first), "$3\r\nabc");
     assert_eq!(bench.received(second), "\n\n");
-    let stages: Vec<Stage> = bench.engine.replication.replicas.values().map(|replica| replica.stage).collect();
+    let stages: Vec<Stage> =
+        bench.engine.replication.replicas.values().map(|replica| replica.stage).collect();
     assert_eq!(stages, [Stage::Sending(1), Stage::Waiting]);
 }
 

@@ -202,7 +202,11 @@ impl Connection {
     fn can_be_put_off(&self) -> bool {
         let is_busy = self.closing || self.over || self.stalled || self.in_turn || self.session.is_none();
         // What a replica is sent of the stream comes behind.
-        !is_busy && !self.outbox.is_fed() && self.unwritten.is_empty() && self.held.is_empty() && !self.outbox.is_closing()
+        !is_busy
+            && !self.outbox.is_fed()
+            && self.unwritten.is_empty()
+            && self.held.is_empty()
+            && !self.outbox.is_closing()
     }
 
     /// Whether what others have sent is left for later, to be written from the queue.
