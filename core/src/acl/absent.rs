@@ -20,8 +20,7 @@ const ALL: &[(&str, &str)] = &[
         "cluster|addslots cluster|addslotsrange cluster|bumpepoch \
          cluster|count-failure-reports cluster|delslots cluster|delslotsrange cluster|failover \
          cluster|flushslots cluster|forget cluster|meet cluster|replicas cluster|replicate \
-         cluster|reset cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves \
-         failover",
+         cluster|reset cluster|saveconfig cluster|set-config-epoch cluster|setslot cluster|slaves",
     ),
     (
         "slow",
