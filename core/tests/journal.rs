@@ -8,7 +8,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use changes::Bench;
 use mortise_core::engine::{Engine, Job};
@@ -16,6 +17,7 @@ use mortise_core::keyspace::SpaceId;
 use mortise_core::persistence::cut::Lender;
 use mortise_core::persistence::disk::{AppendFile, Disk, DiskFile, MemoryDisk, Opened};
 use mortise_core::persistence::journal::AppendSync;
+use mortise_core::persistence::journal::append::Apart;
 use mortise_core::persistence::journal::state::State;
 use mortise_core::persistence::start::{Ended, load_file};
 
@@ -169,6 +171,30 @@ fn a_rewrite_holds_what_there_was_and_goes_on() {
         let again = start(&disk, &[]).unwrap();
         assert_eq!(again.engine.digest(), bench.engine.digest(), "{form}");
     }
+}
+
+#[test]
+fn what_was_replaced_stays_if_that_is_wanted() {
+    let memory = MemoryDisk::default();
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+    let mut bench = start(&disk, &[("aof-disable-auto-gc", "yes")]).unwrap();
+    ask(&mut bench, "SET k 1");
+    ask(&mut bench, "BGREWRITEAOF");
+    let kinds = |memory: &MemoryDisk| -> Vec<String> {
+        let manifest = held(memory, ".manifest");
+        manifest.lines().map(|line| line[line.len() - 1..].to_owned()).collect()
+    };
+    assert_eq!((kinds(&memory), memory.names().len()), (["b", "h", "h", "i"].map(String::from).to_vec(), 5));
+    // The next start leaves them, too, and one that may remove them does.
+    let mut bench = start(&disk, &[("aof-disable-auto-gc", "yes")]).unwrap();
+    assert_eq!(memory.names().len(), 5);
+    assert_eq!(ask(&mut bench, "CONFIG SET aof-disable-auto-gc no"), "+OK\r\n");
+    assert_eq!((kinds(&memory), memory.names().len()), (["b", "i"].map(String::from).to_vec(), 3));
+    ask(&mut bench, "CONFIG SET aof-disable-auto-gc yes");
+    ask(&mut bench, "BGREWRITEAOF");
+    assert_eq!(memory.names().len(), 5);
+    start(&disk, &[]).unwrap();
+    assert_eq!((kinds(&memory), memory.names().len()), (["b", "i"].map(String::from).to_vec(), 3));
 }
 
 #[test]
@@ -376,4 +402,271 @@ fn nothing_is_promised_that_is_not_durable() {
     faulty.left.store(1, Ordering::Relaxed);
     bench.engine.flush_journal(false);
     assert!(bench.engine.journal.is_lost && syncs.holds(), "the process ends, and nobody is answered");
+}
+
+fn mine(apart: Option<Apart>) -> impl Fn() {
+    match apart {
+        Some(Apart::Mine(writing)) => move || writing.perform(),
+        Some(Apart::Anothers(_)) => panic!("nobody else writes"),
+        None => panic!("there is something to write"),
+    }
+}
+
+#[test]
+fn what_is_written_with_the_engine_free_keeps_its_order() {
+    let memory = MemoryDisk::default();
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+    let mut bench = start(&disk, &[]).unwrap();
+    ask(&mut bench, "SET k 0");
+    let before = held(&memory, ".1.incr.aof").len();
+    let size = bench.engine.journal.current_size();
+    bench.answer(&[b"APPEND", b"k", b"1"]);
+    let write = mine(bench.engine.flush_journal_apart());
+    bench.answer(&[b"APPEND", b"k", b"2"]);
+    let second = bench.engine.flush_journal_apart();
+    assert!(matches!(&second, Some(Apart::Anothers(writing)) if !writing.wait_for(Duration::ZERO)));
+    assert!(bench.engine.journal.buffered() > 0 && held(&memory, ".1.incr.aof").len() == before);
+    write();
+    assert!(matches!(&second, Some(Apart::Anothers(writing)) if writing.wait_for(Duration::ZERO)));
+    let write = mine(bench.engine.flush_journal_apart());
+    bench.answer(&[b"APPEND", b"k", b"3"]);
+    // Whoever cannot wait writes it all, and whoever was to do so finds it done.
+    bench.engine.flush_journal(true);
+    write();
+    assert!(bench.engine.flush_journal_apart().is_none() && bench.engine.journal.buffered() == 0);
+    let said: String = (1..=3).map(|n| format!("*3 $6 APPEND $1 k $1 {n} ")).collect();
+    assert_eq!(held(&memory, ".1.incr.aof")[before..], said);
+    // On the disk each line ends with two bytes.
+    let lines = said.matches(' ').count();
+    assert_eq!(bench.engine.journal.current_size(), size + (said.len() + lines) as u64);
+}
+
+#[test]
+fn what_cannot_be_written_with_the_engine_free_is_written_later() {
+    for at in 1..4 {
+        let (faulty, disk) = faulty();
+        let mut bench = start(&disk, &[]).unwrap();
+        ask(&mut bench, "SET k 0");
+        bench.answer(&[b"APPEND", b"k", b"1"]);
+        let write = mine(bench.engine.flush_journal_apart());
+        bench.answer(&[b"APPEND", b"k", b"2"]);
+        faulty.left.store(at, Ordering::Relaxed);
+        write();
+        assert_eq!(faulty.left.load(Ordering::Relaxed), 0, "it has failed");
+        faulty.left.store(0, Ordering::Relaxed);
+        bench.engine.flush_journal(false);
+        assert_eq!(bench.answer(&[b"APPEND", b"k", b"3"]), ":4\r\n", "{at}");
+        give_back(&mut bench.engine);
+        assert_eq!(bench.engine.journal.buffered(), 0);
+        assert_eq!(start(&disk, &[]).unwrap().engine.digest(), bench.engine.digest(), "{at}");
+    }
+}
+
+/// A disk that takes its time to make things durable.
+struct Slow(MemoryDisk, Arc<AtomicUsize>);
+
+/// So long, each time.
+const SYNC: Duration = Duration::from_millis(40);
+/// Nobody waits for a sync.
+const STALL_MAX: Duration = Duration::from_millis(20);
+
+struct SlowFile<F>(F, Arc<AtomicUsize>);
+
+fn take_time(syncs: &AtomicUsize) {
+    syncs.fetch_add(1, Ordering::Relaxed);
+    std::thread::sleep(SYNC);
+}
+
+impl Disk for Slow {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(SlowFile(self.0.create(path)?, self.1.clone())))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Opened> {
+        self.0.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        take_time(&self.1);
+        self.0.sync_dir(dir)
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
+        Ok(Arc::new(SlowFile(self.0.append(path)?, self.1.clone())))
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        self.0.len(path)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.0.truncate(path, len)
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.make_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.0.list(dir)
+    }
+}
+
+impl io::Write for SlowFile<Box<dyn DiskFile>> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl DiskFile for SlowFile<Box<dyn DiskFile>> {
+    fn sync(&mut self) -> io::Result<()> {
+        take_time(&self.1);
+        self.0.sync()
+    }
+}
+
+impl AppendFile for SlowFile<Arc<dyn AppendFile>> {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.append(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        take_time(&self.1);
+        self.0.sync()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+}
+
+/// Lends an engine that others want as well.
+struct Shared<'b>(&'b parking_lot::Mutex<Bench>);
+
+impl Lender for Shared<'_> {
+    fn lend(&self, what: &mut dyn FnMut(&mut Engine)) -> bool {
+        let mut bench = self.0.lock();
+        what(&mut bench.engine);
+        bench.engine.flush_journal(false);
+        true
+    }
+}
+
+#[test]
+fn a_rewrite_keeps_nobody_waiting_for_the_disk() {
+    for (mode, has_journal) in [("everysec", true), ("always", true), ("no", true), ("everysec", false)] {
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let disk: Arc<dyn Disk> = Arc::new(Slow(MemoryDisk::default(), syncs.clone()));
+        let mut bench = start(&disk, &[("appendfsync", mode)]).unwrap();
+        ask(&mut bench, "SET k 0");
+        if !has_journal {
+            ask(&mut bench, "CONFIG SET appendonly no");
+        }
+        let syncs_before = syncs.load(Ordering::Relaxed);
+        let mut longest = Duration::ZERO;
+        let mut lap = |began: Instant| longest = longest.max(began.elapsed());
+        let begin = if has_journal { "BGREWRITEAOF" } else { "CONFIG SET appendonly yes" };
+        let words: Vec<&[u8]> = begin.split(' ').map(str::as_bytes).collect();
+        let began = Instant::now();
+        assert!(bench.answer(&words).starts_with('+'));
+        bench.engine.flush_journal(false);
+        lap(began);
+        let jobs = std::mem::take(&mut bench.engine.jobs);
+        let bench = parking_lot::Mutex::new(bench);
+        let is_over = AtomicBool::new(false);
+        let mut served = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for job in jobs {
+                    match job {
+                        Job::Snapshot(snapshot) => snapshot.run(&Shared(&bench)),
+                        Job::Free(free) => free(),
+                        Job::Call(_) => {}
+                    }
+                }
+                is_over.store(true, Ordering::Release);
+            });
+            while !is_over.load(Ordering::Acquire) {
+                let began = Instant::now();
+                let mut bench = bench.lock();
+                assert_eq!(bench.answer(&[b"INCR", b"k"]), format!(":{}\r\n", served + 1));
+                bench.engine.flush_journal(false);
+                drop(bench);
+                lap(began);
+                served += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let mut bench = bench.into_inner();
+        let waited = syncs.load(Ordering::Relaxed) - syncs_before;
+        println!("{mode}, {begin}: {waited} syncs of {SYNC:?}, {served} requests, {longest:?} at most");
+        assert!(longest < STALL_MAX, "{mode}, {begin}: {longest:?}");
+        assert!(waited >= 4 && served > 20, "{mode}, {begin}: {waited} syncs, {served} requests");
+        sync(&bench.engine);
+        assert_eq!((bench.engine.journal.last_is_ok, bench.engine.journal.state), (true, State::On));
+        bench.engine.flush_journal(true);
+        assert_eq!(start(&disk, &[]).unwrap().engine.digest(), bench.engine.digest(), "{mode}, {begin}");
+    }
+}
+
+#[test]
+fn what_is_done_while_an_increment_begins_is_written_wherever_the_journal_goes_on() {
+    let (faulty, disk) = faulty();
+    // Operations that the first step needs: all that can fail.
+    let mut failed = 0;
+    for at in 0.. {
+        let mut bench = start(&disk, &[]).unwrap();
+        ask(&mut bench, "FLUSHALL");
+        ask(&mut bench, "INCR k");
+        assert!(bench.answer(&[b"BGREWRITEAOF"]).starts_with('+'));
+        bench.answer(&[b"INCR", b"k"]);
+        bench.engine.flush_journal(false);
+        assert!(bench.engine.journal.buffered() > 0, "the manifest does not name its file yet");
+        faulty.left.store(at, Ordering::Relaxed);
+        // Whoever cannot wait does it.
+        bench.engine.flush_journal(true);
+        let is_over = at > 0 && faulty.left.load(Ordering::Relaxed) > 0;
+        faulty.left.store(0, Ordering::Relaxed);
+        // The write itself may have failed.
+        bench.engine.flush_journal(true);
+        assert_eq!(bench.engine.journal.buffered(), 0);
+        let was_ok = bench.engine.journal.last_is_ok;
+        assert_eq!(was_ok, bench.engine.persistence.is_rewriting(), "{at}");
+        failed += usize::from(!was_ok);
+        bench.answer(&[b"INCR", b"k"]);
+        give_back(&mut bench.engine);
+        assert_eq!(bench.answer(&[b"GET", b"k"]), "$1\r\n3\r\n");
+        let again = start(&disk, &[]).unwrap_or_else(|error| panic!("failure {at}: {error}"));
+        assert_eq!(again.engine.digest(), bench.engine.digest(), "failure {at}");
+        if is_over {
+            break;
+        }
+    }
+    assert!(failed >= 5, "{failed}");
+}
+
+#[test]
+fn with_always_a_promise_holds_what_waits_for_the_next_increment() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let mut bench = start(&disk, &[("appendfsync", "always")]).unwrap();
+    ask(&mut bench, "SET k 0");
+    assert!(bench.answer(&[b"BGREWRITEAOF"]).starts_with('+'));
+    bench.answer(&[b"SET", b"k", b"1"]);
+    bench.engine.flush_journal(false);
+    sync(&bench.engine);
+    assert!(bench.engine.syncs().holds(), "it is not even written");
+    give_back(&mut bench.engine);
+    assert!(!bench.engine.syncs().holds() && bench.engine.journal.buffered() == 0);
 }

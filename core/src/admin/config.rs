@@ -216,6 +216,10 @@ impl Engine {
                 Err("Mortise has no append-only file while it follows another server yet".to_owned())
             }
             "appendonly" => self.switch_journal(),
+            "aof_disable_auto_gc" => {
+                self.remove_history();
+                Ok(())
+            }
             "maxmemory" => {
                 self.limit_changed();
                 Ok(())

@@ -46,6 +46,11 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.out().error(&error);
             Ok(())
         }
+        (b"aof-flush-sleep", 3) => {
+            let us = u64::try_from(leading_integer(call.arg(2))).unwrap_or(0);
+            call.engine.journal.write_delay = Duration::from_micros(us);
+            call.ok()
+        }
         (b"log", 3) => {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(call.arg(2)));
             call.ok()
@@ -87,6 +92,7 @@ fn debug(call: &mut Call<'_>) -> Result {
 
 fn help(call: &mut Call<'_>) -> Result {
     call.help(&[
+        ("AOF-FLUSH-SLEEP <microseconds>", "Wait so long before each write to the append-only file, with everybody."),
         ("CONFIG-REWRITE-FORCE-ALL", "Write all directives into the configuration file, whether it names them or not."),
         ("DIGEST", "Return a signature of all data in hexadecimal digits."),
         ("DIGEST-VALUE <key> [<key> ...]", "Return a signature of each key's value."),

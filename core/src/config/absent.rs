@@ -123,8 +123,6 @@ pub const ALL: &[Absent] = &[
     // Snapshots.
     ignored("rdb-del-sync-files"),
     ignored("loading-process-events-interval-bytes"),
-    // The journal.
-    ignored("aof-disable-auto-gc"),
     // Replication.
     renamed("replica-lazy-flush", "slave-lazy-flush"),
     ignored("replica-ignore-disk-write-errors"),
@@ -248,7 +246,7 @@ mod tests {
         for row in ALL.iter().filter(|row| row.alias.is_empty()) {
             assert!(row.in_force().is_none_or(|value| !stops(row.name, &[value])), "{}", row.name);
         }
-        assert_eq!(find("aof-disable-auto-gc").and_then(Absent::in_force), None);
+        assert_eq!(find("cluster-port").and_then(Absent::in_force), None);
     }
 
     #[test]

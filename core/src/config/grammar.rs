@@ -9,7 +9,6 @@ const YES_NO: &[&str] = &[
     "activedefrag",
     "activerehashing",
     "always-show-logo",
-    "aof-disable-auto-gc",
     "cluster-allow-pubsubshard-when-down",
     "cluster-allow-reads-when-down",
     "cluster-allow-replica-migration",

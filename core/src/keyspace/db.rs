@@ -176,6 +176,13 @@ impl Db {
         (edit, new, old)
     }
 
+    /// Takes a table that has room, if there is nothing in its own.
+    pub fn begin_with(&mut self, table: Dict) {
+        if self.contents.dict.is_empty() {
+            self.contents.dict = table;
+        }
+    }
+
     /// Puts a ready-made entry where there is none.
     pub fn admit<'a>(&'a mut self, door: &'a mut Door, hash: u64, entry: Entry) -> EntryEdit<'a> {
         let home = self.home();

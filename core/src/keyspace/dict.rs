@@ -25,7 +25,7 @@ mod walk;
 use std::marker::PhantomData;
 
 use bucket::{Bucket, SLOTS, matches, tag};
-use segment::{Header, Segment};
+use segment::{FULL_LEN, Header, Segment};
 use volatile::{Summary, Volatile};
 
 pub use place::Place;
@@ -76,6 +76,24 @@ impl Dict {
             segments: 1,
             owns: PhantomData,
         }
+    }
+
+    /// An empty table that has grown as if so many entries had come: none of them has to be moved when they do.
+    pub fn for_entries(count: usize) -> Dict {
+        let mut dict = Dict::new();
+        if count <= FULL_LEN {
+            return dict;
+        }
+        // Some segments get more than others, and would be full before the last entry has come.
+        const EXPECTED: usize = FULL_LEN - FULL_LEN / 8;
+        let bits = count.div_ceil(EXPECTED).next_power_of_two().trailing_zeros().max(1);
+        let small = dict.segment(0);
+        dict.directory = (0..1usize << bits).map(|_| Segment::new(BUCKETS_MAX, bits)).collect();
+        dict.bits = bits;
+        dict.segments = dict.directory.len();
+        // SAFETY: the directory no longer names it, and it has no entries.
+        unsafe { small.free_moved() };
+        dict
     }
 
     /// Number of entries.

@@ -17,6 +17,7 @@ use super::data::{Delay, Head, Usages};
 use super::disk::{Disk, NewFile, Pending, Target};
 use super::journal::commands::Commands;
 use super::journal::manifest::Form;
+use super::journal::rewrite_steps::{Begin, Placing};
 use super::save::failed;
 use super::snapshot::file::Saving;
 use super::snapshot::{Broken, Result};
@@ -59,6 +60,8 @@ pub struct Drawing {
     /// The number of changes that it holds.
     dirty: u64,
     fate: Arc<Fate>,
+    /// It is about to take its place, as a base of the journal.
+    placing: Option<Arc<Placing>>,
 }
 
 impl Drawing {
@@ -139,6 +142,8 @@ pub struct Snapshot {
     delay_us: i32,
     written: Arc<AtomicU64>,
     fate: Arc<Fate>,
+    /// What comes first, if it is a base of a journal.
+    begin: Option<Arc<Begin>>,
 }
 
 /// What a slice brings.
@@ -186,6 +191,7 @@ impl Engine {
         let without = shipment.as_ref().map_or(Without::default(), Shipment::without);
         let databases = if without.keys { Vec::new() } else { databases };
         let head = self.head(matches!(purpose, Purpose::Base(_)), without);
+        let begin = if matches!(purpose, Purpose::Base(_)) { self.begin_step() } else { None };
         let state = &mut self.persistence;
         state.drawn += 1;
         let drawing = Drawing {
@@ -196,6 +202,7 @@ impl Engine {
             written: Arc::default(),
             dirty: self.unit.dirty,
             fate: Arc::default(),
+            placing: None,
         };
         if let Some(shipment) = &mut shipment {
             shipment.follow(drawing.fate.clone());
@@ -220,6 +227,7 @@ impl Engine {
             delay_us: self.config.persistence.rdb_key_save_delay,
             written: drawing.written.clone(),
             fate: drawing.fate.clone(),
+            begin,
         };
         state.drawing = Some(drawing);
         self.jobs.push(Job::Snapshot(Box::new(snapshot)));
@@ -287,25 +295,36 @@ impl Engine {
         self.end_drawing(number, Err(Ending::Failed(String::new())));
     }
 
-    /// A snapshot has come to its end. A base of the journal takes its place now.
-    fn end_drawing(&mut self, number: u64, ending: std::result::Result<Option<NewFile>, Ending>) {
+    /// A snapshot has come to its end. A base of the journal has yet to take its place, which is left to its thread.
+    fn end_drawing(
+        &mut self,
+        number: u64,
+        ending: std::result::Result<Option<NewFile>, Ending>,
+    ) -> Option<Arc<Placing>> {
         self.refresh_clock();
-        let Some(drawing) = self.persistence.drawing.take_if(|drawing| drawing.number == number) else {
-            return;
-        };
+        let drawing = self.persistence.drawing.take_if(|drawing| drawing.number == number)?;
         if let Purpose::Base(form) = drawing.purpose {
-            let written = match ending {
-                Ok(Some(file)) => Ok(file),
+            let placing = match ending {
+                Ok(Some(file)) => {
+                    let placing = self.begin_placing(file, form);
+                    let placed = Some(placing.clone());
+                    self.persistence.drawing = Some(Drawing { placing: placed, ..drawing });
+                    Some(placing)
+                }
                 Err(Ending::Failed(reason)) => {
                     self.end_cut();
-                    Err(reason)
+                    tracing::warn!("Write error writing append only file on disk: {reason}");
+                    let reason = "Background AOF rewrite terminated with error".to_owned();
+                    self.end_rewrite(Err(reason), drawing.began_ms);
+                    None
                 }
-                Ok(None) | Err(Ending::Cancelled) => Err(String::new()),
+                Ok(None) | Err(Ending::Cancelled) => None,
             };
-            self.end_rewrite(written, form, drawing.began_ms);
-            self.begin_waiting_snapshots();
+            if placing.is_none() {
+                self.begin_waiting_snapshots();
+            }
             self.settle();
-            return;
+            return placing;
         }
         let is_ok = ending.is_ok();
         let is_shipped = drawing.purpose == Purpose::Replicas;
@@ -331,6 +350,22 @@ impl Engine {
         self.note_drawn(number, is_ok, is_shipped);
         self.begin_waiting_snapshots();
         self.settle();
+        None
+    }
+
+    /// A base of the journal has its place, or is waited for until it has. False if none is about to take it, or not the
+    /// one with this number.
+    pub(super) fn end_placing(&mut self, number: Option<u64>) -> bool {
+        let is_it = |drawing: &mut Drawing| {
+            drawing.placing.is_some() && number.is_none_or(|number| number == drawing.number)
+        };
+        let Some(drawing) = self.persistence.drawing.take_if(is_it) else { return false };
+        let Some(placing) = drawing.placing else { return false };
+        let placed = placing.take().unwrap_or_else(|| Err("A panic while the AOF was placed".to_owned()));
+        self.refresh_clock();
+        self.end_rewrite(placed, drawing.began_ms);
+        self.begin_waiting_snapshots();
+        true
     }
 }
 
@@ -360,12 +395,20 @@ impl Snapshot {
             }
             (_, Purpose::Base(_)) | (Ok(_), Purpose::Replicas) => {}
         }
-        let mut ending = Some(ending);
+        let (mut ending, mut placing) = (Some(ending), None);
         lender.lend(&mut |engine| {
             if let Some(ending) = ending.take() {
-                engine.end_drawing(number, ending);
+                placing = engine.end_drawing(number, ending);
             }
         });
+        if let Some(placing) = placing {
+            // If it panics, the engine finds nothing done.
+            let _ = catch_unwind(AssertUnwindSafe(|| placing.perform()));
+            lender.lend(&mut |engine| {
+                engine.end_placing(Some(number));
+                engine.settle();
+            });
+        }
         deliver(parcels, |id, is_ok| lender.lend(&mut |engine| engine.note_received(id, is_ok)));
     }
 
@@ -390,6 +433,10 @@ impl Snapshot {
             drawn.draw(lender, |saved| if without_keys { Ok(false) } else { pages.write(saved) })?;
             pages.file.finish()?.end().map_err(gone)?;
             return Ok(Written::default());
+        }
+        if let Some(begin) = &self.begin {
+            begin.perform();
+            lender.lend(&mut |engine| engine.end_beginning());
         }
         let Snapshot {
             number,

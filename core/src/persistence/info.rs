@@ -127,7 +127,9 @@ pub(super) const PERSISTENCE: Section = Section {
         }),
         field("module_fork_in_progress", "Whether a module has forked; none can.", never),
         field("module_fork_last_cow_size", "Memory copied because of it, bytes.", never),
-        field("aof_current_size", "Bytes of the append-only file.", |e| of_journal(e, e.journal.size)),
+        field("aof_current_size", "Bytes of the append-only file.", |e| {
+            of_journal(e, e.journal.current_size())
+        }),
         field("aof_base_size", "Bytes that it had when it was last rewritten, or loaded.", |e| {
             of_journal(e, e.journal.base_size)
         }),

@@ -21,6 +21,7 @@ use crate::config::file::Fatal;
 use crate::engine::Engine;
 use crate::engine::access::AccessClock;
 use crate::engine::edit::Limits;
+use crate::keyspace::dict::Dict;
 use crate::keyspace::hash::hash;
 use crate::keyspace::{Entry, SpaceId};
 use crate::replication::backlog::{StreamName, parse_offset};
@@ -121,6 +122,7 @@ pub(crate) fn load_opened(
         loader = Some(Loader { adopts, ..Loader::new(engine) });
     });
     let Some(mut loader) = loader else { return Ok((Ended::Stopped, None)) };
+    loader.total = opened.len;
     let ended = loader.load(Reader::from_medium(&mut *opened.data), lender);
     lender.lend(&mut |engine| {
         if ended.is_err() && !adopts {
@@ -166,7 +168,7 @@ pub(crate) fn load_arriving(
         engine.empty(into);
         engine.begin_loading(total);
         engine.serves_meanwhile = serves;
-        loader = Some(Loader { space: into, ..Loader::new(engine) });
+        loader = Some(Loader { space: into, total, ..Loader::new(engine) });
     });
     let Some(mut loader) = loader else { return Ok(None) };
     match loader.load(Reader::from_medium(medium), lender) {
@@ -250,13 +252,15 @@ pub(super) struct Loader {
     pub(super) position: u64,
     /// Bytes of files that were loaded before.
     pub(super) before: u64,
+    /// Bytes of all of them.
+    pub(super) total: u64,
     /// Whether keys that have expired are put in all the same, as what comes later may concern them.
     takes_expired: bool,
     /// What the file says of the stream: name, offset, database.
     stream: (Option<StreamName>, Option<u64>, u32),
     /// Whether the engine is still to be told so.
     adopts: bool,
-    batch: Vec<(u32, Entry)>,
+    batch: Vec<Placed>,
     batch_bytes: usize,
 }
 
@@ -277,6 +281,7 @@ impl Loader {
             adopts: false,
             position: 0,
             before: 0,
+            total: 0,
             takes_expired: false,
             batch: Vec::with_capacity(BATCH_LEN),
             batch_bytes: 0,
@@ -320,10 +325,11 @@ impl Loader {
                 Some(Item::Key(key)) => {
                     let entry = entry_of(key, self.clock);
                     self.batch_bytes += entry.memory();
-                    self.batch.push((db, entry));
+                    self.batch.push((db, hash(entry.key()), entry));
                     self.delay.wait(None);
                 }
                 Some(Item::About(name, text)) => self.note_about(&name, &text),
+                Some(Item::Sizes { keys, .. }) => self.make_room(db, keys, file.position(), lender),
                 Some(other) => note_beside(other, &mut self.report, &mut self.kept),
             }
             if self.batch.len() >= BATCH_LEN || self.batch_bytes >= BATCH_BYTES {
@@ -337,6 +343,21 @@ impl Loader {
     fn in_stream(&self) -> Option<InStream> {
         let (name, offset, db) = self.stream;
         Some(InStream { name: name?, offset: offset?, db })
+    }
+
+    /// The file says how many keys a database has: its table is as large at once. If that is not true, it is no larger
+    /// than that of as many keys as the rest of the file has room for.
+    fn make_room(&self, db: u32, keys: u64, position: u64, lender: &dyn Lender) {
+        /// What each key takes: its type, its length and its value's.
+        const KEY_LEN_MIN: u64 = 3;
+        let left = self.total.saturating_sub(self.before + position) / KEY_LEN_MIN;
+        let mut table = usize::try_from(keys.min(left)).ok().map(Dict::for_entries);
+        let space = self.space;
+        lender.lend(&mut |engine| {
+            if let Some(table) = table.take() {
+                engine.keyspace.db(space, db).0.begin_with(table);
+            }
+        });
     }
 
     fn note_about(&mut self, name: &[u8], text: &[u8]) {
@@ -392,6 +413,9 @@ impl Loader {
     }
 }
 
+/// An entry with its database and its key's hash.
+type Placed = (u32, u64, Entry);
+
 /// How many keys were put in, and how many had expired.
 type Counts = (u64, u64);
 
@@ -432,14 +456,20 @@ impl Engine {
     /// Puts in entries of a file, and says how many, and which key was there already.
     fn put_loaded(
         &mut self,
-        batch: &mut Vec<(u32, Entry)>,
+        batch: &mut Vec<Placed>,
         (loaded, used_memory): (u64, u64),
         (takes_expired, space): (bool, SpaceId),
     ) -> (Counts, Option<(u32, Vec<u8>)>) {
         let (mut counts, mut twice) = ((0, 0), None);
         // A replica is told by its primary what has expired.
         let keeps_due = self.replication.is_replica();
-        for (index, entry) in batch.drain(..) {
+        let is_one = batch.iter().all(|(index, ..)| Some(index) == batch.first().map(|(first, ..)| first));
+        if let Some((index, ..)) = batch.first().filter(|_| is_one) {
+            // So many lines of the table do not have to be waited for one by one.
+            let dict = self.keyspace.db(space, *index).0.dict();
+            batch.iter().for_each(|(_, place, _)| dict.prefetch_bucket(*place));
+        }
+        for (index, place, entry) in batch.drain(..) {
             if !takes_expired && !keeps_due && is_due(&entry, self.now_ms) {
                 counts.1 += 1;
                 // Replicas of the server that this one was may still have it.
@@ -447,7 +477,6 @@ impl Engine {
                 continue;
             }
             let (db, door) = self.keyspace.db(space, index);
-            let place = hash(entry.key());
             if db.find(place, entry.key()).is_some() {
                 twice = twice.or_else(|| Some((index, entry.key().to_vec())));
                 continue;

@@ -318,6 +318,8 @@ pub async fn accept(
     threads: IoThreads,
     shared: Arc<Shared>,
 ) {
+    // Whoever comes earlier waits in the listener's queue.
+    let _ = shared.is_open.subscribe().wait_for(|is_open| *is_open).await;
     while let Some(listener) = additions.recv().await {
         let threads = threads.clone();
         // Both fail only if the socket were none.

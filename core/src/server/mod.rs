@@ -51,6 +51,7 @@ use crate::engine::{Engine, Job};
 use crate::features::{self, Feature};
 use crate::modules::Permission;
 use crate::persistence::disk::Pending;
+use crate::persistence::journal::append::Apart;
 use commit::Commits;
 use run::Running;
 use signals::Signals;
@@ -190,6 +191,8 @@ pub struct Shared {
     worker: Worker,
     /// Replies that wait until what they tell of is durable.
     pub commits: Arc<Commits>,
+    /// Whether connections are taken.
+    pub(super) is_open: watch::Sender<bool>,
     /// The snapshot that is being written.
     writing: Writing,
     /// Files that are being written.
@@ -230,6 +233,7 @@ impl Shared {
             ticker: Ticker::default(),
             worker,
             commits,
+            is_open: watch::Sender::new(false),
             writing: Writing::default(),
             saves_at_end: AtomicBool::new(false),
             this: this.clone(),
@@ -311,11 +315,14 @@ impl Shared {
         if self.is_later.load(Ordering::Acquire) {
             self.do_later(&mut engine);
         }
-        append(&mut engine);
+        let apart = self.append(&mut engine);
         engine.broadcast();
         engine.pass_on();
         let left = Left::take(&mut engine);
         drop(engine);
+        if let Some(apart) = apart {
+            self.write_apart(apart);
+        }
         self.finish(left);
     }
 
@@ -325,18 +332,63 @@ impl Shared {
         if self.is_later.load(Ordering::Relaxed) {
             self.do_later(&mut engine);
         }
-        append(&mut engine);
+        let apart = self.append(&mut engine);
         engine.broadcast();
         engine.pass_on();
         if engine.is_evicting() {
             self.ticker.hurry(&engine);
         }
-        if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown {
+        if engine.wake.is_empty() && engine.jobs.is_empty() && !engine.shutdown && apart.is_none() {
             return;
         }
         let left = Left::take(&mut engine);
         drop(engine);
+        if let Some(apart) = apart {
+            self.write_apart(apart);
+        }
         self.finish(left);
+    }
+
+    /// Before the engine is given back, what has been done with it is written to the journal: nobody has heard of it yet.
+    /// With several threads what can wait for that is left until it is given back.
+    #[inline(always)]
+    fn append(&self, engine: &mut Engine) -> Option<Apart> {
+        if engine.journal.is_due() || engine.journal.is_apart() { self.append_some(engine) } else { None }
+    }
+
+    #[cold]
+    fn append_some(&self, engine: &mut Engine) -> Option<Apart> {
+        let apart = match self.traffic.len() {
+            1 => {
+                engine.flush_journal(false);
+                None
+            }
+            _ => engine.flush_journal_apart(),
+        };
+        if engine.journal.is_lost {
+            // What was done cannot be taken back, and must not be acknowledged.
+            std::process::exit(1);
+        }
+        apart
+    }
+
+    /// Writes what was left, or waits for whoever does. If that takes long, what is behind it has to wait, and its clients
+    /// have not: it is as if it were postponed because of a sync.
+    #[cold]
+    fn write_apart(&self, apart: Apart) {
+        const PATIENCE: Duration = Duration::from_millis(1);
+        match apart {
+            Apart::Mine(writing) => writing.perform(),
+            Apart::Anothers(writing) => {
+                if writing.wait_for(PATIENCE)
+                    && let Some(mut engine) = self.engine.try_lock_for(PATIENCE)
+                    && let Some(Apart::Mine(writing)) = self.append(&mut engine)
+                {
+                    drop(engine);
+                    writing.perform();
+                }
+            }
+        }
     }
 
     fn finish(&self, left: Left) {
@@ -384,23 +436,6 @@ impl Shared {
         self.tls.apply_config(&config.tls);
         self.limits_clients.store(client_memory::limit(config).is_some(), Ordering::Relaxed);
         self.output_limit_min.store(config.clients.client_output_buffer_limit.smallest(), Ordering::Relaxed);
-    }
-}
-
-/// Before the engine is given back, what has been done with it is written to the journal: nobody has heard of it yet.
-#[inline(always)]
-fn append(engine: &mut Engine) {
-    if engine.journal.is_due() {
-        append_some(engine);
-    }
-}
-
-#[cold]
-fn append_some(engine: &mut Engine) {
-    engine.flush_journal(false);
-    if engine.journal.is_lost {
-        // What was done cannot be taken back, and must not be acknowledged.
-        std::process::exit(1);
     }
 }
 

@@ -29,7 +29,7 @@ use crate::engine::settle::StreamReader;
 use crate::engine::{Engine, Process};
 use crate::features;
 use crate::modules;
-use crate::persistence::cut::Lender as _;
+use crate::persistence::cut::Lender;
 use crate::persistence::shutdown::Outcome;
 use crate::persistence::start::{Ended, load_file};
 
@@ -119,7 +119,7 @@ impl Server {
     /// `daemonize`, signals) is left to the caller.
     pub fn start(settings: Settings) -> Result<Server, Fatal> {
         let server = Server::launch(settings)?;
-        load_file(&*server.shared)?;
+        load(&server.shared)?;
         server.announce();
         Ok(server)
     }
@@ -331,7 +331,7 @@ impl Server {
         let (sender, receiver) = oneshot::channel();
         let shared = self.shared.clone();
         // If nobody waits for it any more, the server is stopping.
-        let load = move || drop(sender.send(load_file(&*shared)));
+        let load = move || drop(sender.send(load(&shared)));
         std::thread::Builder::new()
             .name("mortise-load".to_owned())
             .spawn(load)
@@ -395,6 +395,31 @@ impl Drop for Server {
         self.shared.writing.end();
         self.pidfile.take();
         self.listeners.lock().close();
+    }
+}
+
+/// Loads the data. Connections are taken when that has begun, or when there is nothing to load: nobody is told to wait for
+/// what is not there.
+fn load(shared: &Shared) -> Result<Ended, Fatal> {
+    let ended = load_file(&Opening(shared))?;
+    shared.is_open.send_replace(true);
+    Ok(ended)
+}
+
+/// Lends the engine to the loading, and takes connections as soon as there is something to load.
+struct Opening<'s>(&'s Shared);
+
+impl Lender for Opening<'_> {
+    fn lend(&self, what: &mut dyn FnMut(&mut Engine)) -> bool {
+        let mut has_begun = false;
+        let is_lent = self.0.lend(&mut |engine| {
+            what(engine);
+            has_begun = engine.persistence.loading.is_some();
+        });
+        if has_begun {
+            self.0.is_open.send_if_modified(|is_open| !std::mem::replace(is_open, true));
+        }
+        is_lent
     }
 }
 
@@ -520,6 +545,20 @@ mod tests {
         let [mut stream, ..] = streams;
         assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn nobody_is_told_to_wait_for_what_is_not_there() {
+        let server = Server::launch(Settings::parse("bind 127.0.0.1\n").unwrap().on_any_port()).unwrap();
+        let mut stream = TcpStream::connect(server.address().unwrap()).unwrap();
+        stream.write_all(b"PING\r\n").unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
+        let mut reply = [0; 64];
+        assert!(stream.read(&mut reply).is_err(), "nothing is said before it is known what there is");
+        load(&server.shared).unwrap();
+        stream.set_read_timeout(None).unwrap();
+        let len = stream.read(&mut reply).unwrap();
+        assert_eq!(String::from_utf8_lossy(&reply[..len]), "+PONG\r\n");
     }
 
     #[test]

@@ -254,8 +254,12 @@ impl World {
                 return;
             }
             self.act();
-            self.write_snapshots();
+            // Their threads come when they come.
+            if self.random.below(3) > 0 {
+                self.write_snapshots();
+            }
         }
+        self.write_snapshots();
     }
 
     /// Something happens.

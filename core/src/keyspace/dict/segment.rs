@@ -8,11 +8,15 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use super::BUCKETS_MAX;
 use super::bucket::{Bucket, SLOTS, matches, tag};
 use crate::keyspace::entry::Entry;
 use crate::keyspace::hash::hash;
 
 const FILL_PERCENT_MAX: usize = 86;
+
+/// Entries of a full-grown segment that is full.
+pub(super) const FULL_LEN: usize = BUCKETS_MAX * SLOTS * FILL_PERCENT_MAX / 100;
 
 /// What stands in front of a segment's buckets.
 #[repr(C, align(64))]

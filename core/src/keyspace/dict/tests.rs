@@ -256,3 +256,25 @@ fn an_empty_table_is_small_and_says_so() {
         dict.memory()
     );
 }
+
+#[test]
+fn a_table_with_room_is_as_large_as_one_that_has_grown() {
+    for count in [0, 1, 700, 764, 765, 20_000, 50_000, 100_000] {
+        let (mut grown, mut roomy) = (Dict::new(), Dict::for_entries(count));
+        let before = roomy.segments().count();
+        for n in 0..count {
+            let key = format!("key:{n}").into_bytes();
+            grown.insert(hash(&key), entry(&key, n as i64));
+            roomy.insert(hash(&key), entry(&key, n as i64)).set_deadline((n % 7 == 0).then_some(n as i64));
+        }
+        let (after, grown) = (roomy.segments().count(), grown.segments().count());
+        assert!(after - before <= before / 20, "{count}: {before} {after}");
+        assert!(roomy.segments().count() <= 2 * grown, "{count}: {after}, grown {grown}");
+        assert_eq!((roomy.len(), roomy.expiring()), (count, count.div_ceil(7)));
+        for n in 0..count {
+            let key = format!("key:{n}").into_bytes();
+            assert!(roomy.remove(hash(&key), &key).is_some(), "{count}: {n}");
+        }
+        assert!(roomy.is_empty() && roomy.expiring() == 0);
+    }
+}

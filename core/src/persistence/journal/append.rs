@@ -3,12 +3,16 @@
 //! A unit is put behind those before it when it settles, and they are written when the engine is given back, before anybody
 //! hears of what they say. When they are made durable is up to `appendfsync`.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mortise_sdk::resp::encode;
 
+use super::super::disk::AppendFile;
 use super::AppendSync;
 use super::state::{Journal, State};
+use super::step::Step;
 use crate::engine::Engine;
 use crate::engine::settle::StreamUnit;
 use crate::keyspace::SpaceId;
@@ -22,6 +26,37 @@ const PATIENCE_S: i64 = 2;
 const KEPT_LEN_MAX: usize = 1 << 20;
 /// What the system says when a disk is full.
 const ENOSPC: i32 = 28;
+
+/// How much was written, and what then failed, if anything did: nothing more could be written, or the system said why.
+type Wrote = (usize, Option<Option<io::Error>>);
+
+/// Something that is written with the engine free: what was to be written, and how that has ended.
+pub type Writing = Step<(Vec<u8>, Wrote)>;
+
+/// What whoever gives the engine back has to do, or to wait for, before anybody is told anything.
+pub enum Apart {
+    /// To write something.
+    Mine(Arc<Writing>),
+    /// Another thread writes, and this is to be written behind it.
+    Anothers(Arc<Writing>),
+}
+
+/// Writes all of it, if that can be.
+fn write_all(file: &dyn AppendFile, bytes: &[u8], delay: Duration) -> Wrote {
+    if !delay.is_zero() {
+        std::thread::sleep(delay);
+    }
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.append(&bytes[written..]) {
+            Ok(0) => return (written, Some(None)),
+            Ok(len) => written += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Some(Some(error))),
+        }
+    }
+    (written, None)
+}
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -74,29 +109,63 @@ impl Journal {
         !self.buffer.is_empty()
     }
 
+    /// Whether something is being written with the engine free, as far as the engine knows.
+    #[inline(always)]
+    pub fn is_apart(&self) -> bool {
+        self.apart_len > 0
+    }
+
     /// Writes what is in the buffer. What could not be written stays there, if it can be tried again.
     fn write(&mut self, now_s: i64, is_final: bool) -> bool {
         let Some(file) = self.file.clone() else { return false };
-        let mut written = 0;
-        let error = loop {
-            match file.append(&self.buffer[written..]) {
-                Ok(0) => break Some(None),
-                Ok(len) => written += len,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => break Some(Some(error)),
-            }
-            if written == self.buffer.len() {
-                break None;
-            }
+        let wrote = write_all(&*file, &self.buffer, self.write_delay);
+        self.end_write(wrote, now_s, is_final)
+    }
+
+    /// Takes what is in the buffer to be written with the engine free.
+    fn write_apart(&mut self) -> Option<Arc<Writing>> {
+        let file = self.file.clone()?;
+        let (bytes, delay) = (std::mem::take(&mut self.buffer), self.write_delay);
+        self.apart_len = bytes.len();
+        let step = Step::new(move || {
+            let wrote = write_all(&*file, &bytes, delay);
+            (bytes, wrote)
+        });
+        self.writing = Some(step.clone());
+        Some(step)
+    }
+
+    /// What was to be written with the engine free has been, or is now.
+    fn end_apart(&mut self, now_s: i64) {
+        let Some(step) = self.writing.take() else { return };
+        self.apart_len = 0;
+        let Some((mut bytes, wrote)) = step.take() else {
+            // What it was is not known any more.
+            self.is_lost = true;
+            return;
         };
+        // What has come meanwhile stands behind it.
+        bytes.append(&mut self.buffer);
+        let meanwhile = std::mem::replace(&mut self.buffer, bytes);
+        if self.end_write(wrote, now_s, false) && self.buffer.is_empty() && self.buffer.capacity() == 0 {
+            self.buffer = meanwhile;
+        }
+    }
+
+    /// How writing from the beginning of the buffer has ended.
+    fn end_write(&mut self, (mut written, error): Wrote, now_s: i64, is_final: bool) -> bool {
+        let Some(file) = self.file.clone() else { return false };
         self.postponed_since_s = None;
         let Some(error) = error else {
             self.written += written as u64;
             self.size += written as u64;
             self.increment_len += written as u64;
-            match self.buffer.capacity() > KEPT_LEN_MAX {
-                true => self.buffer = Vec::new(),
-                false => self.buffer.clear(),
+            if written < self.buffer.len() {
+                self.buffer.drain(..written);
+            } else if self.buffer.capacity() > KEPT_LEN_MAX {
+                self.buffer = Vec::new();
+            } else {
+                self.buffer.clear();
             }
             if self.write_error.take().is_some() {
                 tracing::info!("AOF write error looks solved. The server can write again.");
@@ -107,7 +176,7 @@ impl Journal {
         if logs {
             self.logged_s = now_s;
         }
-        let full = || std::io::Error::from_raw_os_error(ENOSPC);
+        let full = || io::Error::from_raw_os_error(ENOSPC);
         let error = match error {
             Some(error) if written == 0 => {
                 if logs {
@@ -184,7 +253,55 @@ impl Engine {
     pub fn flush_journal(&mut self, forced: bool) {
         let now_s = self.measured_s();
         let mode = self.config.journal.appendfsync;
-        if !self.journal.is_due() {
+        if !self.is_time_to_append(forced, now_s) {
+            return;
+        }
+        if self.journal.write(self.now_ms / 1000, mode == AppendSync::Always) {
+            self.sync_journal(mode, now_s);
+        }
+        self.follow_refusal();
+    }
+
+    /// The same, but what there is to write is left to whoever gives the engine back, so that a slow disk holds only those
+    /// who hear of it. It is for servers with several threads. Where replies wait for the disk anyway it is written at
+    /// once.
+    pub fn flush_journal_apart(&mut self) -> Option<Apart> {
+        if self.config.journal.appendfsync == AppendSync::Always {
+            self.flush_journal(false);
+            return None;
+        }
+        let now_s = self.measured_s();
+        let is_time = self.is_time_to_append(false, now_s);
+        self.follow_refusal();
+        if let Some(writing) = &self.journal.writing {
+            return Some(Apart::Anothers(writing.clone()));
+        }
+        if !is_time {
+            return None;
+        }
+        self.journal.write_apart().map(Apart::Mine)
+    }
+
+    fn follow_refusal(&mut self) {
+        let refuses = self.journal_refuses_writes();
+        if refuses != self.journal.refuses {
+            self.follow_hindrances();
+        }
+    }
+
+    /// Whether there is something to write, and now is the time. If there is nothing, it sees to it that what was written
+    /// becomes durable.
+    fn is_time_to_append(&mut self, forced: bool, now_s: i64) -> bool {
+        let mode = self.config.journal.appendfsync;
+        if let Some(writing) = &self.journal.writing {
+            let may_wait = !forced && mode != AppendSync::Always;
+            if may_wait && !writing.is_done() && !self.is_impatient(now_s) {
+                return false;
+            }
+            self.journal.end_apart(self.now_ms / 1000);
+        }
+        let is_held = self.journal.beginning.is_some() && !self.follow_beginning(forced, now_s);
+        if is_held || !self.journal.is_due() {
             let due = match mode {
                 AppendSync::EverySec => now_s > self.journal.last_sync_s && !self.journal.syncs.is_busy(),
                 AppendSync::Always => true,
@@ -193,26 +310,24 @@ impl Engine {
             if due && self.journal.asked < self.journal.written {
                 self.sync_journal(mode, now_s);
             }
-            return;
+            return false;
         }
-        if mode == AppendSync::EverySec && !forced && self.journal.syncs.is_busy() {
-            let since_s = *self.journal.postponed_since_s.get_or_insert(now_s);
-            if now_s - since_s < PATIENCE_S {
-                return;
-            }
-            self.journal.delayed += 1;
-            tracing::info!(
-                "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for \
-                 fsync to complete, this may slow down the server."
-            );
+        let is_busy = mode == AppendSync::EverySec && !forced && self.journal.syncs.is_busy();
+        !is_busy || self.is_impatient(now_s)
+    }
+
+    /// Something has to wait for the disk: whether it has for so long that it must not any longer.
+    pub(super) fn is_impatient(&mut self, now_s: i64) -> bool {
+        let since_s = *self.journal.postponed_since_s.get_or_insert(now_s);
+        if now_s - since_s < PATIENCE_S {
+            return false;
         }
-        if self.journal.write(self.now_ms / 1000, mode == AppendSync::Always) {
-            self.sync_journal(mode, now_s);
-        }
-        let refuses = self.journal_refuses_writes();
-        if refuses != self.journal.refuses {
-            self.follow_hindrances();
-        }
+        self.journal.delayed += 1;
+        tracing::info!(
+            "Asynchronous AOF fsync is taking too long (disk is busy?). Writing the AOF buffer without waiting for fsync \
+             to complete, this may slow down the server."
+        );
+        true
     }
 
     /// Has made durable what has been written, if it is time.
@@ -261,9 +376,7 @@ impl Engine {
             return;
         }
         self.flush_journal(false);
-        if self.journal_refuses_writes() != self.journal.refuses {
-            self.follow_hindrances();
-        }
+        self.follow_refusal();
     }
 
     /// Writes everything and makes it durable, as nothing may come after it.

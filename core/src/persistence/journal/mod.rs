@@ -11,12 +11,14 @@
 //! | `reading.rs` | requests in a file |
 //! | `replay.rs` | playing the files when the server starts |
 //! | `rewrite.rs` | BGREWRITEAOF: a new base in the place of what has grown long |
+//! | `rewrite_steps.rs` | what a rewrite has to wait for the disk for |
 //! | `settings.rs` | settings with a form of their own |
 //! | `state.rs` | what is known of the journal |
+//! | `step.rs` | what takes as long as the disk does |
 //! | `switch.rs` | how it is switched on and off |
 //! | `syncs.rs` | what is to be made durable, and what is |
 
-mod append;
+pub mod append;
 pub mod check;
 pub(super) mod commands;
 pub mod manifest;
@@ -25,8 +27,10 @@ mod placing;
 pub mod reading;
 pub mod replay;
 mod rewrite;
+pub(super) mod rewrite_steps;
 pub mod settings;
 pub mod state;
+pub mod step;
 mod switch;
 pub mod syncs;
 
@@ -83,5 +87,7 @@ config! {
         live aof_timestamp_enabled: bool = false;
         /// Make a new base durable bit by bit while it is written, so that the disk has not everything to do at its end.
         live aof_rewrite_incremental_fsync: bool = true;
+        /// For tests: leave the files that a rewrite has replaced where they are.
+        hidden aof_disable_auto_gc: bool = false => aof_disable_auto_gc;
     }
 }

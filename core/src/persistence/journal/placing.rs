@@ -10,10 +10,16 @@ use crate::server::error_text;
 
 /// Makes the directory, unless it is there.
 pub(super) fn make_dir(names: &Names, disk: &dyn Disk) -> Result<(), String> {
-    disk.make_dir(&names.dir).and_then(|()| disk.sync_dir(&names.above)).map_err(|error| {
-        let dir = name(&names.dir);
-        format!("Can't open or create append-only dir {dir}: {}", error_text(&error))
-    })
+    disk.make_dir(&names.dir).map_err(|error| no_dir(names, &error))
+}
+
+/// Makes durable that it is there.
+pub(super) fn keep_dir(names: &Names, disk: &dyn Disk) -> Result<(), String> {
+    disk.sync_dir(&names.above).map_err(|error| no_dir(names, &error))
+}
+
+fn no_dir(names: &Names, error: &io::Error) -> String {
+    format!("Can't open or create append-only dir {}: {}", name(&names.dir), error_text(error))
 }
 
 /// Writes the manifest, which takes the old one's place as a whole.

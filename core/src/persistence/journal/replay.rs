@@ -28,6 +28,9 @@ use crate::server::error_text;
 /// With what a snapshot begins.
 const SNAPSHOT_BEGIN: &[u8] = b"REDIS";
 
+/// A command that stands in journals of Redis.
+const FUNCTION: &[u8] = b"FUNCTION";
+
 /// A journal that was played: its writer goes on from here.
 #[derive(Debug)]
 pub struct Found {
@@ -147,10 +150,12 @@ fn load(lender: &dyn Lender) -> std::result::Result<Found, End> {
         player = Some(Player::new(engine));
     });
     let mut player = player.ok_or(End::Stopped)?;
-    let last = sizes.len() - 1;
+    player.total = total;
+    // What is empty goes on from nothing: the manifest may name an increment to which nothing was written yet.
+    let last = sizes.iter().rposition(|size| *size > 0).unwrap_or(0);
     for (index, part) in found.manifest.parts().enumerate() {
         let began = Instant::now();
-        let mending = match (mends, index == last) {
+        let mending = match (mends, index >= last) {
             (true, true) => Mending::Cut,
             (true, false) => Mending::NotLast,
             (false, _) => Mending::NotWanted,
@@ -163,7 +168,7 @@ fn load(lender: &dyn Lender) -> std::result::Result<Found, End> {
         let seconds = began.elapsed().as_secs_f64();
         tracing::info!("DB loaded from {kind} file {part}: {seconds:.3} seconds");
     }
-    if found.manifest.base.is_some() && last == 0 {
+    if found.manifest.base.is_some() && sizes.len() == 1 {
         found.base_size = found.size;
     }
     let Loader { report, kept, .. } = &mut player.loader;
@@ -204,6 +209,7 @@ fn is_old_style(names: &Names, manifest: &Manifest, disk: &dyn Disk) -> bool {
 /// Moves it. If this is interrupted, the manifest names a file that is not there yet, and the next start goes on.
 fn upgrade(names: &Names, disk: &Arc<dyn Disk>, pending: &Pending) -> std::result::Result<Manifest, String> {
     placing::make_dir(names, &**disk)?;
+    placing::keep_dir(names, &**disk)?;
     let manifest = Manifest::of_old_style(names);
     placing::write_manifest(&manifest, names, disk, pending)?;
     let (stem, dir) = (&names.stem, placing::name(&names.dir));
@@ -249,6 +255,8 @@ struct Player {
     loader: Loader,
     /// Bytes of the parts before.
     before: u64,
+    /// Bytes of all of them.
+    total: u64,
 }
 
 impl Player {
@@ -263,6 +271,7 @@ impl Player {
             databases: engine.config.keyspace.databases,
             loader: Loader::new(engine).for_journal(),
             before: 0,
+            total: 0,
         }
     }
 
@@ -341,7 +350,7 @@ impl Player {
             false => ("Reading RDB preamble from AOF file...", "preamble of the AOF file"),
         };
         tracing::info!("{doing}");
-        self.loader.before = self.before;
+        (self.loader.before, self.loader.total) = (self.before, self.total);
         let ended = self.loader.load(Reader::from_medium(medium), lender);
         let beyond = ended.map_err(|halt| match halt {
             Halt::Stopped => End::Stopped,
@@ -409,6 +418,11 @@ impl Player {
         });
         played.map_err(|unplayable| {
             End::Failed(match unplayable {
+                Unplayable::Unknown(name) if name.eq_ignore_ascii_case(FUNCTION) => format!(
+                    "Unknown command 'FUNCTION' reading the append only file {part}: it loads functions, which Mortise does \
+                     not have yet, and which would be lost. Rewrite it where it comes from (BGREWRITEAOF, with \
+                     aof-use-rdb-preamble yes): libraries of functions in a base are kept as they are"
+                ),
                 Unplayable::Unknown(name) => {
                     let name = name.escape_ascii();
                     format!("Unknown command '{name}' reading the append only file {part}")

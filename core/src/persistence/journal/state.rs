@@ -1,9 +1,12 @@
 //! What is known of the journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::disk::AppendFile;
+use super::append::Writing;
 use super::manifest::Manifest;
+use super::rewrite_steps::Beginning;
 use super::syncs::Syncs;
 
 /// Whether there is a journal.
@@ -27,7 +30,7 @@ pub struct Journal {
     pub manifest: Manifest,
     /// What is to become durable.
     pub syncs: Arc<Syncs>,
-    /// Bytes of all its files.
+    /// Bytes of all its files, but for what is being written with the engine free.
     pub size: u64,
     /// Bytes that it had when it was last rewritten, or loaded.
     pub base_size: u64,
@@ -45,6 +48,8 @@ pub struct Journal {
     pub rewrites: u64,
     /// Rewrites that have failed since the last that has not.
     pub failures: u64,
+    /// For tests: so long it is waited before each write.
+    pub write_delay: Duration,
     /// Something that was acknowledged could not be kept if the server went on: it has to end.
     pub is_lost: bool,
     /// The command that switches it is part of a transaction, whose commands before it have not been appended yet.
@@ -57,9 +62,14 @@ pub struct Journal {
     pub(crate) refuses: bool,
     /// What is to be written next.
     pub(super) buffer: Vec<u8>,
+    /// What is being written with the engine free, as far as the engine knows, and how long that is.
+    pub(super) writing: Option<Arc<Writing>>,
+    pub(super) apart_len: usize,
     /// The file.
     pub(super) file: Option<Arc<dyn AppendFile>>,
-    /// Bytes of that file.
+    /// The next one, as soon as it may be written.
+    pub(super) beginning: Option<Beginning>,
+    /// Bytes of the present one.
     pub(super) increment_len: u64,
     /// The database that was last selected in it.
     pub(super) db: Option<u32>,
@@ -88,14 +98,19 @@ impl Journal {
         Journal { last_is_ok: true, ..Journal::default() }
     }
 
+    /// Bytes of all its files, as they will be when what is being written is.
+    pub fn current_size(&self) -> u64 {
+        self.size + self.apart_len as u64
+    }
+
     /// Bytes that are to be written.
     pub fn buffered(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.apart_len
     }
 
     /// Bytes that the buffer takes in which they wait.
     pub fn buffer_memory(&self) -> u64 {
-        self.buffer.capacity() as u64
+        (self.buffer.capacity() + self.apart_len) as u64
     }
 
     /// Whether the last write went well.
@@ -106,6 +121,8 @@ impl Journal {
     /// Lets go of what was not written: it is of no use to any file.
     pub(super) fn forget_unwritten(&mut self) {
         self.buffer = Vec::new();
+        self.writing = None;
+        self.apart_len = 0;
         self.postponed_since_s = None;
         self.asked = self.written;
     }

@@ -28,11 +28,6 @@ impl Engine {
         }
     }
 
-    /// Makes the journal's directory, unless it is there.
-    pub(super) fn make_journal_dir(&self, names: &Names) -> Result<(), String> {
-        placing::make_dir(names, &*self.persistence.disk)
-    }
-
     /// Writes the manifest, which takes the old one's place as a whole.
     pub(super) fn write_manifest(&self, names: &Names, manifest: &Manifest) -> Result<(), String> {
         let state = &self.persistence;
@@ -47,7 +42,9 @@ impl Engine {
     ) -> Result<(), Fatal> {
         self.refresh_clock();
         let names = self.journal_names();
-        self.make_journal_dir(&names).map_err(Fatal::new)?;
+        let kept = placing::make_dir(&names, &*self.persistence.disk)
+            .and_then(|()| placing::keep_dir(&names, &*self.persistence.disk));
+        kept.map_err(Fatal::new)?;
         if manifest.is_empty() {
             let form = self.base_form();
             let base = manifest.replace_base(&names, form, 0).clone();
@@ -77,6 +74,7 @@ impl Engine {
         journal.db = None;
         journal.last_sync_s = measured_s;
         self.follow_journal();
+        self.remove_history();
         Ok(())
     }
 

@@ -59,6 +59,11 @@ impl Syncs {
         }
     }
 
+    /// Replies wait until everything up to here is durable, though it cannot be asked for yet.
+    pub fn promise(&self, upto: u64) {
+        self.promised.fetch_max(upto, Ordering::Release);
+    }
+
     /// What was promised cannot be kept: no reply is sent any more.
     pub fn promise_nothing(&self) {
         self.promised.store(u64::MAX, Ordering::Release);

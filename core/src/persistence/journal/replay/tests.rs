@@ -98,6 +98,37 @@ fn parts_are_played_in_order() {
 }
 
 #[test]
+fn functions_are_not_passed_over() {
+    let files = [("j/a.aof.1.incr.aof", &requests("SET k 1\nfunction LOAD code\nSET k 2")[..])];
+    let reason = Loading::new(&[FIRST], &files).load().unwrap_err();
+    assert!(
+        reason.starts_with(
+            "Unknown command 'FUNCTION' reading the append only file a.aof.1.incr.aof: it loads"
+        )
+    );
+    assert!(reason.contains("BGREWRITEAOF"), "what to do about it: {reason}");
+}
+
+#[test]
+fn what_was_named_before_anything_was_written_is_no_end() {
+    let (whole, tail) = (requests("SET k 1"), requests("SET k 2"));
+    let torn = [&whole[..], &tail[..5]].concat();
+    for (second, is_mended) in [(&b""[..], true), (&whole, false)] {
+        let files = [("j/a.aof.1.incr.aof", &torn[..]), ("j/a.aof.2.incr.aof", second)];
+        let mut loading = Loading::new(&[FIRST, SECOND], &files);
+        match loading.load() {
+            Ok(found) if is_mended => assert_eq!(found.size as usize, whole.len()),
+            Err(reason) if !is_mended => {
+                assert_eq!(reason, "Fatal error: the truncated file is not the last file");
+            }
+            other => panic!("{is_mended}: {other:?}"),
+        }
+        let left = if is_mended { whole.len() } else { torn.len() };
+        assert_eq!(loading.len("j/a.aof.1.incr.aof"), left);
+    }
+}
+
+#[test]
 fn the_end_is_mended() {
     let whole = requests("SET k 1");
     for (tail, is_in_unit) in [
