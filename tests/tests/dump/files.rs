@@ -11,7 +11,7 @@ use mortise_core::features;
 use mortise_core::keyspace::SpaceId;
 use mortise_core::persistence::snapshot::Reader;
 use mortise_core::server::clock::SystemClock;
-use mortise_tests::{Client, Reply};
+use mortise_tests::{Client, Reply, Server};
 
 use super::values::{Command, MAKERS, words};
 use super::{call, redis, run};
@@ -77,6 +77,48 @@ fn files_of_redis() {
         file.read_to_end(&mut rest).expect("it is read");
         assert!(rest.is_empty(), "to its end");
     }
+}
+
+#[test]
+fn libraries_of_functions_are_kept_as_they_are() {
+    let Some(mut redis) = redis() else { return };
+    let library = b"#!lua name=mine\nredis.register_function('f', function() return 1 end)";
+    let list: &[&[u8]] = &[b"FUNCTION", b"LIST", b"WITHCODE"];
+    let mut client = redis.connect();
+    call(&mut client, &[b"FUNCTION", b"LOAD", library]);
+    call(&mut client, &[b"SET", b"key", b"value"]);
+    assert_eq!(call(&mut client, &[b"SAVE"]), OK());
+    let (expected, file) = (call(&mut client, list), redis.dir().join("dump.rdb"));
+    assert!(matches!(&expected, Reply::Array(libraries) if libraries.len() == 1), "{expected:?}");
+
+    let mut mortise = Server::start(&["save ''", "enable-debug-command yes"]);
+    let own = mortise.dir().join("dump.rdb");
+    mortise.kill();
+    fs::copy(&file, &own).expect("it is copied");
+    mortise.restart();
+    assert!(mortise.log().contains("is kept, but cannot be called"), "{}", mortise.log());
+    // Neither what empties the data nor what loads it again is to take them away.
+    let words: [&[&[u8]]; 4] =
+        [&[b"FLUSHALL"], &[b"SET", b"other", b"value"], &[b"DEBUG", b"RELOAD"], &[b"SAVE"]];
+    words.iter().for_each(|words| assert_eq!(call(&mut mortise.connect(), words), OK(), "{words:?}"));
+    redis.kill();
+    fs::copy(&own, &file).expect("it is copied");
+    redis.restart();
+    assert_eq!(call(&mut redis.connect(), list), expected);
+
+    // Nor a journal that begins with them.
+    call(&mut mortise.connect(), &[b"CONFIG", b"SET", b"appendonly", b"yes"]);
+    let log = || mortise.log();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !log().contains("Background AOF rewrite finished successfully") {
+        assert!(std::time::Instant::now() < deadline, "{}", log());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let base = mortise.dir().join("appendonlydir/appendonly.aof.1.base.rdb");
+    redis.kill();
+    fs::copy(&base, &file).expect("it is copied");
+    redis.restart();
+    assert_eq!(call(&mut redis.connect(), list), expected);
 }
 
 #[test]
