@@ -94,6 +94,27 @@ fn where_there_are_save_points_the_end_saves() {
 }
 
 #[test]
+fn what_a_signal_has_asked_for_may_be_called_off_until_the_clock_ticks() {
+    let server = Server::start(&["enable-debug-command yes"]);
+    let mut client = server.connect();
+    assert_eq!(text(&mut client, &["SHUTDOWN", "ABORT"]), "ERR No shutdown in progress.");
+    for name in ["-TERM", "-INT"] {
+        assert_eq!(text(&mut client, &["DEBUG", "PAUSE-CRON", "1"]), "OK");
+        let before = server.log().matches("scheduling shutdown").count();
+        signal(&server, name);
+        until("it is heard", || server.log().matches("scheduling shutdown").count() > before);
+        until("it is called off", || text(&mut client, &["SHUTDOWN", "ABORT"]) == "OK");
+        assert_eq!(text(&mut client, &["DEBUG", "PAUSE-CRON", "0"]), "OK");
+        sleep(Duration::from_millis(250));
+        assert_eq!(text(&mut client, &["PING"]), "PONG");
+    }
+    assert_eq!(server.log().matches("Shutdown manually aborted.").count(), 2);
+    assert_eq!(text(&mut client, &["SHUTDOWN", "ABORT"]), "ERR No shutdown in progress.");
+    signal(&server, "-TERM");
+    until("it ends", || client.call(&["PING"]).is_err());
+}
+
+#[test]
 fn the_server_goes_on_if_it_cannot_save() {
     let mut server = Server::start(&["save 3600 1"]);
     let file = server.dir().join("dump.rdb");

@@ -30,6 +30,7 @@ impl Engine {
             self.end_due();
             return None;
         }
+        self.let_asked_end();
         self.refresh_clock();
         self.begin_slices();
         self.end_due();

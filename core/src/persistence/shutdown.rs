@@ -126,6 +126,27 @@ impl Engine {
         Outcome::Waits
     }
 
+    /// A signal asks for the server's end, which waits for the next tick: until then it may be called off.
+    pub fn ask_for_end(&mut self) {
+        self.persistence.end_asked = Some(false);
+    }
+
+    /// The clock has ticked.
+    pub(crate) fn let_asked_end(&mut self) {
+        if let Some(is_due) = &mut self.persistence.end_asked {
+            *is_due = true;
+        }
+    }
+
+    /// Whether the end that was asked for may begin, once; nothing if it has been called off.
+    pub fn take_asked_end(&mut self) -> Option<bool> {
+        let is_due = self.persistence.end_asked?;
+        if is_due {
+            self.persistence.end_asked = None;
+        }
+        Some(is_due)
+    }
+
     /// Whether the server's end waits for replicas.
     pub fn is_shutting_down(&self) -> bool {
         self.persistence.ending.is_some()
@@ -150,7 +171,8 @@ impl Engine {
 
     /// SHUTDOWN ABORT.
     pub(crate) fn call_shutdown_off(&mut self) -> Result {
-        if self.persistence.ending.take().is_none() {
+        let was_asked = self.persistence.end_asked.take().is_some();
+        if self.persistence.ending.take().is_none() && !was_asked {
             return Err(Error::new("ERR No shutdown in progress."));
         }
         tracing::info!("Shutdown manually aborted.");

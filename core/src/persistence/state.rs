@@ -48,6 +48,8 @@ pub struct Persistence {
     pub frozen: Arc<FrozenTypes>,
     /// Parts of the file that was loaded which nobody here understands; they are saved as they were.
     pub kept: Kept,
+    /// Whether a signal has asked for the server's end, and the clock has ticked since.
+    pub(super) end_asked: Option<bool>,
     /// The server's end, while it waits for replicas.
     pub(super) ending: Option<Ending>,
     pub(super) drawn: u64,
@@ -102,6 +104,7 @@ impl Default for Persistence {
             loaded: Report::default(),
             frozen: Arc::default(),
             kept: Kept::default(),
+            end_asked: None,
             ending: None,
             drawn: 0,
             last_try_s: 0,

@@ -350,6 +350,15 @@ impl Server {
         }
         let shut_down = move || {
             let mut outcome = Outcome::Ends;
+            let mut runs = shared.lend(&mut |engine| engine.ask_for_end());
+            let mut may_begin = Some(false);
+            while runs && may_begin == Some(false) {
+                std::thread::sleep(LOOK_AGAIN);
+                runs = shared.lend(&mut |engine| may_begin = engine.take_asked_end());
+            }
+            if may_begin.is_none() {
+                return ending.store(false, Ordering::Release);
+            }
             shared.lend(&mut |engine| {
                 let settings = &engine.config.persistence;
                 let how =
