@@ -364,7 +364,6 @@ impl Engine {
         let placed = placing.take().unwrap_or_else(|| Err("A panic while the AOF was placed".to_owned()));
         self.refresh_clock();
         self.end_rewrite(placed, drawing.began_ms);
-        self.begin_waiting_snapshots();
         true
     }
 }
@@ -406,6 +405,7 @@ impl Snapshot {
             let _ = catch_unwind(AssertUnwindSafe(|| placing.perform()));
             lender.lend(&mut |engine| {
                 engine.end_placing(Some(number));
+                engine.begin_waiting_snapshots();
                 engine.settle();
             });
         }
