@@ -94,6 +94,29 @@ fn where_there_are_save_points_the_end_saves() {
 }
 
 #[test]
+fn a_slow_write_of_the_journal_holds_no_other_thread() {
+    const SLOW: Duration = Duration::from_millis(1500);
+    let server = Server::start(&["io-threads 2", "appendonly yes", "enable-debug-command yes"]);
+    let mut writer = server.connect();
+    // One of them is on the writer's thread, the other is not.
+    let others = [server.connect(), server.connect()];
+    call(&mut writer, &["SET", "k", "1"]);
+    call(&mut writer, &["DEBUG", "AOF-FLUSH-SLEEP", &SLOW.as_micros().to_string()]);
+    writer.send(&["SET", "k", "2"]).expect("it is sent");
+    sleep(Duration::from_millis(100));
+    let waits = others.map(|mut other| {
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            assert_eq!(text(&mut other, &["GET", "k"]), "2");
+            begun.elapsed()
+        })
+    });
+    let waited = waits.map(|wait| wait.join().expect("it is answered"));
+    assert!(waited.iter().any(|waited| *waited < SLOW / 3), "{waited:?}");
+    assert_eq!(writer.receive().expect("it is answered"), Reply::Simple(b"OK".to_vec()));
+}
+
+#[test]
 fn what_a_signal_has_asked_for_may_be_called_off_until_the_clock_ticks() {
     let server = Server::start(&["enable-debug-command yes"]);
     let mut client = server.connect();

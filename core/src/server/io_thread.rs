@@ -24,6 +24,9 @@ use crate::resp::output::Output;
 /// How many task polls pass before the runtime looks for new events of the system.
 const EVENT_INTERVAL: u32 = 512;
 
+/// The thread that accepts connections for all.
+const ACCEPTING: usize = 0;
+
 /// What the connections of a thread share.
 pub struct IoThread {
     /// What the one that runs uses.
@@ -131,6 +134,7 @@ pub fn serve(
         registry,
         thread,
     };
+    let index = thread;
     let thread = Rc::new(IoThread {
         scratch: RefCell::new(scratch),
         turn: RefCell::new(Turn::default()),
@@ -143,7 +147,13 @@ pub fn serve(
         tokio::task::spawn_local(put_off::write_each(thread.clone()));
         let mut stop = shared.stop.subscribe();
         let takes_connections = async {
-            while let Some(arrival) = arrivals.recv().await {
+            while let Some(mut arrival) = arrivals.recv().await {
+                if index != ACCEPTING {
+                    arrival.stream = match arrival.stream.move_here() {
+                        Ok(stream) => stream,
+                        Err(_) => continue,
+                    };
+                }
                 if let Arrival { stream: Stream::Tcp(socket), origin, tls: Some(acceptor) } = arrival {
                     handshake::begin(socket, origin, &acceptor, &thread);
                 } else if let Some(connection) = connection::Task::accept(arrival, &thread) {

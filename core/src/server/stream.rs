@@ -26,6 +26,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// From now on the runtime of this thread waits for it, and no longer that of the thread which has accepted it.
+    pub fn move_here(self) -> io::Result<Stream> {
+        Ok(match self {
+            Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
+            other => other,
+        })
+    }
+
     /// Reads what is there.
     #[inline(always)]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
