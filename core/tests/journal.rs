@@ -87,6 +87,10 @@ fn units_are_appended_as_they_were_done() {
         ("SELECT 3; SET k v", "*2 $6 SELECT $1 3 *3 $3 SET $1 k $1 v "),
         ("MULTI; SET k v; EXEC", "*3 $3 SET $1 k $1 v "),
         ("MULTI; SET k v; INCR n; EXEC", "*1 $5 MULTI *3 $3 SET $1 k $1 v *2 $4 INCR $1 n *1 $4 EXEC "),
+        (
+            "SELECT 3; MULTI; SET k v; SELECT 4; INCR n; EXEC",
+            "*2 $6 SELECT $1 3 *1 $5 MULTI *3 $3 SET $1 k $1 v *2 $6 SELECT $1 4 *2 $4 INCR $1 n *1 $4 EXEC ",
+        ),
         ("SADD s a; SPOP s", "*3 $4 SADD $1 s $1 a *3 $4 SREM $1 s $1 a "),
         ("PUBLISH c m; GET k; DEL k", ""),
     ] {

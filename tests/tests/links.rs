@@ -211,3 +211,17 @@ fn a_wrong_offset_is_logged() {
     assert_eq!(said, "ERR value is not an integer or out of range");
     assert!(primary.log().contains("asks for synchronization but with a wrong offset"));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_may_end_a_replica_sooner() {
+    let server = mortise(&["oom-score-adj absolute", "oom-score-adj-values 610 620 630"]);
+    let path = format!("/proc/{}/oom_score_adj", server.pid().expect("it runs"));
+    let score = || std::fs::read_to_string(&path).unwrap().trim().to_owned();
+    let mut client = server.connect();
+    for (host, port, expected) in [("127.0.0.1", "1", "620"), ("no", "one", "610"), ("127.0.0.1", "1", "620")]
+    {
+        call(&mut client, &["REPLICAOF", host, port]);
+        assert_eq!(score(), expected);
+    }
+}

@@ -97,6 +97,7 @@ impl Engine {
         let number = self.replication.followed;
         let db = before.map_or(0, |before| before.db);
         self.config.replication.replicaof = PrimaryAddress(Some((host.clone(), port)));
+        self.adapt_oom_score();
         self.replication.following = Some(Following::new(host, port, number, resumes, db));
         self.follow_readers();
         self.follow_hindrances();
@@ -126,6 +127,7 @@ impl Engine {
         }
         self.pass_stream_on();
         self.config.replication.replicaof = PrimaryAddress(None);
+        self.adapt_oom_score();
         // What comes from now on is this server's own; up to here the stream is the primary's, too.
         let state = &mut self.replication;
         (state.former, state.former_end) = (state.name, state.offset as i64 + 1);
@@ -146,6 +148,12 @@ impl Engine {
         self.follow_readers();
         self.count_good_replicas();
         self.begin_journal_anew();
+    }
+
+    /// The kernel is told how soon to end a primary, or a replica, when memory runs out.
+    fn adapt_oom_score(&mut self) {
+        // If it will not be told, the log is.
+        let _ = self.rim.oom_score(&self.config);
     }
 
     /// Calls that wait for keys would write, and those that wait for replicas would do so for another stream's. Redis ends

@@ -17,8 +17,13 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// Tells the kernel what the settings say. Nothing is told as long as they say nothing.
-    pub(super) fn apply(&mut self, wanted: OomScore, scores: &OomScores) -> Result<(), String> {
+    /// Tells the kernel what the settings say of a primary or a replica. Nothing is told as long as they say nothing.
+    pub(super) fn apply(
+        &mut self,
+        wanted: OomScore,
+        scores: &OomScores,
+        is_replica: bool,
+    ) -> Result<(), String> {
         if wanted == OomScore::No && self.base.is_none() {
             return Ok(());
         }
@@ -26,10 +31,11 @@ impl Score {
             Some(base) => base,
             None => read()?,
         };
+        let own = scores.0[usize::from(is_replica)];
         let score = match wanted {
             OomScore::No => base,
-            OomScore::Yes | OomScore::Relative => base + scores.0[0],
-            OomScore::Absolute => scores.0[0],
+            OomScore::Yes | OomScore::Relative => base + own,
+            OomScore::Absolute => own,
         };
         let score = score.clamp(-1000, 1000);
         fs::write(PATH, score.to_string()).map_err(|error| {

@@ -73,7 +73,8 @@ impl Rim for ProcessRim {
     }
 
     fn oom_score(&mut self, config: &Config) -> Result<(), String> {
-        self.score.apply(config.server.oom_score_adj, &config.server.oom_score_adj_values)
+        let (settings, is_replica) = (&config.server, config.replication.replicaof.0.is_some());
+        self.score.apply(settings.oom_score_adj, &settings.oom_score_adj_values, is_replica)
     }
 
     fn config_changed(&mut self, config: &Config, users: &Users) {
