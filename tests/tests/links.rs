@@ -225,3 +225,14 @@ fn the_kernel_may_end_a_replica_sooner() {
         assert_eq!(score(), expected);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_primary_is_connected_to_from_the_address_that_is_said() {
+    let (primary, replica) = (mortise(&[]), mortise(&["bind-source-addr 127.0.0.2"]));
+    follow(&replica, &primary);
+    assert!(info(&mut primary.connect(), "slave0").contains("ip=127.0.0.2,"));
+    call(&mut replica.connect(), &["CONFIG", "SET", "bind-source-addr", "203.0.113.1"]);
+    call(&mut replica.connect(), &["CLIENT", "KILL", "TYPE", "master"]);
+    until("it is told why not", || replica.log().contains("Cannot assign requested address"));
+}

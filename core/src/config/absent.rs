@@ -179,7 +179,6 @@ pub const ALL: &[Absent] = &[
     ignored("aof_rewrite_cpulist"),
     ignored("bgsave_cpulist"),
     ignored("ignore-warnings"),
-    ignored("bind-source-addr"),
     ignored("socket-mark-id"),
     ignored("locale-collate"),
     unless("watchdog-period", Ignored::For("0")),

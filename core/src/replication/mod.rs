@@ -103,6 +103,8 @@ config! {
         live replica_priority | slave_priority: u32 = 100, in 0..=i32::MAX;
         /// Evict nothing while following a primary, which does it itself.
         live replica_ignore_maxmemory | slave_ignore_maxmemory: bool = true;
+        /// The address from which a primary is connected to. If there is none, the system chooses.
+        live bind_source_addr: Option<String> = None;
         /// Where a replica says that it can be reached. The empty text leaves it to the primary to see.
         live replica_announce_ip | slave_announce_ip: Option<String> = None;
         /// On which port a replica says that it can be reached. Zero means the one that it listens on.

@@ -128,6 +128,8 @@ pub struct Attempt {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// From which address it is reached; if there is none, the system chooses.
+    pub source: Option<String>,
     /// How long it may say nothing.
     pub timeout: Duration,
     /// Whether it is reached by TLS, and with what.
@@ -268,6 +270,7 @@ impl Engine {
         Some(Attempt {
             host,
             port,
+            source: settings.bind_source_addr.filter(|source| !source.is_empty()),
             timeout: Duration::from_secs(settings.repl_timeout.into()),
             is_encrypted,
             connector,

@@ -1,13 +1,14 @@
 //! The connection to the primary as bytes, plain or encrypted, read with patience.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 use mortise_tls::{ClientSession, Connector, Problem};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::replica::Attempt;
 use crate::engine::client::Origin;
@@ -34,6 +35,18 @@ pub(super) struct Wire {
     pub(super) origin: Origin,
 }
 
+/// Connects to an address, from where the settings say.
+fn open(address: &SocketAddr, attempt: &Attempt) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+    if let Some(source) = &attempt.source {
+        let mut sources = (&**source, 0).to_socket_addrs()?;
+        let source = sources.find(|source| source.is_ipv4() == address.is_ipv4());
+        socket.bind(&source.ok_or(ErrorKind::AddrNotAvailable)?.into())?;
+    }
+    socket.connect_timeout(&(*address).into(), attempt.timeout)?;
+    Ok(socket.into())
+}
+
 /// TLS, and room for what it reads and writes.
 struct Encryption {
     session: ClientSession,
@@ -48,7 +61,7 @@ impl Wire {
     pub(super) fn connect(attempt: &Attempt) -> io::Result<Wire> {
         let mut failed = io::Error::new(ErrorKind::NotFound, "Name or service not known");
         for address in (&*attempt.host, attempt.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, attempt.timeout) {
+            match open(&address, attempt) {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
                     socket.set_read_timeout(Some(LOOK))?;
