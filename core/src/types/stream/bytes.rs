@@ -21,6 +21,16 @@ pub(super) enum Bytes {
 /// What a slab holds: the size of the allocator that it fills, but for a count and a length.
 pub(super) const SLAB_LEN_MAX: usize = (64 << 10) - 16;
 
+/// The most parts of a slab.
+pub(super) const SLAB_PARTS_MAX: usize = 256;
+
+/// Which slab it is, as long as it is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Slab {
+    place: usize,
+    pub(super) len: usize,
+}
+
 impl Bytes {
     /// A slab of some bytes, and each of them as a part of it.
     pub(super) fn together<'a>(all: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = Bytes> {
@@ -49,6 +59,14 @@ impl Bytes {
     /// Whether they are its own.
     pub(super) fn are_own(&self) -> bool {
         matches!(self, Bytes::Own(_))
+    }
+
+    /// The slab that they are a part of.
+    pub(super) fn slab(&self) -> Option<Slab> {
+        match self {
+            Bytes::Own(_) => None,
+            Bytes::Part(slab, _) => Some(Slab { place: slab.slice.as_ptr().addr(), len: slab.slice.len() }),
+        }
     }
 
     /// What they take on the heap.

@@ -15,7 +15,7 @@
 use mortise_sdk::args::Arguments;
 use triomphe::Arc;
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, Slab};
 use super::id::StreamId;
 use super::item::{self, Item};
 use crate::persistence::snapshot::blob::listpack;
@@ -421,10 +421,25 @@ impl Chunk {
         self.bytes.are_own().then_some(&*self.bytes)
     }
 
+    /// The slab that its bytes are a part of.
+    pub(super) fn slab(&self) -> Option<Slab> {
+        self.bytes.slab()
+    }
+
+    /// How many they are.
+    pub(super) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Puts its bytes elsewhere.
     pub(super) fn settle(&mut self, bytes: Bytes) {
         debug_assert!(*bytes == *self.bytes, "they are the same");
         self.bytes = bytes;
+    }
+
+    /// Puts its bytes where nobody else has any.
+    pub(super) fn leave_slab(&mut self) {
+        self.bytes = Bytes::Own(self.bytes.to_vec());
     }
 
     /// Takes over what its node has had after it, in a chunk that goes.

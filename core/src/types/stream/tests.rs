@@ -1,7 +1,8 @@
 //! Against a model, with random edits: entries, ranges, trimming, and the nodes that Redis would have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::bytes::Slab;
 use super::chunk::Entry;
 use super::id::StreamId;
 use super::references::References;
@@ -299,4 +300,67 @@ fn a_large_entry_stands_alone() {
     let weight = stream.weight();
     assert_eq!((weight.nodes, weight.chunks, weight.entries), (1, 3, 9));
     assert!(weight.bytes < large.len() * 3 / 2, "{weight:?}");
+}
+
+/// A stream of some slabs.
+fn of_slabs(entries: usize) -> Stream {
+    let (limits, mut stream) = (Limits::default(), Stream::default());
+    for ms in 1..=entries as u64 {
+        let value = format!("{ms:0100}");
+        stream.append(StreamId::new(ms, 0), [&b"field"[..], value.as_bytes()].as_slice(), limits);
+    }
+    assert!(stream.chunks.iter().filter(|(_, chunk)| chunk.slab().is_some()).count() > entries / 100);
+    stream
+}
+
+/// Each slab of a stream, and the bytes that are used of it.
+fn slabs(stream: &Stream) -> Vec<(Slab, usize)> {
+    let mut slabs: Vec<(Slab, usize)> = Vec::new();
+    for (_, chunk) in stream.chunks.iter() {
+        let Some(slab) = chunk.slab() else { continue };
+        match slabs.iter_mut().find(|(known, _)| *known == slab) {
+            Some((_, used)) => *used += chunk.bytes_len(),
+            None => slabs.push((slab, chunk.bytes_len())),
+        }
+    }
+    slabs
+}
+
+#[test]
+fn little_that_is_left_of_a_slab_does_not_keep_it() {
+    const ENTRIES: usize = 3000;
+    let mut stream = of_slabs(ENTRIES);
+    for left in (10..ENTRIES).rev().step_by(37) {
+        let to = TrimTo::Len(left as u64);
+        stream.trim(Trim { to, approximate: left % 2 == 0, limit: 0, references: References::Stay });
+        for (slab, used) in slabs(&stream).into_iter().take(1) {
+            assert!(used * 2 >= slab.len, "{used} of {} bytes", slab.len);
+        }
+    }
+    assert_eq!(slabs(&stream), []);
+    let first = (ENTRIES - stream.len() + 1) as u64;
+    let ids = stream.iter().map(|entry| entry.id());
+    assert!(ids.eq((first..=ENTRIES as u64).map(|ms| StreamId::new(ms, 0))));
+}
+
+#[test]
+fn little_that_is_left_of_a_slab_in_the_middle_does_not_keep_it_either() {
+    const ENTRIES: u64 = 3000;
+    // Which entries are deleted in which order: so that whole chunks go, and so that a few entries are left of each.
+    let orders: [fn(u64) -> u64; 3] = [|n| n, |n| ENTRIES - 1 - n, |n| n * 7919 % ENTRIES];
+    for (which, order) in orders.into_iter().enumerate() {
+        let mut stream = of_slabs(ENTRIES as usize);
+        let mut left: BTreeSet<u64> = (1..=ENTRIES).collect();
+        for (count, ms) in (0..ENTRIES).map(|n| order(n) + 1).filter(|ms| ms % 100 != 0).enumerate() {
+            assert!(stream.delete(StreamId::new(ms, 0)));
+            left.remove(&ms);
+            if count % 50 == 0 {
+                let all = slabs(&stream);
+                assert!(all.iter().all(|(slab, used)| used * 2 >= slab.len), "order {which}: {all:?}");
+            }
+        }
+        let ids = stream.iter().map(|entry| entry.id().ms);
+        assert!(ids.eq(left.iter().copied()), "order {which}");
+        assert_eq!(slabs(&stream), [], "order {which}");
+    }
 }

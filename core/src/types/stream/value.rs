@@ -3,7 +3,7 @@
 use mortise_sdk::args::Arguments;
 use triomphe::Arc;
 
-use super::bytes::{Bytes, SLAB_LEN_MAX};
+use super::bytes::{Bytes, SLAB_LEN_MAX, SLAB_PARTS_MAX, Slab};
 use super::chunk::{Chunk, Entry, Node, Weight};
 use super::group::{Group, Name};
 use super::id::{NewId, StreamId};
@@ -442,9 +442,8 @@ impl Stream {
 
     /// Puts the bytes of chunks in front of the last together that are loose.
     fn put_together(&mut self) {
-        const MOST: usize = 256;
         let mut left = std::mem::take(&mut self.loose).min(SLAB_LEN_MAX);
-        let loose = self.chunks.iter_down().skip(1).take(MOST).map_while(|(first, chunk)| {
+        let loose = self.chunks.iter_down().skip(1).take(SLAB_PARTS_MAX).map_while(|(first, chunk)| {
             let bytes = chunk.loose()?;
             left = left.checked_sub(bytes.len())?;
             Some((*first, bytes))
@@ -486,7 +485,7 @@ impl Stream {
     /// Deletes an entry; false if there is none.
     pub(super) fn delete(&mut self, id: StreamId) -> bool {
         let Some((first, chunk)) = self.chunks.floor(&id) else { return false };
-        let (first, count) = (*first, chunk.len());
+        let (first, count, slab) = (*first, chunk.len(), chunk.slab());
         if chunk.find(id).is_none() {
             return false;
         }
@@ -495,6 +494,11 @@ impl Stream {
             self.chunks.change(&first, |chunk| Arc::make_mut(chunk).delete(id));
         } else {
             self.remove_chunk(first);
+        }
+        if let Some(slab) = slab
+            && self.chunks.get(&first).and_then(|chunk| chunk.slab()) != Some(slab)
+        {
+            self.leave_slab(first, slab);
         }
         self.max_deleted_id = self.max_deleted_id.max(id);
         if id == self.first_id || self.is_empty() {
@@ -575,9 +579,38 @@ impl Stream {
         if !trim.approximate {
             self.trim_entries(trim.to);
         }
+        // The first chunk that stays may have left its slab by what went of it.
+        let mut front = self.chunks.iter().take(2);
+        if let Some((first, slab)) = front.find_map(|(first, chunk)| Some((*first, chunk.slab()?))) {
+            self.leave_slab(first, slab);
+        }
         self.spread = None;
         self.find_first();
         (before - self.len(), all)
+    }
+
+    /// Something of a slab has gone, and the rest stands near a chunk: it leaves the slab once it is less than half, lest
+    /// all of that stays for it.
+    fn leave_slab(&mut self, near: StreamId, slab: Slab) {
+        // Between chunks of a slab there may be some that have left it.
+        fn is_near(slab: Slab, chunk: &Chunk) -> bool {
+            chunk.slab().is_none_or(|own| own == slab)
+        }
+        let below = self.chunks.down_from(&near).skip_while(|(first, _)| **first == near);
+        let below = below.take(SLAB_PARTS_MAX).take_while(|(_, chunk)| is_near(slab, chunk));
+        let above = self.chunks.up_from(&near).take(SLAB_PARTS_MAX);
+        let above = above.take_while(|(_, chunk)| is_near(slab, chunk));
+        let (mut firsts, mut left) = (Vec::new(), 0);
+        for (first, chunk) in below.chain(above).filter(|(_, chunk)| chunk.slab().is_some()) {
+            left += chunk.bytes_len();
+            if left * 2 >= slab.len {
+                return;
+            }
+            firsts.push(*first);
+        }
+        for first in firsts {
+            self.chunks.change(&first, |chunk| Arc::make_mut(chunk).leave_slab());
+        }
     }
 
     /// Removes what is left to remove from a node that stays.
