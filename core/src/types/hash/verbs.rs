@@ -1,9 +1,9 @@
 //! What may be done to a hash.
 
 use super::expiring::ExpiringHash;
-use super::packed::{self as layout, DUE_LEN, DeadlineBytes, Field};
+use super::packed::{self as layout, DUE_LEN, DeadlineBytes, Field, Fields};
 use super::value::{Hash, HashRef};
-use crate::engine::edit::Edit;
+use crate::engine::edit::{Edit, Limits};
 use crate::engine::event;
 use crate::keyspace::entry::{Kind, NewValue};
 use crate::types::packed::{self, with_items};
@@ -13,35 +13,22 @@ use crate::types::{Object, Type};
 impl Edit<'_, Hash> {
     /// Sets a field, which has no deadline from then on; true if it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        let limits = self.limits();
-        let fits = field.len() <= limits.hash_value_len && value.len() <= limits.hash_value_len;
+        let item = NewField { field, value, limits: self.limits() };
         if let HashRef::Packed(bytes) = self.view() {
-            let has_room = bytes.len() + field.len() + value.len() < packed::SIZE_MAX;
-            let found = layout::fields(bytes).named_or_count(field);
-            let stays_small =
-                fits && found.as_ref().map_or_else(|others| *others < limits.hash_entries, |_| true);
-            match found {
-                Ok(found) if fits && has_room => {
-                    let (at, len) = (found.value_start, found.end - found.value_start);
+            match item.place_in(bytes, layout::fields(bytes)) {
+                Place::Of { at, len, .. } => {
                     with_items(&[value], |items| self.open().splice(at, len, items));
                     return false;
                 }
-                Err(_) if stays_small && has_room => {
-                    let at = bytes.len();
+                Place::Behind { at } => {
                     with_items(&[field, value], |items| self.open().splice(at, 0, items));
                     return true;
                 }
-                _ => self.unpack(stays_small),
+                Place::None { small } => self.unpack(small),
             }
         }
         match self.table() {
-            Some(table) => {
-                let is_new = table.set(field, value);
-                if table.is_kept_small() && !(fits && table.len() <= limits.hash_entries) {
-                    table.keep_small(false);
-                }
-                is_new
-            }
+            Some(table) => item.put_into(table),
             None => self.set_among_expiring(field, value, false),
         }
     }
@@ -178,40 +165,29 @@ impl Edit<'_, Hash> {
         if !self.entry().kind().has_field_deadlines() {
             return self.set(field, value);
         }
-        let limits = self.limits();
-        let fits = field.len() <= limits.hash_value_len && value.len() <= limits.hash_value_len;
+        let item = NewField { field, value, limits: self.limits() };
         if let HashRef::PackedExpiring(bytes, _) = self.view() {
-            let has_room = bytes.len() + field.len() + value.len() < packed::SIZE_MAX;
-            let found = layout::expiring_fields(bytes).named_or_count(field);
-            let stays_small =
-                fits && found.as_ref().map_or_else(|others| *others < limits.hash_entries, |_| true);
-            match found {
-                Ok(found) if fits && has_room => {
-                    let deadline = found.deadline.filter(|_| keeps_deadline);
-                    let (at, len) = (found.value_start, found.end - found.value_start);
-                    let lost = deadline != found.deadline;
+            match item.place_in(bytes, layout::expiring_fields(bytes)) {
+                Place::Of { at, len, deadline: before } => {
+                    let deadline = before.filter(|_| keeps_deadline);
                     with_items(&[value, DeadlineBytes::new(deadline).get()], |items| {
                         self.open().splice(at, len, items);
                     });
-                    if lost {
+                    if deadline != before {
                         self.end_expiring();
                     }
                     return false;
                 }
-                Err(_) if stays_small && has_room => {
-                    let at = bytes.len();
+                Place::Behind { at } => {
                     with_items(&[field, value, b""], |items| self.open().splice(at, 0, items));
                     return true;
                 }
-                _ => self.unpack_expiring(stays_small),
+                Place::None { small } => self.unpack_expiring(small),
             }
         }
         let Some(hash) = self.expiring() else { return false };
         let lost = !keeps_deadline && hash.deadline(field).is_some();
-        let is_new = hash.table_mut().set(field, value);
-        if hash.table().is_kept_small() && !(fits && hash.table().len() <= limits.hash_entries) {
-            hash.table_mut().keep_small(false);
-        }
+        let is_new = item.put_into(hash.table_mut());
         if lost {
             hash.set_deadline(field, None);
             self.end_expiring();
@@ -325,5 +301,57 @@ impl Edit<'_, Hash> {
             hash.set_deadline(field.name, field.deadline);
         }
         self.set_value(NewValue::Object(Box::new(Object::ExpiringHash(Box::new(hash)))));
+    }
+}
+
+/// A field that is set.
+struct NewField<'a> {
+    field: &'a [u8],
+    value: &'a [u8],
+    limits: Limits,
+}
+
+/// Where it goes among packed ones.
+enum Place {
+    /// In the place of these bytes: its value, and the deadline if it has one.
+    Of { at: usize, len: usize, deadline: Option<i64> },
+    /// Behind all others.
+    Behind { at: usize },
+    /// There is none; whether the hash is small all the same, but for its bytes.
+    None { small: bool },
+}
+
+impl NewField<'_> {
+    /// Whether it is short enough for a small hash.
+    fn is_short(&self) -> bool {
+        self.field.len().max(self.value.len()) <= self.limits.hash_value_len
+    }
+
+    #[inline(always)]
+    fn place_in<const EXPIRING: bool>(&self, bytes: &[u8], fields: Fields<'_, EXPIRING>) -> Place {
+        let has_room = bytes.len() + self.field.len() + self.value.len() < packed::SIZE_MAX;
+        let is_short = self.is_short();
+        match fields.named_or_count(self.field) {
+            Ok(found) if is_short && has_room => Place::Of {
+                at: found.value_start,
+                len: found.end - found.value_start,
+                deadline: found.deadline,
+            },
+            Err(others) if is_short && has_room && others < self.limits.hash_entries => {
+                Place::Behind { at: bytes.len() }
+            }
+            Ok(_) => Place::None { small: is_short },
+            Err(others) => Place::None { small: is_short && others < self.limits.hash_entries },
+        }
+    }
+
+    /// Puts it into a table; true if it is new.
+    #[inline(always)]
+    fn put_into(&self, table: &mut Table) -> bool {
+        let is_new = table.set(self.field, self.value);
+        if table.is_kept_small() && !(self.is_short() && table.len() <= self.limits.hash_entries) {
+            table.keep_small(false);
+        }
+        is_new
     }
 }
