@@ -3,6 +3,7 @@
 use mortise_tests::Reply;
 use mortise_tests::following::{agree, call, follow, info, number, text, until};
 use mortise_tests::server::Server;
+use mortise_tests::tls::{self, Certificates};
 
 const DIRECTIVES: [&str; 4] =
     ["enable-debug-command yes", "repl-diskless-sync-delay 0", "save \"\"", "repl-timeout 20"];
@@ -273,4 +274,145 @@ fn old_data_is_served_while_new_data_is_loaded() {
     replica.kill();
     replica.restart();
     assert_eq!(digest(&replica), new);
+}
+
+#[test]
+fn a_primary_is_followed_over_tls() {
+    let certificates = Certificates::create();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let start_secure = |port: u16, further: &[&str]| {
+        let directives = certificates.directives(port, "yes");
+        let directives: Vec<&str> = directives.iter().map(String::as_str).collect();
+        start(&[&directives[..], further].concat())
+    };
+    let ports = [(); 2].map(|()| tls::free_port());
+    let primary = start_secure(ports[0], &["user repl on >secret +psync +replconf +ping"]);
+    let expired =
+        [format!("tls-cert-file {}", path("expired.crt")), format!("tls-key-file {}", path("expired.key"))];
+    let untrusted = start_secure(ports[1], &[&*expired[0], &expired[1]]);
+    let replica = start_secure(0, &["tls-replication yes", "masteruser repl", "masterauth secret"]);
+    write(&primary, 1);
+    let mut client = replica.connect();
+    let mut follow_port = |port: u16| {
+        call(&mut client, &["REPLICAOF", "127.0.0.1", &port.to_string()]);
+        replica.connect()
+    };
+    let mut client = follow_port(ports[0]);
+    until("the link comes up", || info(&mut client, "master_link_status") == "up");
+    write(&primary, 2);
+    agree(&primary, &replica);
+    // A primary that nobody has certified is not followed.
+    follow_port(ports[1]);
+    until("it is refused", || {
+        replica.log().contains("Error condition on socket for SYNC: invalid peer certificate")
+    });
+    assert_eq!(info(&mut client, "master_link_status"), "down");
+    assert_eq!(number(&mut untrusted.connect(), "connected_slaves"), 0);
+    // Nor does it take a replica that nobody has.
+    let keys = ["tls-client-cert-file", &path("stranger.crt"), "tls-client-key-file", &path("stranger.key")];
+    assert_eq!(text(&mut client, &[&["CONFIG", "SET"][..], &keys].concat()), "OK");
+    follow_port(ports[0]);
+    let attempts = || replica.log().matches(&format!("Connecting to MASTER 127.0.0.1:{}", ports[0])).count();
+    let before = attempts();
+    until("it is refused again and again", || attempts() > before + 2);
+    assert_eq!(info(&mut client, "master_link_status"), "down");
+    assert_eq!(number(&mut primary.connect(), "connected_slaves"), 0);
+    let keys = ["tls-client-cert-file", &path("client.crt"), "tls-client-key-file", &path("client.key")];
+    assert_eq!(text(&mut client, &[&["CONFIG", "SET"][..], &keys].concat()), "OK");
+    until("the link comes up", || info(&mut client, "master_link_status") == "up");
+    // Without TLS it goes on by the other port.
+    assert_eq!(text(&mut client, &["CONFIG", "SET", "tls-replication", "no"]), "OK");
+    follow(&replica, &primary);
+    agree(&primary, &replica);
+}
+
+#[test]
+fn writes_wait_for_disks() {
+    let (primary, replica) = (start(&["appendonly yes"]), start(&["appendonly yes"]));
+    let mut client = primary.connect();
+    call(&mut client, &["SET", "k", "1"]);
+    let counts = |here: i64, there: i64| Reply::Array(vec![Reply::Integer(here), Reply::Integer(there)]);
+    assert_eq!(call(&mut client, &["WAITAOF", "1", "0", "0"]), counts(1, 0));
+    follow(&replica, &primary);
+    until_journal_is_whole(&replica);
+    for round in 0..3 {
+        write(&primary, round);
+        call(&mut client, &["INCR", "k"]);
+        assert_eq!(call(&mut client, &["WAITAOF", "1", "1", "20000"]), counts(1, 1));
+        assert_eq!(text(&mut replica.connect(), &["GET", "k"]), (round + 2).to_string());
+    }
+    // A replica without a journal has nothing durable.
+    call(&mut replica.connect(), &["CONFIG", "SET", "appendonly", "no"]);
+    call(&mut client, &["INCR", "k"]);
+    assert_eq!(call(&mut client, &["WAITAOF", "1", "1", "1500"]), counts(1, 0));
+    let mut waiting = primary.connect();
+    call(&mut waiting, &["INCR", "k"]);
+    waiting.send(&["WAITAOF", "1", "1", "0"]).unwrap();
+    call(&mut client, &["CONFIG", "SET", "appendonly", "no"]);
+    assert!(
+        matches!(waiting.receive().unwrap(), Reply::Error(error) if error.ends_with(b"appendonly is disabled."))
+    );
+    assert!(text(&mut replica.connect(), &["WAITAOF", "0", "1", "1"]).contains("replica instances"));
+}
+
+#[test]
+fn replicas_are_told_what_tests_want() {
+    let (primary, replica) = (start(&["repl-disable-tcp-nodelay yes"]), start(&[]));
+    follow(&replica, &primary);
+    let mut client = primary.connect();
+    assert_eq!(text(&mut client, &["DEBUG", "REPLICATE", "SET", "only", "there"]), "OK");
+    call(&mut client, &["SET", "k", "v"]);
+    assert_eq!(call(&mut client, &["WAIT", "1", "20000"]), Reply::Integer(1));
+    assert_eq!(call(&mut client, &["EXISTS", "only"]), Reply::Integer(0));
+    assert_eq!(text(&mut replica.connect(), &["GET", "only"]), "there");
+    // With another name nobody goes on where he was.
+    let name = info(&mut client, "master_replid");
+    assert_eq!(text(&mut client, &["DEBUG", "CHANGE-REPL-ID"]), "OK");
+    assert_ne!(info(&mut client, "master_replid"), name);
+    call(&mut client, &["CLIENT", "KILL", "TYPE", "replica"]);
+    until("it is sent everything", || number(&mut client, "sync_full") == 2);
+}
+
+#[test]
+fn files_that_only_replicas_need_are_removed() {
+    for (saves, stays) in [("save \"\"", false), ("save 3600 1", true)] {
+        let further = ["repl-diskless-sync no", "rdb-del-sync-files yes", saves];
+        let (primary, replica) = (start(&further), start(&further));
+        write(&primary, 1);
+        follow(&replica, &primary);
+        agree(&primary, &replica);
+        for server in [&primary, &replica] {
+            let file = server.dir().join("dump.rdb");
+            let is_there = || file.exists();
+            match stays {
+                true => assert!(is_there()),
+                false => until("the file is removed", || !is_there()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replica_whose_disk_fails_ends_unless_it_is_to_go_on() {
+    let primary = start(&[]);
+    write(&primary, 1);
+    for (goes_on, how) in [(true, "yes"), (false, "no")] {
+        let ignores = format!("replica-ignore-disk-write-errors {how}");
+        let replica = start(&[&*ignores, "save 3600 1", "dbfilename sub.rdb"]);
+        follow(&replica, &primary);
+        // There is a folder where its file would stand.
+        let mut client = replica.connect();
+        let _ = std::fs::remove_file(replica.dir().join("sub.rdb"));
+        std::fs::create_dir_all(replica.dir().join("sub.rdb/x")).unwrap();
+        call(&mut client, &["BGSAVE"]);
+        until("it fails", || info(&mut client, "rdb_last_bgsave_status") == "err");
+        write(&primary, 2);
+        match goes_on {
+            true => agree(&primary, &replica),
+            false => until("it ends", || client.call(&["PING"]).is_err()),
+        }
+        let said =
+            if goes_on { "even though it is unable to write" } else { "was unable to write command to disk" };
+        assert!(replica.log().contains(said));
+    }
 }

@@ -69,6 +69,11 @@ fn debug(call: &mut Call<'_>) -> Result {
             call.engine.replication.tell_anything(words);
             call.ok()
         }
+        (b"change-repl-id", 2) => {
+            tracing::info!("Changing replication IDs after receiving change-repl-id");
+            call.engine.forget_stream_names();
+            call.ok()
+        }
         (b"set-skip-checksum-validation", 3) => {
             call.engine.skips_checksums = leading_integer(call.arg(2)) != 0;
             call.ok()
@@ -93,6 +98,7 @@ fn debug(call: &mut Call<'_>) -> Result {
 fn help(call: &mut Call<'_>) -> Result {
     call.help(&[
         ("AOF-FLUSH-SLEEP <microseconds>", "Wait so long before each write to the append-only file, with everybody."),
+        ("CHANGE-REPL-ID", "Give the stream of changes another name, so that no replica can go on where it is."),
         ("CONFIG-REWRITE-FORCE-ALL", "Write all directives into the configuration file, whether it names them or not."),
         ("DIGEST", "Return a signature of all data in hexadecimal digits."),
         ("DIGEST-VALUE <key> [<key> ...]", "Return a signature of each key's value."),

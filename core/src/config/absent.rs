@@ -121,12 +121,8 @@ pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("cluster-enabled", Ignored::If(&["no"])),
     // Snapshots.
-    ignored("rdb-del-sync-files"),
     ignored("loading-process-events-interval-bytes"),
     // Replication.
-    renamed("replica-lazy-flush", "slave-lazy-flush"),
-    ignored("replica-ignore-disk-write-errors"),
-    ignored("repl-disable-tcp-nodelay"),
     // Cluster.
     ignored("cluster-config-file"),
     ignored("cluster-node-timeout"),

@@ -169,7 +169,7 @@ impl Engine {
             self.end_monitor(session.id);
         }
         if let Some(offset) = owes.acked {
-            self.acknowledge(session.id, offset);
+            self.acknowledge(session.id, offset, None);
         }
         if owes.unwatch {
             self.unwatch(session.id);

@@ -13,6 +13,7 @@ use super::session::{ClientId, Replies, Session};
 use super::{Engine, Job};
 use crate::keyspace::SpaceId;
 use crate::keyspace::shrink::Shrink;
+use crate::replication::wait::InStreams;
 use crate::resp::output::Output;
 
 /// A waiting call's number; later calls have larger ones.
@@ -31,6 +32,10 @@ pub enum OnTimeout {
     Count(i64),
     /// The server's end, for which it waits: that it goes on instead.
     NotEnded,
+    /// Whether a write is durable here, and on how many replicas.
+    Durable(InStreams),
+    /// Two numbers.
+    Counts(i64, i64),
 }
 
 impl OnTimeout {
@@ -40,8 +45,14 @@ impl OnTimeout {
             OnTimeout::Null => out.null(),
             OnTimeout::NullArray => out.null_array(),
             OnTimeout::Acks(_) => out.integer(0),
+            OnTimeout::Durable(_) => OnTimeout::Counts(0, 0).reply(out),
             OnTimeout::Count(count) => out.integer(count),
             OnTimeout::NotEnded => out.error(&crate::persistence::shutdown::FAILED),
+            OnTimeout::Counts(one, other) => {
+                out.array(2);
+                out.integer(one);
+                out.integer(other);
+            }
         }
     }
 }
@@ -202,6 +213,10 @@ impl Engine {
         let mut out = Output::new(session.version);
         let then = match wait.then {
             OnTimeout::Acks(offset) => OnTimeout::Count(self.count_acks(offset)),
+            OnTimeout::Durable(write) => {
+                let (here, there) = self.count_durable(write);
+                OnTimeout::Counts(here, there)
+            }
             other => other,
         };
         let result = answer(&mut out, then);

@@ -196,6 +196,7 @@ impl Engine {
         self.settle();
         self.advance_time();
         session.stream_offset = self.replication.offset;
+        session.journal_place = self.journal.place();
         if (replies, session.replies) != (Replies::On, Replies::On) && waits.is_none() {
             self.suppress(session, replies, (lookup, out, mark));
         }

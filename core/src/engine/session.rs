@@ -48,6 +48,8 @@ pub struct Session {
     pub is_replica: bool,
     /// How long the stream was when its last command had been executed.
     pub stream_offset: u64,
+    /// How much of the journal its last command is the end of.
+    pub journal_place: u64,
     /// What is remembered of the keys that it reads.
     pub reads: Reads,
     /// How many channels and patterns it listens to.
@@ -135,6 +137,7 @@ impl Session {
             is_monitor: false,
             is_replica: false,
             stream_offset: 0,
+            journal_place: 0,
             reads: Reads::default(),
             subscriptions: 0,
             unsent: 0,

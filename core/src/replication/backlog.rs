@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -194,7 +194,9 @@ pub struct Feed {
     /// The offset of what it is sent next.
     next: AtomicU64,
     /// Whether it is sent anything yet.
-    flows: std::sync::atomic::AtomicBool,
+    flows: AtomicBool,
+    /// Whether its connection is still to be told to collect what it is sent.
+    collects: AtomicBool,
 }
 
 /// What a replica can be sent.
@@ -211,7 +213,17 @@ pub enum Fed {
 impl Feed {
     /// A feed that is to begin at an offset, when it is told to.
     pub fn new(backlog: Arc<Mutex<Backlog>>, next: u64) -> Feed {
-        Feed { backlog, next: AtomicU64::new(next), flows: false.into() }
+        Feed { backlog, next: AtomicU64::new(next), flows: false.into(), collects: false.into() }
+    }
+
+    /// What it is sent is to be collected for a moment.
+    pub fn collect(&self) {
+        self.collects.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection is to be told so, which is said once.
+    pub fn is_to_collect(&self) -> bool {
+        self.collects.load(Ordering::Relaxed) && self.collects.swap(false, Ordering::AcqRel)
     }
 
     /// From now on it flows.

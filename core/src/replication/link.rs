@@ -4,8 +4,10 @@ use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use mortise_sdk::resp::encode;
+
 use super::handshake::{Handshake, Next};
-use super::replica::{Applying, Stage};
+use super::replica::{Acknowledgement, Applying, Stage};
 use super::wire::{LOOK, READ_LEN, Wire};
 use crate::engine::Engine;
 use crate::persistence::cut::Lender;
@@ -16,6 +18,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often the primary is told how far this server is.
 pub(super) const ACK: Duration = Duration::from_secs(1);
+/// How soon again if more of the stream is durable.
+const NEWS: Duration = Duration::from_millis(10);
 
 /// Why an attempt has ended.
 pub(super) enum Halt {
@@ -68,6 +72,16 @@ pub fn run(lender: &dyn Lender, number: u64) {
             }
         }
     }
+}
+
+fn acknowledgement(ack: Acknowledgement) -> Vec<u8> {
+    let offset = ack.offset.to_string();
+    let durable = ack.durable.map(|durable| durable.to_string());
+    let mut words = vec![&b"REPLCONF"[..], b"ACK", offset.as_bytes()];
+    if let Some(durable) = &durable {
+        words.extend([&b"FACK"[..], durable.as_bytes()]);
+    }
+    encode::request(words.into_iter())
 }
 
 pub(super) struct Link<'a> {
@@ -166,6 +180,7 @@ impl Link<'_> {
         let number = self.number;
         wire.end_with(applying.outbox())?;
         let mut acked: Option<Instant> = None;
+        let mut said_durable = None;
         loop {
             if applying.is_closing() {
                 return Err(Halt::Lost);
@@ -195,13 +210,13 @@ impl Link<'_> {
                 }
                 told = engine.acknowledgement(number);
             });
-            let Some((offset, wanted)) = told.filter(|_| runs) else { return Err(Halt::Unwanted) };
-            due |= wanted;
+            let Some(ack) = told.filter(|_| runs) else { return Err(Halt::Unwanted) };
+            // Somebody may wait for what has become durable.
+            let is_news = ack.durable > said_durable;
+            due |= ack.is_wanted || is_news && acked.is_none_or(|at| at.elapsed() >= NEWS);
             if due {
-                acked = Some(Instant::now());
-                let offset = offset.to_string();
-                let words = [&b"REPLCONF"[..], b"ACK", offset.as_bytes()];
-                wire.send(&mortise_sdk::resp::encode::request(words.into_iter()))?;
+                (acked, said_durable) = (Some(Instant::now()), ack.durable);
+                wire.send(&acknowledgement(ack))?;
             }
             if !wire.fill(READ_LEN)? && wire.is_silent() {
                 return Err(Halt::Failed("MASTER timeout: no data nor PING received...".to_owned()));

@@ -34,7 +34,7 @@ pub mod sync;
 mod taking;
 #[cfg(test)]
 mod tests;
-mod wait;
+pub mod wait;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -125,6 +125,15 @@ config! {
         /// data, and swapdb loads it as it comes beside what there is. That takes memory for both, but what there is
         /// stays if the load fails, and is answered from meanwhile if it is older data of the same primary.
         live repl_diskless_load: DisklessLoad = DisklessLoad::Disabled;
+        /// Let the system collect what is sent to replicas for a moment: fewer packets, and replicas are further behind.
+        live repl_disable_tcp_nodelay: bool = false;
+        /// Free the data that a full synchronisation replaces in the background. It is freed there in any case.
+        live replica_lazy_flush | slave_lazy_flush: bool = false;
+        /// Go on following a primary when what it says cannot be saved or appended to the journal. Otherwise the server
+        /// ends then.
+        live replica_ignore_disk_write_errors: bool = false;
+        /// Remove files that were written only for a full synchronisation, on servers that save nothing.
+        live rdb_del_sync_files: bool = false;
         /// Seconds between two PINGs to replicas.
         live repl_ping_replica_period | repl_ping_slave_period: u32 = 10, in 1..=i32::MAX;
         /// Seconds after which a primary or a replica that says nothing is given up.
@@ -180,6 +189,10 @@ pub struct Replication {
     acked: bool,
     /// Keys with deadlines that clients have written here while this server follows another.
     pub(crate) own_keys: own::OwnKeys,
+    /// When the log was last told that nothing can be saved: Unix milliseconds.
+    unsaved_logged_ms: i64,
+    /// A file was written only for replicas, and is to be removed when they have it.
+    only_for_replicas: bool,
     /// Counters of INFO.
     pub counts: Counts,
 }
@@ -227,6 +240,8 @@ impl Replication {
             good: 0,
             acked: false,
             own_keys: Default::default(),
+            unsaved_logged_ms: 0,
+            only_for_replicas: false,
             counts: Counts::default(),
         }
     }
@@ -252,6 +267,12 @@ impl Engine {
     /// The stream has another name from now on.
     fn rename_stream(&mut self) {
         self.replication.name = StreamName::secret();
+    }
+
+    /// The stream has another name, and none it had before.
+    pub(crate) fn forget_stream_names(&mut self) {
+        self.rename_stream();
+        (self.replication.former, self.replication.former_end) = (StreamName::NONE, -1);
     }
 
     /// From now on the stream is kept.

@@ -7,8 +7,9 @@ use mortise_sdk::args as numbers;
 use mortise_sdk::declare::Spec;
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::{Error, Result, error};
+use parking_lot::Mutex;
 
-use super::backlog::Feed;
+use super::backlog::{Backlog, Feed};
 use crate::engine::Engine;
 use crate::engine::call::Call;
 use crate::engine::client::Client;
@@ -92,6 +93,8 @@ pub struct Replica {
     pub stage: Stage,
     /// How far it has said that it is in the stream.
     pub acked: u64,
+    /// How much of it it has said to be durable there.
+    pub durable: Option<u64>,
     /// When it was last heard of: Unix milliseconds.
     pub acked_ms: i64,
     /// How much it had said by then, as was seen last.
@@ -268,6 +271,7 @@ impl Engine {
             greeting,
             stage: Stage::Waiting,
             acked: 0,
+            durable: None,
             acked_ms: now_ms,
             said: 0,
             asked_ms: now_ms,
@@ -336,13 +340,22 @@ impl Engine {
             from + 1
         );
         self.replication.counts.partial += 1;
-        let feed = Arc::new(Feed::new(backlog, from));
+        let feed = self.feed(backlog, from);
         feed.start();
         replica.outbox.feed_from(feed.clone());
         replica.feed = Some(feed);
         self.wake.push(replica.outbox.clone());
         self.replication.replicas.insert(replica.id, replica);
         self.count_good_replicas();
+    }
+
+    /// What a replica is sent of the stream, from an offset on.
+    pub(super) fn feed(&self, backlog: Arc<Mutex<Backlog>>, from: u64) -> Arc<Feed> {
+        let feed = Feed::new(backlog, from);
+        if self.config.replication.repl_disable_tcp_nodelay {
+            feed.collect();
+        }
+        Arc::new(feed)
     }
 
     /// A client is gone: if it was a replica, it is none any more.
@@ -383,6 +396,7 @@ impl Engine {
         self.part_with_silent_replicas();
         self.forget_backlog();
         self.begin_waiting_snapshots();
+        self.remove_file_for_replicas();
         self.count_good_replicas();
         self.replication.looks += 1;
     }
@@ -450,8 +464,7 @@ impl Engine {
             return;
         }
         if self.now_ms - state.alone_since_ms > i64::from(ttl_s) * 1000 {
-            self.rename_stream();
-            (self.replication.former, self.replication.former_end) = (super::StreamName::NONE, -1);
+            self.forget_stream_names();
             self.end_backlog();
             tracing::info!("Replication backlog freed after {ttl_s} seconds without connected replicas.");
         }
@@ -480,8 +493,11 @@ fn replconf(call: &mut Call<'_>) -> Result {
         at += 2;
         match &option[..] {
             b"ack" => {
-                if let Some(offset) = numbers::parse_integer(value).and_then(|n| u64::try_from(n).ok()) {
-                    call.engine.acknowledge(id, offset);
+                let number = |word| numbers::parse_integer(word).and_then(|n| u64::try_from(n).ok());
+                let is_more = call.argc() > at + 1 && call.arg(at).eq_ignore_ascii_case(b"fack");
+                let durable = if is_more { number(call.arg(at + 1)) } else { None };
+                if let Some(offset) = number(value) {
+                    call.engine.acknowledge(id, offset, durable);
                 }
                 // Nothing is answered, whatever follows.
                 return Ok(());
@@ -536,10 +552,11 @@ fn replconf(call: &mut Call<'_>) -> Result {
 
 impl Engine {
     /// A replica says how far it is.
-    pub(crate) fn acknowledge(&mut self, id: ClientId, offset: u64) {
+    pub(crate) fn acknowledge(&mut self, id: ClientId, offset: u64, durable: Option<u64>) {
         let now_ms = self.now_ms;
         let Some(replica) = self.replication.replicas.get_mut(&id) else { return };
         (replica.acked, replica.acked_ms) = (replica.acked.max(offset), now_ms);
+        replica.durable = replica.durable.max(durable);
         if replica.stage == Stage::Online && std::mem::take(&mut replica.starts_on_ack) {
             self.start_stream(id);
         }

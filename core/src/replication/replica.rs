@@ -3,8 +3,11 @@
 //! The link (`link.rs`) has a thread to itself. It is told by a number which server it is to follow; when that has changed,
 //! whatever it brings is not wanted any more.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+
+use mortise_sdk::declare::flags;
 
 use super::OnError;
 use super::backlog::StreamName;
@@ -17,6 +20,7 @@ use crate::engine::outbox::Outbox;
 use crate::engine::registry::Lookup;
 use crate::engine::session::{ClientId, Session};
 use crate::keyspace::SpaceId;
+use crate::persistence::journal::state::State;
 use crate::resp::output::Output;
 use crate::resp::request::{self, Parsed, Partial, RequestLimits};
 
@@ -85,6 +89,51 @@ pub struct Following {
     pub ahead: u64,
     /// It wants to know how far this server is.
     pub wants_ack: bool,
+    /// How much of the stream is durable here.
+    marks: Marks,
+}
+
+/// Places of the stream with those of the journal that hold the same, until these are durable.
+#[derive(Default)]
+struct Marks {
+    waiting: VecDeque<(u64, u64)>,
+    durable: u64,
+}
+
+impl Marks {
+    /// The journal holds the stream up to an offset before a place.
+    fn note(&mut self, offset: u64, place: u64) {
+        const LEN_MAX: usize = 64;
+        if self.waiting.back().map_or(self.durable, |(last, _)| *last) == offset {
+            return;
+        }
+        if self.waiting.len() == LEN_MAX {
+            self.waiting.pop_back();
+        }
+        self.waiting.push_back((offset, place));
+    }
+
+    /// The journal is durable up to a place: how much of the stream is.
+    fn advance(&mut self, durable: u64) -> u64 {
+        while let Some((offset, place)) = self.waiting.front()
+            && *place <= durable
+        {
+            self.durable = *offset;
+            self.waiting.pop_front();
+        }
+        self.durable
+    }
+}
+
+/// What a primary is told of this server.
+#[derive(Clone, Copy)]
+pub struct Acknowledgement {
+    /// How much of the stream it has.
+    pub offset: u64,
+    /// How much of it is durable, if there is a journal.
+    pub durable: Option<u64>,
+    /// Whether it is to be told at once.
+    pub is_wanted: bool,
 }
 
 impl Following {
@@ -103,6 +152,7 @@ impl Following {
             db,
             ahead: 0,
             wants_ack: false,
+            marks: Marks::default(),
         }
     }
 
@@ -356,7 +406,7 @@ impl Engine {
         self.disconnect_replicas();
         self.end_backlog();
         if let Some(following) = &mut self.replication.following {
-            following.resumes = false;
+            (following.resumes, following.marks) = (false, Marks::default());
         }
         self.suspend_journal();
         self.replication.own_keys.clear();
@@ -483,8 +533,8 @@ impl Engine {
         for said in batch {
             let bytes = start..said.end;
             start = said.end;
-            if said.last > said.first {
-                self.obey_primary(link, said);
+            if said.last > said.first && !self.obey_primary(link, said) {
+                return false;
             }
             let db = link.session.db;
             let Applying { session, input, held, .. } = &mut *link;
@@ -502,12 +552,16 @@ impl Engine {
         true
     }
 
-    fn obey_primary(&mut self, link: &mut Applying, said: &Said) {
+    /// Executes one request. False: the server ends.
+    fn obey_primary(&mut self, link: &mut Applying, said: &Said) -> bool {
         let Applying { session, input, spans, out, .. } = link;
         let args = Args::new(input, &spans[said.first..said.last]);
         let registry = self.registry.clone();
         match registry.find(args) {
             Lookup::Found(command) => {
+                if self.hindered && command.flags.has(flags::WRITE) && !self.may_follow_unsaved() {
+                    return false;
+                }
                 self.obey_as_primary(session, &registry, Asked::new(&command, args), out);
             }
             lookup => out.error(&crate::engine::unknown::unknown(&lookup, args)),
@@ -531,6 +585,26 @@ impl Engine {
             }
         }
         out.clear();
+        true
+    }
+
+    /// Whether what the primary says is obeyed though it can neither be saved nor appended to the journal.
+    #[cold]
+    fn may_follow_unsaved(&mut self) -> bool {
+        const LOG_EVERY_MS: i64 = 10_000;
+        if self.refuses_writes().is_none() {
+            return true;
+        }
+        if !self.config.replication.replica_ignore_disk_write_errors {
+            tracing::error!("Replica was unable to write command to disk.");
+            self.journal.is_lost = true;
+            return false;
+        }
+        if self.now_ms - self.replication.unsaved_logged_ms >= LOG_EVERY_MS {
+            self.replication.unsaved_logged_ms = self.now_ms;
+            tracing::warn!("Replica is applying a command even though it is unable to write to disk.");
+        }
+        true
     }
 
     /// The primary wants to know how far this server is.
@@ -540,11 +614,37 @@ impl Engine {
         }
     }
 
-    /// How far this server is, for an acknowledgement, and whether one is wanted at once. `None`: the link is not wanted
-    /// any more.
-    pub fn acknowledgement(&mut self, number: u64) -> Option<(u64, bool)> {
+    /// How far this server is. `None`: the link is not wanted any more.
+    pub fn acknowledgement(&mut self, number: u64) -> Option<Acknowledgement> {
         let offset = self.replication.offset;
+        let (is_whole, place) = (self.journal.state == State::On, self.journal.place());
+        let (is_on, durable) = (self.config.journal.appendonly, self.journal.syncs.durable());
         let following = self.followed(number)?;
-        Some((offset, std::mem::take(&mut following.wants_ack)))
+        if is_whole {
+            following.marks.note(offset, place);
+        }
+        let durable = following.marks.advance(durable);
+        let is_wanted = std::mem::take(&mut following.wants_ack);
+        Some(Acknowledgement { offset, durable: is_on.then_some(durable), is_wanted })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_durable_follows_the_journal() {
+        let mut marks = Marks::default();
+        for (offset, place) in [(100, 10), (100, 10), (200, 20), (300, 30)] {
+            marks.note(offset, place);
+        }
+        let durable: Vec<u64> = [9, 10, 25, 25, 1000].map(|place| marks.advance(place)).into();
+        assert_eq!(durable, [0, 100, 200, 200, 300]);
+        for n in 1..1000 {
+            marks.note(300 + n, 30 + n);
+        }
+        assert!(marks.waiting.len() <= 64);
+        assert_eq!(marks.advance(u64::MAX), 1299, "the last one is never left out");
     }
 }

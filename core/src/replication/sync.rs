@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::backlog::{Feed, StreamName};
+use super::backlog::StreamName;
 use super::primary::{Replica, Stage, Without};
 use crate::engine::Engine;
 use crate::engine::outbox::Outbox;
@@ -164,8 +164,7 @@ impl Engine {
         if self.replication.backlog.is_none() {
             // Nothing was kept of what came before: nobody must take what follows for its continuation.
             if !self.replication.is_replica() {
-                self.rename_stream();
-                (self.replication.former, self.replication.former_end) = (StreamName::NONE, -1);
+                self.forget_stream_names();
             }
             self.begin_backlog();
             tracing::info!(
@@ -221,9 +220,9 @@ impl Engine {
         let Some(backlog) = self.replication.backlog.clone() else { return };
         // Whoever is sent the data is in the first database then.
         self.replication.selected = None;
+        let feed = self.feed(backlog, from);
         let Some(replica) = self.replication.replicas.get_mut(&id) else { return };
         replica.stage = Stage::Drawing(number);
-        let feed = Arc::new(Feed::new(backlog, from));
         replica.outbox.feed_from(feed.clone());
         replica.feed = Some(feed);
         if !replica.is_old {
@@ -275,6 +274,7 @@ impl Engine {
         let all_know_marks = group.iter().all(|replica| replica.greeting.eof);
         let is_shipped = (self.config.replication.repl_diskless_sync || without.anything()) && all_know_marks;
         let ids: Vec<ClientId> = group.iter().map(|replica| replica.id).collect();
+        let is_only_for_them = !is_shipped && self.removes_sync_files();
         let receivers: Vec<Arc<Outbox>> = group.iter().map(|replica| replica.outbox.clone()).collect();
         let target = if is_shipped { "replicas sockets" } else { "disk" };
         tracing::info!("Starting BGSAVE for SYNC with target: {target}");
@@ -289,6 +289,7 @@ impl Engine {
         });
         // The snapshot is as of now, so the stream from here on follows it.
         let Some(number) = self.begin_drawing(shipment) else { return };
+        self.replication.only_for_replicas |= is_only_for_them;
         let from = self.replication.offset;
         ids.into_iter().for_each(|id| self.promise(id, number, from));
     }

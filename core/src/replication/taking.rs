@@ -10,6 +10,7 @@ use super::DisklessLoad;
 use super::backlog::{NAME_LEN, StreamName};
 use super::handshake::{Framing, Unframed};
 use super::link::{ACK, Halt, Link};
+use super::primary::Stage;
 use super::replica::Applying;
 use super::wire::{LOOK, READ_LEN, Wire};
 use crate::engine::Engine;
@@ -53,6 +54,40 @@ impl Engine {
                 // What is there is older, but it is of the same stream: it may still be shown.
                 How::Beside { space, serves: self.replication.name == name }
             }
+        }
+    }
+}
+
+impl Engine {
+    /// Whether nothing is saved here, and files are to be removed that were written only for a full synchronisation.
+    pub(super) fn removes_sync_files(&self) -> bool {
+        let config = &self.config;
+        let saves = !config.persistence.save.0.is_empty() || config.journal.appendonly;
+        config.replication.rdb_del_sync_files && !saves
+    }
+
+    /// Removes the snapshot's file, if there is one.
+    pub(super) fn remove_sync_file(&mut self) {
+        let path = Persistence::target(&self.config, self.process.pid, None).path;
+        if let Err(error) = self.persistence.disk.remove(&path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!("Can't remove {}: {}", path.display(), error_text(&error));
+        }
+    }
+
+    /// Removes the file that was written only for replicas, when all that wanted it have it.
+    pub(super) fn remove_file_for_replicas(&mut self) {
+        if !self.replication.only_for_replicas {
+            return;
+        }
+        self.replication.only_for_replicas &= self.removes_sync_files();
+        let is_wanted = |stage| matches!(stage, Stage::Waiting | Stage::Drawing(_) | Stage::Sending(_));
+        let wanted = self.replication.replicas.values().any(|replica| is_wanted(replica.stage));
+        if self.replication.only_for_replicas && !wanted {
+            self.replication.only_for_replicas = false;
+            tracing::info!("Removing the RDB file used to feed replicas in a persistence-less instance");
+            self.remove_sync_file();
         }
     }
 }
@@ -175,7 +210,15 @@ impl Link<'_> {
         // While it was loaded nobody listened.
         wire.hear();
         let db = about.map_or(0, |about| about.db);
-        self.get(|engine| engine.begin_stream(number, (name, offset, db), origin.clone()))
+        self.get(|engine| {
+            if engine.removes_sync_files() {
+                tracing::info!(
+                    "Removing the RDB file obtained from the master. This replica has persistence disabled"
+                );
+                engine.remove_sync_file();
+            }
+            engine.begin_stream(number, (name, offset, db), origin.clone())
+        })
     }
 
     /// Loads the data as it comes.

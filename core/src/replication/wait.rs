@@ -1,4 +1,4 @@
-//! Writes that replicas have to have: WAIT, and `min-replicas-to-write`.
+//! Writes that replicas have to have, or that have to be durable: WAIT, WAITAOF, and `min-replicas-to-write`.
 
 use mortise_sdk::declare::flags::*;
 use mortise_sdk::declare::{Spec, category};
@@ -12,7 +12,7 @@ use crate::engine::call::Call;
 use crate::features::Command;
 
 /// This file's commands.
-pub(super) const COMMANDS: &[Command] = &[WAIT];
+pub(super) const COMMANDS: &[Command] = &[WAIT, WAITAOF];
 
 const WAIT: Command = Spec {
     usage: "WAIT numreplicas:int timeout:int",
@@ -24,6 +24,79 @@ const WAIT: Command = Spec {
     ..Spec::group("generic")
 }
 .runs(wait);
+
+const WAITAOF: Command = Spec {
+    usage: "WAITAOF numlocal:int numreplicas:int timeout:int",
+    about: "Waits until what this connection has written is durable here and on so many replicas.",
+    since: "7.2.0",
+    flags: &[NOSCRIPT],
+    categories: &[category::CONNECTION],
+    tips: &["request_policy:all_shards", "response_policy:agg_min"],
+    ..Spec::group("generic")
+}
+.runs(wait_durable);
+
+/// How often it is looked whether the journal is durable.
+const LOOK_MS: i64 = 10;
+
+fn wait_durable(call: &mut Call<'_>) -> Result {
+    let local = call.integer(1)?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::new("ERR value is out of range, value must between 0 and 1"));
+    }
+    let replicas = call.integer(2)?;
+    if replicas < 0 {
+        return Err(Error::new("ERR value is out of range, must be positive"));
+    }
+    let timeout_ms = timeout_ms(call, 3)?;
+    if call.engine.replication.is_replica() {
+        return Err(Error::new(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and \
+             are not propagated.",
+        ));
+    }
+    if local > 0 && !call.engine.config.journal.appendonly {
+        return Err(Error::new(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    // When it is tried again, the places stand behind what the client has said.
+    let is_again = call.argc() > 4;
+    let place = match is_again {
+        true => InStreams { offset: call.integer(4)? as u64, place: call.integer(5)? as u64 },
+        false => InStreams { offset: call.session.stream_offset, place: call.session.journal_place },
+    };
+    let (here, there) = call.engine.count_durable(place);
+    if here >= local && there >= replicas || call.cannot_wait() {
+        call.out().array(2);
+        call.reply(here)?;
+        return call.reply(there);
+    }
+    let places = [place.offset.to_string(), place.place.to_string()];
+    let said = [call.arg(0), call.arg(1), call.arg(2), call.arg(3)];
+    let words = said.into_iter().chain(places.iter().map(String::as_bytes));
+    let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
+    let deadline_ms = (timeout_ms > 0).then(|| call.now_ms().saturating_add(timeout_ms));
+    call.wait_for_acks(deadline_ms, OnTimeout::Durable(place));
+    call.wait_with(OwnedArgs::new(words.iter().map(Vec::as_slice)));
+    if here < local {
+        let next_ms = call.now_ms() + LOOK_MS;
+        call.retry_at(next_ms);
+    }
+    if !is_again {
+        call.engine.ask_for_acks();
+    }
+    Ok(())
+}
+
+fn timeout_ms(call: &Call<'_>, at: usize) -> Result<i64> {
+    let timeout_ms =
+        call.integer(at).map_err(|_| Error::new("ERR timeout is not an integer or out of range"))?;
+    if timeout_ms < 0 {
+        return Err(Error::new("ERR timeout is negative"));
+    }
+    Ok(timeout_ms)
+}
 
 fn wait(call: &mut Call<'_>) -> Result {
     if call.engine.replication.is_replica() {
@@ -38,11 +111,7 @@ fn wait(call: &mut Call<'_>) -> Result {
         Some(_) => call.integer(3)? as u64,
         None => call.session.stream_offset,
     };
-    let timeout_ms =
-        call.integer(2).map_err(|_| Error::new("ERR timeout is not an integer or out of range"))?;
-    if timeout_ms < 0 {
-        return Err(Error::new("ERR timeout is negative"));
-    }
+    let timeout_ms = timeout_ms(call, 2)?;
     let count = call.engine.count_acks(offset);
     if count >= wanted || call.cannot_wait() {
         return call.reply(count);
@@ -55,7 +124,23 @@ fn wait(call: &mut Call<'_>) -> Result {
     Ok(())
 }
 
+/// Where a write stands in the stream of changes and in the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InStreams {
+    /// How much of the stream it is the end of.
+    pub offset: u64,
+    /// How much of the journal.
+    pub place: u64,
+}
+
 impl Engine {
+    /// Whether a write is durable here, zero or one, and on how many replicas that is so.
+    pub(crate) fn count_durable(&self, write: InStreams) -> (i64, i64) {
+        let here = self.journal.has_durable(write.place);
+        let there = self.replicas_at(Stage::Online).filter(|replica| replica.durable >= Some(write.offset));
+        (here.into(), there.count() as i64)
+    }
+
     /// How many replicas have said that they have the stream up to an offset.
     pub(crate) fn count_acks(&self, offset: u64) -> i64 {
         self.replicas_at(Stage::Online).filter(|replica| replica.acked >= offset).count() as i64

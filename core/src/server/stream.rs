@@ -77,6 +77,16 @@ impl Stream {
         }
     }
 
+    /// Lets the system collect what is written for a moment before it is sent.
+    pub fn collect(&self) {
+        // If it cannot, everything arrives all the same.
+        let _ = match self {
+            Stream::Tcp(stream) => stream.set_nodelay(false),
+            Stream::Tls(stream) => stream.set_nodelay(false),
+            Stream::Unix(_) | Stream::Gone => Ok(()),
+        };
+    }
+
     /// Turns a client away.
     pub async fn refuse(mut self, text: String) {
         // Whoever is turned away may be gone already.

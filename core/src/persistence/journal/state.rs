@@ -103,6 +103,17 @@ impl Journal {
         self.size + self.apart_len as u64
     }
 
+    /// How much of everything that is ever appended stands before what comes next.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> u64 {
+        self.written + self.buffered() as u64
+    }
+
+    /// Whether what stands before a place is durable, in a journal that is whole.
+    pub(crate) fn has_durable(&self, place: u64) -> bool {
+        self.state == State::On && self.syncs.durable() >= place
+    }
+
     /// Bytes that are to be written.
     pub fn buffered(&self) -> usize {
         self.buffer.len() + self.apart_len

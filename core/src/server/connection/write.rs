@@ -165,6 +165,9 @@ impl Connection {
                 break Some(false);
             }
             let Some(feed) = self.outbox.feed() else { break Some(true) };
+            if feed.is_to_collect() {
+                self.stream.collect();
+            }
             piece.clear();
             match feed.peek(PIECE_LEN, &mut piece) {
                 Fed::Nothing => break Some(true),
