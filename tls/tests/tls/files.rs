@@ -19,7 +19,8 @@ fn what_is_missing_is_named() {
     assert_eq!(with(|s| s.key_file = None), "No tls-key-file configured!");
     assert_eq!(
         with(|s| s.ca_cert_file = None),
-        "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-auth-clients is enabled!"
+        "Either tls-ca-cert-file or tls-ca-cert-dir must be specified when tls-replication or tls-auth-clients are \
+         enabled!"
     );
     assert!(with(|s| s.dh_params_file = Some("dh.pem".into())).starts_with("tls-dh-params-file (dh.pem): "));
     for (change, start) in [

@@ -1,5 +1,6 @@
 //! The crate from outside: sessions against a client, and files.
 
+mod client;
 mod common;
 mod files;
 mod session;
