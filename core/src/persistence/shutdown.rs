@@ -120,9 +120,10 @@ impl Engine {
         }
         tracing::info!("Waiting for replicas before shutting down.");
         let until_ms = self.now_ms.saturating_add(i64::from(timeout_s) * 1000);
+        // Nobody is asked any more when writes wait.
+        self.ask_for_acks();
         self.persistence.ending = Some(Ending { how, until_ms });
         self.clients.pause.for_shutdown = true;
-        self.ask_for_acks();
         Outcome::Waits
     }
 
