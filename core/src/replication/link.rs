@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use mortise_sdk::resp::encode;
 
+use super::durable::Acknowledgement;
 use super::handshake::{Handshake, Next};
-use super::replica::{Acknowledgement, Applying, Stage};
+use super::replica::{Applying, Stage};
 use super::wire::{LOOK, READ_LEN, Wire};
 use crate::engine::Engine;
 use crate::persistence::cut::Lender;

@@ -12,6 +12,7 @@
 //! | `handshake.rs` | what a replica and its primary say to each other before the stream flows |
 //! | `replica.rs` | the primary's stream applied, and the state of the link as others see it |
 //! | `own.rs` | what clients write on a replica, and expires there |
+//! | `durable.rs` | how much of the primary's stream is durable here |
 //! | `link.rs` `wire.rs` | the link to the primary: what it does, and its bytes, plain or encrypted |
 //! | `taking.rs` | all data of a primary taken over, by a file or as it comes |
 //! | `info.rs` | INFO's section |
@@ -20,6 +21,7 @@
 //! other (`server/connection`), which beside its replies is fed from the backlog.
 
 pub mod backlog;
+pub mod durable;
 pub mod failover;
 pub mod handshake;
 mod info;

@@ -56,9 +56,7 @@ impl Engine {
             }
         }
     }
-}
 
-impl Engine {
     /// Whether nothing is saved here, and files are to be removed that were written only for a full synchronisation.
     pub(super) fn removes_sync_files(&self) -> bool {
         let config = &self.config;
