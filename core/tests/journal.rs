@@ -597,7 +597,7 @@ fn a_rewrite_keeps_nobody_waiting_for_the_disk() {
                     match job {
                         Job::Snapshot(snapshot) => snapshot.run(&Shared(&bench)),
                         Job::Free(free) => free(),
-                        Job::Call(_) => {}
+                        Job::Call(_) | Job::Follow(_) => {}
                     }
                 }
                 is_over.store(true, Ordering::Release);

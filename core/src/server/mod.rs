@@ -353,7 +353,11 @@ impl Shared {
     /// With several threads what can wait for that is left until it is given back.
     #[inline(always)]
     fn append(&self, engine: &mut Engine) -> Option<Apart> {
-        if engine.journal.is_due() || engine.journal.is_apart() || engine.journal.is_lost { self.append_some(engine) } else { None }
+        if engine.journal.is_due() || engine.journal.is_apart() || engine.journal.is_lost {
+            self.append_some(engine)
+        } else {
+            None
+        }
     }
 
     #[cold]
