@@ -470,9 +470,9 @@ fn what_cannot_be_written_with_the_engine_free_is_written_later() {
 struct Slow(MemoryDisk, Arc<AtomicUsize>);
 
 /// So long, each time.
-const SYNC: Duration = Duration::from_millis(40);
+const SYNC: Duration = Duration::from_millis(200);
 /// Nobody waits for a sync.
-const STALL_MAX: Duration = Duration::from_millis(20);
+const STALL_MAX: Duration = Duration::from_millis(100);
 
 struct SlowFile<F>(F, Arc<AtomicUsize>);
 
