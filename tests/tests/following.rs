@@ -202,6 +202,7 @@ fn a_replica_that_refuses_stays_one() {
     {
         assert!(text(&mut first.connect(), request).starts_with("ERR "), "{request:?}");
     }
+    call(&mut second.connect(), &["ACL", "SETUSER", "default", "+psync"]);
     for request in [&["FAILOVER"][..], &["PSYNC", "x", "1", "FAILOVER"]] {
         assert!(text(&mut second.connect(), request).starts_with("ERR "), "{request:?}");
     }
