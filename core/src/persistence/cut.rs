@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -34,6 +35,9 @@ const SLICE_NS: u64 = 100_000;
 
 /// So many bytes of a file are made durable at once where that is done bit by bit.
 const SYNC_LEN: u64 = 4 << 20;
+
+/// Replicas to which little is to be sent get it after so long at most: they take silence for the end.
+const SEND_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a file of all data is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -430,7 +434,17 @@ impl Snapshot {
             let (file, usages) = head.begin(*shipment)?;
             let mut pages = Pages { file, usages, space, databases, current: None };
             let drawn = Drawn { number, delay_us, written, fate };
-            drawn.draw(lender, |saved| if without_keys { Ok(false) } else { pages.write(saved) })?;
+            let mut sent = Instant::now();
+            drawn.draw(lender, |saved| {
+                if without_keys {
+                    return Ok(false);
+                }
+                if sent.elapsed() >= SEND_PERIOD {
+                    sent = Instant::now();
+                    pages.file.send()?;
+                }
+                pages.write(saved)
+            })?;
             pages.file.finish()?.end().map_err(gone)?;
             return Ok(Written::default());
         }

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -17,8 +17,6 @@ use crate::persistence::disk::Opened;
 
 /// How much is handed to a connection at a time.
 const CHUNK_LEN: usize = 64 << 10;
-/// How long what is written waits for more at most.
-const PERIOD: Duration = Duration::from_secs(1);
 /// No more is handed to a connection that has so much still to write.
 const AHEAD_LEN_MAX: u64 = 512 << 10;
 /// How soon to look again whether a connection has written enough.
@@ -28,8 +26,6 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub struct Shipment {
     receivers: Vec<Arc<Outbox>>,
     chunk: Vec<u8>,
-    /// When something was handed on last.
-    flushed: Instant,
     /// By which the snapshot's end is known.
     mark: StreamName,
     fate: Arc<Fate>,
@@ -67,7 +63,7 @@ impl Write for Shipment {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(CHUNK_LEN - self.chunk.len());
         self.chunk.extend_from_slice(&bytes[..taken]);
-        if self.chunk.len() == CHUNK_LEN || self.flushed.elapsed() >= PERIOD {
+        if self.chunk.len() == CHUNK_LEN {
             self.flush()?;
         }
         Ok(taken)
@@ -75,7 +71,6 @@ impl Write for Shipment {
 
     /// Hands on what there is, and waits until the slowest replica can take more.
     fn flush(&mut self) -> io::Result<()> {
-        self.flushed = Instant::now();
         let chunk = Bytes::from(std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_LEN)));
         self.receivers.iter().for_each(|outbox| hand_over(outbox, &chunk));
         loop {
@@ -281,7 +276,6 @@ impl Engine {
         let shipment = is_shipped.then(|| Shipment {
             receivers,
             chunk: Vec::with_capacity(CHUNK_LEN),
-            flushed: Instant::now(),
             // Who could foretell it could end the data by a value that they have stored.
             mark: StreamName::secret(),
             fate: Arc::default(),
@@ -401,7 +395,6 @@ mod tests {
         let mut shipment = Shipment {
             receivers: receivers.clone(),
             chunk: Vec::new(),
-            flushed: Instant::now(),
             mark: StreamName::NONE,
             fate: Arc::default(),
             without: Without::default(),

@@ -124,6 +124,12 @@ impl<W: Write> Saving<W> {
         if self.out.as_bytes().len() < ENOUGH { Ok(()) } else { self.flush() }
     }
 
+    /// Passes on what there is, and has it sent where it goes.
+    pub fn send(&mut self) -> Result<()> {
+        self.flush()?;
+        Ok(self.to.flush()?)
+    }
+
     fn flush(&mut self) -> Result<()> {
         flush(&mut self.to, &mut self.checksum, &mut self.out)
     }
