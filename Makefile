@@ -17,9 +17,12 @@ test: prepare lint
 
 # What takes longer: steps on a million members and keys; parsers under random input, and under input that libFuzzer
 # finds by coverage; a million random policies and calls against the slow model of ACL rules; ten million random commands
-# beside redis-server; the power cut a hundred thousand times; a server killed a thousand times.
+# beside redis-server; the power cut a hundred thousand times; a server killed a thousand times; fifty primaries lost under
+# Sentinel, and a thousand connections of replicas.
 FUZZ_SECONDS ?= 300
 DIFFER_COMMANDS ?= 10000000
+SENTINEL_ROUNDS ?= 50
+CUTS ?= 1000
 SIMULATE_POINTS ?= 100000
 KILL_ROUNDS ?= 1000
 test-long: test
@@ -28,6 +31,8 @@ test-long: test
 	ACL_MODEL_PAIRS=1000000 ACL_MODEL_SEED=$$(date +%s) cargo test --release -p mortise-acl --test model -- --nocapture
 	SIMULATE_POINTS=$(SIMULATE_POINTS) SIMULATE_SEED=$$(date +%s) cargo test --release -p mortise-tests --test simulate -- --nocapture
 	KILL_ROUNDS=$(KILL_ROUNDS) cargo test --release -p mortise-tests --test killed -- --nocapture
+	SENTINEL_ROUNDS=$(SENTINEL_ROUNDS) cargo test --release -p mortise-tests --test sentinel -- --nocapture
+	CUTS=$(CUTS) DIFFER_SEED=$$(date +%s) cargo test --release -p mortise-tests --test replication_cuts -- --nocapture
 	DIFFER_COMMANDS=$(DIFFER_COMMANDS) DIFFER_SEED=$$(date +%s) cargo test --release -p mortise-tests --test differential -- --nocapture
 	cargo fuzz --version || cargo install --locked cargo-fuzz
 	cd fuzz && for target in request config glob acl restore blobs file journal manifest; do \
