@@ -121,7 +121,6 @@ pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("cluster-enabled", Ignored::If(&["no"])),
     // Snapshots.
-    ignored("loading-process-events-interval-bytes"),
     // Replication.
     // Cluster.
     ignored("cluster-config-file"),

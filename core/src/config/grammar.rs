@@ -44,7 +44,6 @@ const NUMBERS: &[(&str, i128, i128)] = &[
     ("cluster-node-timeout", 0, LONG_MAX),
     ("cluster-port", 0, 65535),
     ("cluster-replica-validity-factor", 0, INT_MAX),
-    ("loading-process-events-interval-bytes", 1024, INT_MAX),
     ("socket-mark-id", 0, u32::MAX as i128),
     ("watchdog-period", 0, INT_MAX),
 ];

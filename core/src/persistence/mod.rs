@@ -87,5 +87,7 @@ config! {
         live rdb_key_save_delay: i32 = 0;
         /// For tests: the same after each key that is loaded.
         hidden key_load_delay: i32 = 0;
+        /// How many bytes of data are put in at a time while it is loaded, between which clients are answered.
+        hidden loading_process_events_interval_bytes: u32 = 2 << 20, in 1024..=i32::MAX;
     }
 }

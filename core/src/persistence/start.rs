@@ -29,7 +29,7 @@ use crate::server::error_text;
 use crate::types::foreign::ForeignType;
 use crate::types::frozen::FrozenTypes;
 
-/// So many keys, or so many bytes of them, are put in at a time.
+/// So many keys, or so many bytes of them, are put in at a time at most.
 const BATCH_LEN: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -262,6 +262,7 @@ pub(super) struct Loader {
     adopts: bool,
     batch: Vec<Placed>,
     batch_bytes: usize,
+    batch_bytes_max: usize,
 }
 
 impl Loader {
@@ -285,6 +286,8 @@ impl Loader {
             takes_expired: false,
             batch: Vec::with_capacity(BATCH_LEN),
             batch_bytes: 0,
+            batch_bytes_max: BATCH_BYTES
+                .min(engine.config.persistence.loading_process_events_interval_bytes as usize),
         }
     }
 
@@ -332,7 +335,7 @@ impl Loader {
                 Some(Item::Sizes { keys, .. }) => self.make_room(db, keys, file.position(), lender),
                 Some(other) => note_beside(other, &mut self.report, &mut self.kept),
             }
-            if self.batch.len() >= BATCH_LEN || self.batch_bytes >= BATCH_BYTES {
+            if self.batch.len() >= BATCH_LEN || self.batch_bytes >= self.batch_bytes_max {
                 self.position = file.position();
                 self.put_in(lender)?;
             }
