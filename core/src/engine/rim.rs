@@ -26,6 +26,9 @@ pub trait Rim: Send {
     /// Changes how much is logged.
     fn log_level(&mut self, level: LogLevel);
 
+    /// Whether this server follows another one from now on: the log's lines show it.
+    fn role_changed(&mut self, _is_replica: bool) {}
+
     /// Makes room for this many clients, as far as the operating system limits their number.
     fn max_clients(&mut self, count: u32) -> Result<(), String>;
 

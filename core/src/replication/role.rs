@@ -99,6 +99,7 @@ impl Engine {
         self.config.replication.replicaof = PrimaryAddress(Some((host.clone(), port)));
         self.adapt_oom_score();
         self.replication.following = Some(Following::new(host, port, number, resumes, db));
+        self.rim.role_changed(true);
         self.follow_readers();
         self.follow_hindrances();
         self.jobs.push(Job::Follow(number));
@@ -116,6 +117,7 @@ impl Engine {
         let Some((host, port)) = self.config.replication.replicaof.0.clone() else { return };
         self.replication.followed += 1;
         self.replication.following = Some(Following::new(host, port, self.replication.followed, false, 0));
+        self.rim.role_changed(true);
         self.follow_hindrances();
     }
 
@@ -125,6 +127,7 @@ impl Engine {
         if let Some(client) = before.client {
             self.kill(client);
         }
+        self.rim.role_changed(false);
         self.pass_stream_on();
         self.config.replication.replicaof = PrimaryAddress(None);
         self.adapt_oom_score();

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use jiff::Zoned;
 use tracing::field::{Field, Visit};
@@ -17,6 +17,8 @@ use super::LogLevel;
 
 /// The level from which lines are written: one for the process, as there is one log.
 static LEVEL: AtomicU8 = AtomicU8::new(rank(LogLevel::Notice));
+/// Whether the server follows another one, which each line shows.
+static IS_REPLICA: AtomicBool = AtomicBool::new(false);
 /// The file that lines go to; standard output if its name is empty.
 static FILE: OnceLock<String> = OnceLock::new();
 
@@ -36,6 +38,11 @@ pub fn start(file: &str, level: LogLevel) -> io::Result<()> {
 /// Changes how much is logged.
 pub fn set_level(level: LogLevel) {
     LEVEL.store(rank(level), Ordering::Relaxed);
+}
+
+/// Lines show from now on that the server follows another one, or that it does not.
+pub(super) fn set_role(is_replica: bool) {
+    IS_REPLICA.store(is_replica, Ordering::Relaxed);
 }
 
 const fn rank(level: LogLevel) -> u8 {
@@ -84,7 +91,8 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let line = line(&Zoned::now(), event.metadata().level(), &Text::of(event).0);
+        let role = if IS_REPLICA.load(Ordering::Relaxed) { 'S' } else { 'M' };
+        let line = line(role, &Zoned::now(), event.metadata().level(), &Text::of(event).0);
         // A full disk or a closed terminal must not stop the server.
         let _ = match FILE.get() {
             // Opened for each line, so that the file may be moved away.
@@ -101,9 +109,9 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-fn line(time: &Zoned, level: &Level, text: &str) -> String {
+fn line(role: char, time: &Zoned, level: &Level, text: &str) -> String {
     let time = time.strftime("%d %b %Y %H:%M:%S.%3f");
-    format!("{}:M {time} {} {text}\n", std::process::id(), rank_of(level).1)
+    format!("{}:{role} {time} {} {text}\n", std::process::id(), rank_of(level).1)
 }
 
 /// What an event says.
@@ -136,7 +144,7 @@ mod tests {
     fn a_line_looks_as_tools_expect_it() {
         let time: Zoned = "2026-11-01T00:10:00.0239+00:00[UTC]".parse().unwrap();
         let expected = format!("{}:M 01 Nov 2026 00:10:00.023 * Server initialized\n", std::process::id());
-        assert_eq!(line(&time, &Level::INFO, "Server initialized"), expected);
+        assert_eq!(line('M', &time, &Level::INFO, "Server initialized"), expected);
     }
 
     #[test]

@@ -63,6 +63,10 @@ impl Rim for ProcessRim {
         logging::set_level(level);
     }
 
+    fn role_changed(&mut self, is_replica: bool) {
+        logging::set_role(is_replica);
+    }
+
     fn max_clients(&mut self, count: u32) -> Result<(), String> {
         match process::raise_open_files(count) {
             OpenFiles::Enough => Ok(()),
