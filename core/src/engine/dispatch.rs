@@ -308,6 +308,9 @@ impl Engine {
             // Nobody waits, as for a stream.
             let _ = self.execute(session, registry, asked, out, Caller::Primary);
         }
+        // A primary is answered nothing, and hears no messages: whoever asks next is not to be told what was for it.
+        empty(&mut self.pushes, PUSHES_KEEP_MAX);
+        empty(&mut self.pushes_behind, PUSHES_KEEP_MAX);
     }
 
     #[cold]

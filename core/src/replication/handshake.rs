@@ -136,6 +136,7 @@ impl Handshake {
     }
 
     fn hear_of_data(&self, line: &[u8]) -> Next {
+        const WRONG: &str = "Master replied with wrong +FULLRESYNC syntax.";
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         match &words[..] {
             [b"+FULLRESYNC", name, offset, ..] => match (StreamName::parse(name), parse_offset(offset)) {
@@ -143,8 +144,9 @@ impl Handshake {
                     tracing::info!("Full resync from master: {name}:{offset}");
                     Next::Full(name, offset)
                 }
-                _ => Next::Later("Master replied with wrong +FULLRESYNC syntax.".to_owned()),
+                _ => Next::Later(WRONG.to_owned()),
             },
+            [b"+FULLRESYNC", ..] => Next::Later(WRONG.to_owned()),
             [b"+CONTINUE", rest @ ..] if self.introduction.known.is_some() => {
                 tracing::info!("Successful partial resynchronization with master.");
                 Next::GoOn(rest.first().and_then(|name| StreamName::parse(name)))
@@ -154,6 +156,10 @@ impl Handshake {
                 Next::Later(format!(
                     "Master is currently unable to PSYNC but should be in the future: {said}"
                 ))
+            }
+            _ if line.first() == Some(&b'-') => {
+                let said = line.escape_ascii();
+                Next::Later(format!("Master does not support PSYNC or is in error state (reply: {said})"))
             }
             _ => {
                 let said = line.escape_ascii();
@@ -321,6 +327,8 @@ mod tests {
             &["-ERR no"][..],
             &["+PONG", "+OK", "+OK", "-LOADING wait"],
             &["+PONG", "+OK", "+OK", "+FULLRESYNC x 1"],
+            &["+PONG", "+OK", "+OK", "+FULLRESYNC"],
+            &["+PONG", "+OK", "+OK", "-ERR no"],
             &["+PONG", "+OK", "+OK", "+CONTINUE"],
             &[
                 "+PONG",

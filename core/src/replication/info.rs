@@ -142,7 +142,11 @@ impl Engine {
     pub(crate) fn backlog_memory(&self) -> (u64, u64) {
         let (len, whole) = self.replication.kept;
         let size = self.config.replication.repl_backlog_size.0;
-        let own = if len > size { whole - (len - size).min(whole) } else { whole };
+        let own = if len > size && !self.replication.replicas.is_empty() {
+            whole - (len - size).min(whole)
+        } else {
+            whole
+        };
         (own, whole)
     }
 

@@ -43,6 +43,16 @@ impl From<io::Error> for Halt {
     }
 }
 
+impl Halt {
+    /// Before the stream flows, a connection that is gone is something that the log is told.
+    pub(super) fn or_lost(self, what: &str) -> Halt {
+        match self {
+            Halt::Lost => Halt::Failed(what.to_owned()),
+            halt => halt,
+        }
+    }
+}
+
 /// Follows the server of this number until another is to be followed.
 pub fn run(lender: &dyn Lender, number: u64) {
     let mut failures = 0;
@@ -130,10 +140,14 @@ impl Link<'_> {
         let (mut handshake, first) = Handshake::begin(attempt.introduction.clone());
         wire.send(&first)?;
         let next = loop {
-            let line =
-                self.line(&mut wire, || Halt::Failed("Timeout connecting to the MASTER...".to_owned()))?;
+            let late = || Halt::Failed("Timeout connecting to the MASTER...".to_owned());
+            let gone = match handshake.has_asked() {
+                true => "Master did not reply to PSYNC, will try later",
+                false => "Master did not respond to command during SYNC handshake",
+            };
+            let line = self.line(&mut wire, late).map_err(|halt| halt.or_lost(gone))?;
             match handshake.hear(&line) {
-                Next::Send(bytes) => wire.send(&bytes)?,
+                Next::Send(bytes) => wire.send(&bytes).map_err(|error| Halt::from(error).or_lost(gone))?,
                 Next::Listen => {}
                 next => break next,
             }

@@ -207,6 +207,8 @@ impl Applying {
                     end = at;
                 }
                 Parsed::Incomplete => break,
+                // What comes before is a whole.
+                Parsed::Quoted(..) | Parsed::Broken(_) if end > 0 => break,
                 Parsed::Quoted(..) => return Err(Rubbish("a request in quotes".to_owned())),
                 Parsed::Broken(error) => return Err(Rubbish(error.to_string())),
             }
@@ -309,7 +311,10 @@ impl Engine {
         let Some(following) = self.followed(number) else { return false };
         if following.is_up() {
             tracing::warn!("Connection with master lost.");
-            tracing::info!("Caching the disconnected master state.");
+            if !is_broken {
+                tracing::info!("Caching the disconnected master state.");
+            }
+            tracing::info!("Reconnecting to MASTER {}:{}", following.host, following.port);
             following.down_since_ms = Some(now_ms);
         }
         following.resumes &= !is_broken;

@@ -41,6 +41,11 @@ fn late() -> Halt {
     )
 }
 
+/// The connection is gone before all data has come.
+fn lost(error: io::Error) -> Halt {
+    Halt::from(error).or_lost("I/O error trying to sync with MASTER: connection lost")
+}
+
 impl Engine {
     /// How the data of a stream of this name is to be taken over.
     fn how_to_take(&mut self, name: StreamName) -> How {
@@ -116,9 +121,10 @@ impl Link<'_> {
     fn framing(&self, wire: &mut Wire) -> Result<Framing, Halt> {
         let number = self.number;
         loop {
-            let line = self.line(wire, late)?;
+            let gone = "I/O error reading bulk count from MASTER: connection lost";
+            let line = self.line(wire, late).map_err(|halt| halt.or_lost(gone))?;
             if line.first() == Some(&b'-') {
-                let said = line.escape_ascii();
+                let said = line[1..].escape_ascii();
                 return Err(Halt::Failed(format!("MASTER aborted replication with an error: {said}")));
             }
             if line.is_empty() {
@@ -162,7 +168,7 @@ impl Link<'_> {
         let mut noted = Instant::now();
         while !unframed.is_over() {
             if wire.has_nothing() {
-                let came = wire.fill(unframed.room(READ_LEN))?;
+                let came = wire.fill(unframed.room(READ_LEN)).map_err(lost)?;
                 if noted.elapsed() >= LOOK {
                     noted = Instant::now();
                     let read = unframed.read();
@@ -325,7 +331,7 @@ impl<'a> Incoming<'a> {
         let number = self.link.number;
         while self.wire.has_nothing() {
             let left = self.total.map_or(u64::MAX, |total| total - self.read);
-            let came = self.wire.fill(usize::try_from(left).unwrap_or(READ_LEN))?;
+            let came = self.wire.fill(usize::try_from(left).unwrap_or(READ_LEN)).map_err(lost)?;
             if self.noted.elapsed() >= LOOK {
                 self.noted = Instant::now();
                 let (total, read) = (self.total, self.read);
