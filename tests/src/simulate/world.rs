@@ -272,7 +272,7 @@ impl World {
             4..10 => drop(self.asks(&["BGSAVE"])),
             10 => drop(self.asks(&["BGSAVE", "SCHEDULE"])),
             11 => drop(self.saves(&["FLUSHALL"])),
-            12 if self.is_writing => drop(self.saves(&["FLUSHALL"])),
+            12 if self.is_drawing() => drop(self.saves(&["FLUSHALL"])),
             // While a snapshot is written it would take the place of what RELOAD has saved, as in Redis.
             12 => drop(self.saves(&["DEBUG", "RELOAD"])),
             13..20 => self.time_passes(),
@@ -281,7 +281,7 @@ impl World {
             24 if self.random.below(4) == 0 => self.shuts_down(),
             25..28 if self.has_journal => drop(self.asks(&["BGREWRITEAOF"])),
             28 if self.has_journal => self.switches(),
-            29 if self.has_journal && !self.is_writing => self.plays_again(),
+            29 if self.has_journal && !self.is_drawing() => self.plays_again(),
             _ => {
                 for request in self.workload.next(self.clock.unix_ms()) {
                     self.says(&request);
@@ -371,6 +371,11 @@ impl World {
             let before_ns = self.clock.ns().saturating_sub(SECOND_NS);
             self.units.promise_before(before_ns, self.disk.now());
         }
+    }
+
+    /// Whether a snapshot is being written, or is going to be.
+    fn is_drawing(&self) -> bool {
+        self.is_writing || !self.to_write.is_empty()
     }
 
     fn asks(&mut self, words: &[&str]) -> Vec<u8> {
