@@ -375,7 +375,10 @@ impl Engine {
         if self.journal.state == State::Off {
             return;
         }
-        self.flush_journal(false);
+        // With several threads what was postponed is written as everything is: when the tick gives the engine back.
+        if self.config.server.io_threads == 1 || !self.journal.is_due() {
+            self.flush_journal(false);
+        }
         self.follow_refusal();
     }
 
