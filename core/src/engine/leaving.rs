@@ -149,8 +149,11 @@ impl Engine {
             }
         }
         if names.len() == 0 {
+            let were_prefixes = matches!(names, Names::Prefixes(_));
             self.leaving.names.pop_front();
-            self.follow_tracking();
+            if were_prefixes {
+                self.follow_tracking();
+            }
         }
         forgotten > 0
     }
