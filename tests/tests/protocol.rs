@@ -221,3 +221,59 @@ fn replies_to_a_long_pipeline_count_together() {
         assert_eq!(answered, 3 * expected, "{times} times");
     }
 }
+
+#[test]
+fn long_values_are_taken_over_with_the_requests_around_them() {
+    let Some(server) = start(&["appendonly yes"]) else { return };
+    let long = |byte: u8, len: usize| -> Vec<u8> { (0..len).map(|n| byte ^ (n / 1000) as u8).collect() };
+    let (one, two) = (long(1, 5 << 20), long(2, 3 << 20));
+    let range = |from: usize, to: usize| one[from..=to].to_vec();
+    // Requests as they are sent one behind the other, and the answers.
+    let requests: Vec<(Vec<Vec<u8>>, Reply)> = vec![
+        (vec![b"SET".into(), b"one".into(), one.clone()], Reply::Simple(b"OK".into())),
+        (
+            vec![b"MSET".into(), b"a".into(), two.clone(), b"b".into(), one.clone()],
+            Reply::Simple(b"OK".into()),
+        ),
+        (vec![b"GET".into(), b"one".into()], Reply::Bulk(one.clone())),
+        (vec![b"SETRANGE".into(), b"one".into(), b"2000000".into(), b"!".into()], Reply::Integer(5 << 20)),
+        (
+            vec![b"GETRANGE".into(), b"b".into(), b"1999990".into(), b"2000010".into()],
+            Reply::Bulk(range(1_999_990, 2_000_010)),
+        ),
+        (vec![b"GET".into(), b"a".into()], Reply::Bulk(two.clone())),
+        (
+            vec![b"SET".into(), b"c".into(), two.clone(), b"EX".into(), b"1000".into()],
+            Reply::Simple(b"OK".into()),
+        ),
+        (vec![b"APPEND".into(), b"c".into(), b"!".into()], Reply::Integer((3 << 20) + 1)),
+        (vec![b"STRLEN".into(), b"c".into()], Reply::Integer((3 << 20) + 1)),
+        (vec![b"SET".into(), b"a".into(), b"short".into()], Reply::Simple(b"OK".into())),
+    ];
+    let stream = TcpStream::connect(server.address()).expect("the server accepts");
+    let bytes: Vec<u8> = requests.iter().flat_map(|(words, _)| request(words)).collect();
+    // Sent from elsewhere, as neither side takes all that the other has to say.
+    let mut writing = stream.try_clone().expect("the socket is there");
+    let sender = thread::spawn(move || writing.write_all(&bytes));
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
+    let mut reading = BufReader::new(stream);
+    for (words, expected) in &requests {
+        let name = words[0].escape_ascii().to_string();
+        let reply = Reply::read(&mut reading).expect("a reply comes");
+        assert!(reply == *expected, "{name} {}", words[1].escape_ascii());
+    }
+    sender.join().expect("it ends").expect("all is sent");
+    let mut changed = one.clone();
+    changed[2_000_000] = b'!';
+    let mut server = server;
+    for restarted in [false, true] {
+        if restarted {
+            server.restart();
+        }
+        let mut client = connect(server.address());
+        let call = |client: &mut Client, key: &str| client.call(&["GET", key]).unwrap();
+        assert!(call(&mut client, "one") == Reply::Bulk(changed.clone()), "restarted: {restarted}");
+        assert!(call(&mut client, "b") == Reply::Bulk(one.clone()), "restarted: {restarted}");
+        assert_eq!(call(&mut client, "a"), Reply::Bulk(b"short".into()));
+    }
+}

@@ -64,6 +64,7 @@ use crate::replication::backlog::StreamName;
 use crate::types::hash::value::Hash;
 use crate::types::list::ChunkLimits;
 use crate::types::stream::idempotence::Memory;
+use crate::types::string::value::Input;
 
 /// For whom a call runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,6 +149,8 @@ pub struct Engine {
     pub large: crate::admin::commandlog::LargeCalls,
     /// Slow calls.
     pub slowlog: crate::admin::slowlog::Slowlog,
+    /// Where the requests stand that are executed, if values may take their bytes over: they are long.
+    pub input: Option<Input>,
     /// What the current unit has done.
     pub unit: Unit,
     /// Up to which size collections stay packed.
@@ -264,6 +267,7 @@ impl Engine {
             latency: Default::default(),
             large: Default::default(),
             slowlog: Default::default(),
+            input: None,
             unit: Unit::default(),
             limits: Limits::default(),
             now_ms: 0,

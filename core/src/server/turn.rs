@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use super::connection::Connection;
+use super::connection::{Connection, LARGE_LEN_MIN};
 use super::io_thread::{IoThread, Scratch, follow};
 use crate::engine::Engine;
 use crate::engine::batch::{BATCH_LEN_MAX, Batch};
@@ -124,7 +124,13 @@ impl Turn {
         for Part { connection, said, replies } in self.parts.drain(..) {
             let connection = &mut *connection.borrow_mut();
             let rest = &self.input[said.executed..said.bytes.end];
-            let replies = &self.replies.bytes()[replies];
+            // If somebody else has taken all, there are none.
+            let mut replies = self.replies.bytes().get(replies).unwrap_or_default();
+            if replies.len() >= LARGE_LEN_MIN && replies.len() == self.replies.mark() {
+                // Nobody else was answered.
+                scratch.out.append(&mut self.replies.take());
+                replies = &[];
+            }
             if catch_unwind(AssertUnwindSafe(|| connection.answer(replies, rest, scratch))).is_err() {
                 scratch.renew();
                 connection.give_up();

@@ -60,6 +60,7 @@ impl Connection {
             session: Some(session),
             input: Vec::new(),
             partial: Partial::default(),
+            taken: None,
             unwritten: Default::default(),
             written: 0,
             waker: None,

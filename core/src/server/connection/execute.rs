@@ -24,6 +24,7 @@ use crate::server::Shared;
 use crate::server::io_thread::{Scratch, follow};
 use crate::server::run::{Begun, Lent, Run};
 use crate::server::turn::{SAID_LEN_MAX, Said, Turn};
+use crate::types::string::value::{Input, TAKEN_LEN_MIN};
 
 /// A buffer that was once large is given back when it is empty.
 const KEEP_LEN_MAX: usize = 64 * 1024;
@@ -102,7 +103,7 @@ impl Connection {
         self.in_turn = false;
         let there = if rest.is_empty() {
             self.outbox.unread.store(0, Relaxed);
-            self.write(replies, scratch.thread)
+            if scratch.out.is_empty() { self.write(replies, scratch.thread) } else { self.write_out(scratch) }
         } else {
             scratch.out.raw(replies);
             self.hear(rest, scratch);
@@ -130,6 +131,11 @@ impl Connection {
                 self.execute_input(scratch);
             }
         }
+        let needed = self.partial.needed();
+        if needed >= TAKEN_LEN_MIN && needed / 2 > self.input.capacity() {
+            // A long argument is to come: while the buffer doubled again and again, all would be copied as often.
+            self.input.reserve_exact(needed - self.input.len());
+        }
         self.outbox.unread.store(self.input.len().saturating_sub(self.partial.head_len()) as u64, Relaxed);
         let announced = if self.input.is_empty() { 0 } else { self.partial.announced() };
         self.outbox.announced.store(announced as u64, Relaxed);
@@ -153,10 +159,35 @@ impl Connection {
             return;
         }
         let mut input = std::mem::take(&mut self.input);
+        if self.partial.announced() >= TAKEN_LEN_MIN {
+            return self.execute_long(input, scratch);
+        }
         let used = self.execute(&input, scratch);
         if used < input.len() || input.capacity() <= KEEP_LEN_MAX {
             input.drain(..used);
             self.input = input;
+        }
+    }
+
+    /// The same where a value may take over the bytes that it comes in.
+    #[cold]
+    fn execute_long(&mut self, mut input: Vec<u8>, scratch: &mut Scratch) {
+        // What it takes over stays as long as the value does.
+        if input.capacity() - input.len() > input.len() / 8 {
+            input.shrink_to_fit();
+        }
+        let input = Input::new(input);
+        self.taken = Some(input.clone());
+        let used = self.execute(&input, scratch);
+        self.taken = None;
+        if used < input.len() {
+            self.input = match Input::try_unwrap(input) {
+                Ok(mut input) => {
+                    input.drain(..used);
+                    input
+                }
+                Err(input) => input[used..].to_vec(),
+            };
         }
     }
 
@@ -204,7 +235,9 @@ impl Connection {
                     }
                     let all = (&*batch, 0..batch.len());
                     let unsent = out.mark();
+                    engine.input.clone_from(&self.taken);
                     let executed = self.execute_batch(&mut engine, registry, all, buffer, (out, unsent));
+                    engine.input = None;
                     follow(registry, &engine);
                     shared.release(engine);
                     executed

@@ -21,6 +21,7 @@ use super::turn::{self, READ_LEN, SAID_LEN_MAX, Turn};
 use crate::engine::outbox::{Outbox, Piece};
 use crate::engine::session::Session;
 use crate::resp::request::Partial;
+use crate::types::string::value::Input;
 
 /// Bytes after which other connections of the thread, and the system, get their turn.
 const HEARD_LEN_MAX: usize = 16 * 1024;
@@ -28,6 +29,9 @@ const HEARD_LEN_MAX: usize = 16 * 1024;
 const SHORT_READ_LEN: usize = 16 * 1024;
 /// Bytes that a client may send ahead while its call waits; more is left in the socket.
 const AHEAD_LEN_MAX: usize = 1 << 20;
+
+/// Replies of so many bytes are kept where they are.
+pub const LARGE_LEN_MIN: usize = 1 << 20;
 
 /// A client's connection.
 pub struct Connection {
@@ -39,6 +43,8 @@ pub struct Connection {
     id: u64,
     /// What was read and is not executed yet.
     input: Vec<u8>,
+    /// What is executed, where a value may take it over.
+    taken: Option<Input>,
     partial: Partial,
     /// What could not be written yet, and how much of its first piece was.
     unwritten: std::collections::VecDeque<Piece>,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use super::Connection;
+use super::{Connection, LARGE_LEN_MIN};
 use crate::engine::Engine;
 use crate::engine::outbox::Piece;
 use crate::replication::backlog::Fed;
@@ -25,6 +25,10 @@ impl Connection {
     /// Writes the replies; what does not fit is kept. False if the client is gone.
     #[inline(always)]
     pub(super) fn write_out(&mut self, scratch: &mut Scratch) -> bool {
+        if scratch.out.mark() >= LARGE_LEN_MIN {
+            // To copy what does not fit would hold the thread up.
+            return self.keep_own(scratch.out.take());
+        }
         let there = self.write(scratch.out.bytes(), scratch.thread);
         scratch.out.clear();
         there
@@ -45,18 +49,22 @@ impl Connection {
             self.outbox.bytes_out.fetch_add(written as u64, Relaxed);
             self.shared.traffic[thread].wrote(written);
         }
-        if written < replies.len() {
-            let backlog = self.keep(Piece::Own(replies[written..].to_vec()));
-            if backlog > STRANGER_BACKLOG_MAX && self.session.as_ref().is_some_and(|own| !own.authenticated) {
-                tracing::warn!(
-                    "Client id={} that has not authenticated is closed: it does not read its replies.",
-                    self.id
-                );
-                self.shared.with_engine(|engine| engine.stats.output_limit_disconnections += 1);
-                return false;
-            }
-            self.check_backlog(backlog);
+        written == replies.len() || self.keep_own(replies[written..].to_vec())
+    }
+
+    /// Keeps what the client has been answered. False if it has to go.
+    #[cold]
+    fn keep_own(&mut self, replies: Vec<u8>) -> bool {
+        let backlog = self.keep(Piece::Own(replies));
+        if backlog > STRANGER_BACKLOG_MAX && self.session.as_ref().is_some_and(|own| !own.authenticated) {
+            tracing::warn!(
+                "Client id={} that has not authenticated is closed: it does not read its replies.",
+                self.id
+            );
+            self.shared.with_engine(|engine| engine.stats.output_limit_disconnections += 1);
+            return false;
         }
+        self.check_backlog(backlog);
         true
     }
 

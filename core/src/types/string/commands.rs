@@ -11,7 +11,7 @@ use mortise_sdk::resp::format_integer;
 
 use super::STRING;
 use super::expiry::{Comparison, Condition, Expiry, Form, Lifetime, SetOptions};
-use super::value::{Str, StrRef, stored};
+use super::value::{Str, StrRef, stored, stored_from};
 use crate::engine::call::{Call, Key};
 use crate::engine::event;
 use crate::features::Command;
@@ -271,11 +271,12 @@ pub(super) fn store(
     {
         return false;
     }
+    let stored = stored_from(value, call.engine.input.as_ref());
     let Fate::Until(deadline) = fate else {
-        call.put::<Str>(key, stored(value), matches!(fate, Fate::Keep)).changed("set");
+        call.put::<Str>(key, stored, matches!(fate, Fate::Keep)).changed("set");
         return true;
     };
-    store_until(call, key, stored(value), deadline);
+    store_until(call, key, stored, deadline);
     if call.is_propagated() {
         propagate_until(call, key, value, deadline);
     }

@@ -11,15 +11,59 @@ const MADE_MAX: usize = 16;
 /// A string in chunks of [`CHUNK_LEN`] bytes, the last one shorter.
 #[derive(Clone, Default)]
 pub struct LongText {
-    chunks: Vec<Arc<Vec<u8>>>,
+    chunks: Vec<Chunk>,
     len: usize,
+}
+
+/// Some bytes, alone or among those of others: of a request that was taken over, each chunk is a part.
+#[derive(Clone)]
+struct Chunk {
+    whole: Arc<Vec<u8>>,
+    start: usize,
+    len: usize,
+}
+
+impl Chunk {
+    fn new(bytes: Vec<u8>) -> Chunk {
+        Chunk { start: 0, len: bytes.len(), whole: Arc::new(bytes) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.whole[self.start..self.start + self.len]
+    }
+
+    fn is_alone(&self) -> bool {
+        self.len == self.whole.len()
+    }
+
+    /// Changes the bytes. What is shared, or stands among others, is copied before.
+    fn change(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        if !self.is_alone() {
+            *self = Chunk::new(self.bytes().to_vec());
+        }
+        let bytes = Arc::make_mut(&mut self.whole);
+        change(bytes);
+        self.len = bytes.len();
+    }
+
+    fn memory(&self) -> usize {
+        if self.is_alone() { self.whole.capacity() + 32 } else { self.len }
+    }
 }
 
 impl LongText {
     /// A copy of some bytes.
     pub fn new(bytes: &[u8]) -> LongText {
-        let chunks = bytes.chunks(CHUNK_LEN).map(|chunk| Arc::new(chunk.to_vec())).collect();
+        let chunks = bytes.chunks(CHUNK_LEN).map(|chunk| Chunk::new(chunk.to_vec())).collect();
         LongText { chunks, len: bytes.len() }
+    }
+
+    /// Bytes among others, without a copy: the others stay as long as one of its chunks does that has not been changed.
+    pub fn within(whole: &Arc<Vec<u8>>, start: usize, len: usize) -> LongText {
+        let starts = (start..start + len).step_by(CHUNK_LEN);
+        let chunk =
+            |at: usize| Chunk { whole: whole.clone(), start: at, len: CHUNK_LEN.min(start + len - at) };
+        LongText { chunks: starts.map(chunk).collect(), len }
     }
 
     /// Length in bytes.
@@ -34,12 +78,12 @@ impl LongText {
 
     /// Bytes on the heap. What is shared counts as often as it occurs.
     pub fn memory(&self) -> usize {
-        self.chunks.capacity() * 8 + self.chunks.iter().map(|chunk| chunk.capacity() + 32).sum::<usize>()
+        self.chunks.capacity() * size_of::<Chunk>() + self.chunks.iter().map(Chunk::memory).sum::<usize>()
     }
 
     /// The chunks in order.
     pub fn chunks(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
-        self.chunks.iter().map(|chunk| chunk.as_slice())
+        self.chunks.iter().map(Chunk::bytes)
     }
 
     /// The parts of `start..end`.
@@ -49,15 +93,15 @@ impl LongText {
         self.chunks.iter().enumerate().skip(first).map_while(move |(i, chunk)| {
             let base = i * CHUNK_LEN;
             (base < end).then(|| {
-                let from = start.saturating_sub(base).min(chunk.len());
-                &chunk[from..(end - base).min(chunk.len()).max(from)]
+                let from = start.saturating_sub(base).min(chunk.len);
+                &chunk.bytes()[from..(end - base).min(chunk.len).max(from)]
             })
         })
     }
 
     /// A byte.
     pub fn byte(&self, at: usize) -> Option<u8> {
-        self.chunks.get(at / CHUNK_LEN)?.get(at % CHUNK_LEN).copied()
+        self.chunks.get(at / CHUNK_LEN)?.bytes().get(at % CHUNK_LEN).copied()
     }
 
     /// All bytes in one piece.
@@ -70,8 +114,8 @@ impl LongText {
     /// Makes it at least `len` long; what is new is zero. Beyond the first few, chunks of nothing but zeroes are one and
     /// the same, so that a bit set far away does not hold everybody up.
     pub fn extend_to(&mut self, len: usize) {
-        let zero = || Arc::new(vec![0; CHUNK_LEN]);
-        let (mut zeroes, mut made): (Option<Arc<Vec<u8>>>, usize) = (None, 0);
+        let zero = || Chunk::new(vec![0; CHUNK_LEN]);
+        let (mut zeroes, mut made): (Option<Chunk>, usize) = (None, 0);
         while self.len < len {
             let within = self.len % CHUNK_LEN;
             let grow = (CHUNK_LEN - within).min(len - self.len);
@@ -80,9 +124,9 @@ impl LongText {
                 self.chunks.push(chunk);
                 made += 1;
             } else if within == 0 {
-                self.chunks.push(Arc::new(vec![0; grow]));
+                self.chunks.push(Chunk::new(vec![0; grow]));
             } else if let Some(last) = self.chunks.last_mut() {
-                Arc::make_mut(last).resize(within + grow, 0);
+                last.change(|bytes| bytes.resize(within + grow, 0));
             }
             self.len += grow;
         }
@@ -95,8 +139,8 @@ impl LongText {
         while !rest.is_empty() {
             let within = at % CHUNK_LEN;
             let part = rest.len().min(CHUNK_LEN - within);
-            Arc::make_mut(&mut self.chunks[at / CHUNK_LEN])[within..within + part]
-                .copy_from_slice(&rest[..part]);
+            self.chunks[at / CHUNK_LEN]
+                .change(|bytes| bytes[within..within + part].copy_from_slice(&rest[..part]));
             rest = &rest[part..];
             at += part;
         }
@@ -109,9 +153,9 @@ impl LongText {
             let within = self.len % CHUNK_LEN;
             let part = rest.len().min(CHUNK_LEN - within);
             if within == 0 {
-                self.chunks.push(Arc::new(rest[..part].to_vec()));
+                self.chunks.push(Chunk::new(rest[..part].to_vec()));
             } else if let Some(last) = self.chunks.last_mut() {
-                Arc::make_mut(last).extend_from_slice(&rest[..part]);
+                last.change(|bytes| bytes.extend_from_slice(&rest[..part]));
             }
             self.len += part;
             rest = &rest[part..];
@@ -155,5 +199,31 @@ mod tests {
             let range: Vec<u8> = shared.range(start, end).flatten().copied().collect();
             assert_eq!(range, model[start..end]);
         }
+    }
+
+    #[test]
+    fn what_is_taken_over_is_not_copied_until_it_changes() {
+        let whole: Vec<u8> = (0..5 * CHUNK_LEN).map(|n| n as u8).collect();
+        let (start, len) = (77, 4 * CHUNK_LEN + 5);
+        let mut model = whole[start..start + len].to_vec();
+        let whole = Arc::new(whole);
+        let mut text = LongText::within(&whole, start, len);
+        assert!(
+            text.chunks().map(<[u8]>::as_ptr).eq((0..5).map(|n| whole[start + n * CHUNK_LEN..].as_ptr()))
+        );
+        assert_eq!(text.to_vec(), model);
+        let changes: [(usize, &[u8]); 4] =
+            [(3, b"x"), (CHUNK_LEN - 1, b"yz"), (len - 1, b"longer"), (len + 9, b"!")];
+        for (at, bytes) in changes {
+            text.write_at(at, bytes);
+            model.resize(model.len().max(at + bytes.len()), 0);
+            model[at..at + bytes.len()].copy_from_slice(bytes);
+            assert!(text.to_vec() == model, "after {bytes:?}");
+        }
+        // The first two and the end of the last are its own now, and two chunks are where they were.
+        assert!((4 * CHUNK_LEN..4 * CHUNK_LEN + 1024).contains(&text.memory()), "{}", text.memory());
+        assert!(whole.iter().enumerate().all(|(n, byte)| *byte == n as u8));
+        drop(whole);
+        assert_eq!(text.to_vec(), model);
     }
 }

@@ -164,6 +164,26 @@ pub fn stored(bytes: &[u8]) -> NewValue<'_> {
     NewValue::Bytes(Kind::Text, bytes)
 }
 
+/// Where the requests stand that are executed, if a value may take their bytes over.
+pub type Input = triomphe::Arc<Vec<u8>>;
+
+/// Values that are longer take over the request that they come in: to copy them would hold everybody up.
+pub const TAKEN_LEN_MIN: usize = 1 << 20;
+
+/// The same of a request's argument, which is not copied if it is long and may be taken over.
+#[inline]
+pub fn stored_from<'a>(bytes: &'a [u8], input: Option<&Input>) -> NewValue<'a> {
+    if bytes.len() >= TAKEN_LEN_MIN
+        && let Some(input) = input
+        && let Some(start) = bytes.as_ptr().addr().checked_sub(input.as_ptr().addr())
+        && input.get(start..start + bytes.len()).is_some_and(|part| part.as_ptr() == bytes.as_ptr())
+    {
+        let text = LongText::within(input, start, bytes.len());
+        return NewValue::Object(Box::new(Object::LongText(text)));
+    }
+    stored(bytes)
+}
+
 impl Edit<'_, Str> {
     /// Replaces the value as SET does.
     pub fn set(&mut self, bytes: &[u8]) {
