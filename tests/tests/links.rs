@@ -240,3 +240,30 @@ fn a_primary_is_connected_to_from_the_address_that_is_said() {
     call(&mut replica.connect(), &["CLIENT", "KILL", "TYPE", "master"]);
     until("it is told why not", || replica.log().contains("Cannot assign requested address"));
 }
+
+#[test]
+fn the_log_says_that_data_is_loaded() {
+    let primary = mortise(&[]);
+    for how in ["disabled", "on-empty-db", "swapdb"] {
+        let replica = mortise(&[&format!("repl-diskless-load {how}")]);
+        follow(&replica, &primary);
+        assert!(replica.log().contains("MASTER <-> REPLICA sync: Loading DB in memory"), "{how}");
+    }
+}
+
+#[test]
+fn a_replica_begins_a_journal_when_it_is_told_to() {
+    let (primary, replica) = (mortise(&[]), mortise(&[]));
+    follow(&replica, &primary);
+    assert_eq!(text(&mut replica.connect(), &["CONFIG", "SET", "appendonly", "yes"]), "OK");
+    call(&mut primary.connect(), &["SET", "k", "what-the-primary-says"]);
+    let said = |entry: std::io::Result<std::fs::DirEntry>| {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains("what-the-primary-says")
+    };
+    until("it is appended", || {
+        let folder = replica.dir().join("appendonlydir");
+        std::fs::read_dir(folder).is_ok_and(|mut folder| folder.any(said))
+    });
+    agree(&primary, &replica);
+}

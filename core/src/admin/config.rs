@@ -212,9 +212,6 @@ impl Engine {
                 users.set_default_password(config.clients.requirepass.as_deref().map(str::as_bytes));
                 Ok(())
             }
-            "appendonly" if config.journal.appendonly && self.replication.is_replica() => {
-                Err("Mortise has no append-only file while it follows another server yet".to_owned())
-            }
             "appendonly" => self.switch_journal(),
             "aof_disable_auto_gc" => {
                 self.remove_history();

@@ -177,7 +177,7 @@ pub const ALL: &[Absent] = &[
     ignored("socket-mark-id"),
     ignored("locale-collate"),
     unless("watchdog-period", Ignored::For("0")),
-    ignored("dynamic-hz"),
+    unless("dynamic-hz", Ignored::For("no")),
 ];
 
 #[cfg(test)]

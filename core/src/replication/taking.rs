@@ -235,7 +235,10 @@ impl Link<'_> {
     ) -> Result<Applying, Halt> {
         let number = self.number;
         let (space, serves) = match how {
-            How::Beside { space, serves } => (space, serves),
+            How::Beside { space, serves } => {
+                tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+                (space, serves)
+            }
             How::File | How::Directly => {
                 self.ask(|engine| engine.make_way(number))?;
                 (SpaceId::FIRST, false)
