@@ -159,6 +159,8 @@ fn writes_wait_for_the_end_of_a_failover() {
     let mut silent = second.connect();
     call(&mut silent, &["CONFIG", "SET", "busy-reply-threshold", "60000"]);
     silent.send(&["DEBUG", "SLEEP", "3"]).unwrap();
+    // It must not answer before it sleeps.
+    std::thread::sleep(std::time::Duration::from_millis(300));
     call(&mut client, &["SET", "k", "1"]);
     let port = second.address().port().to_string();
     let to =
