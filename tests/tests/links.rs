@@ -267,3 +267,26 @@ fn a_replica_begins_a_journal_when_it_is_told_to() {
     });
     agree(&primary, &replica);
 }
+
+#[test]
+fn a_replica_that_goes_holds_nobody_up_who_is_sent_the_same_snapshot() {
+    const KEYS: &str = "2000";
+    const VALUE_LEN: &str = "10000";
+    let primary =
+        mortise(&["repl-diskless-sync-delay 1000", "repl-diskless-sync-max-replicas 2", "rdbcompression no"]);
+    call(&mut primary.connect(), &["DEBUG", "POPULATE", KEYS, "key", VALUE_LEN]);
+    // It takes nothing, so that the snapshot waits for it, and leaves.
+    let mut stuck = primary.connect();
+    stuck.send(&["REPLCONF", "capa", "eof", "capa", "psync2"]).unwrap();
+    stuck.send(&["PSYNC", "?", "-1"]).unwrap();
+    let replica = mortise(&[]);
+    let port = primary.address().port().to_string();
+    call(&mut replica.connect(), &["REPLICAOF", "127.0.0.1", &port]);
+    let mut client = primary.connect();
+    until("a snapshot is on its way", || number(&mut client, "rdb_bgsave_in_progress") == 1);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(number(&mut client, "rdb_bgsave_in_progress"), 1, "it waits");
+    drop(stuck);
+    until("the other one has it", || info(&mut replica.connect(), "master_link_status") == "up");
+    agree(&primary, &replica);
+}

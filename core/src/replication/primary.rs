@@ -367,6 +367,8 @@ impl Engine {
         if self.replication.replicas.is_empty() {
             self.replication.alone_since_ms = self.now_ms;
         }
+        // Whoever sends it a snapshot does not wait until it takes more.
+        replica.outbox.close();
         self.leave_snapshot(&replica);
         // What was kept for it alone is not needed any more.
         self.trim_backlog();
