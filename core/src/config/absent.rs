@@ -120,8 +120,6 @@ const fn unless(name: &'static str, ignored: Ignored) -> Absent {
 pub const ALL: &[Absent] = &[
     // Durability and safety: these promise something that would silently not happen.
     unless("cluster-enabled", Ignored::If(&["no"])),
-    // Snapshots.
-    // Replication.
     // Cluster.
     ignored("cluster-config-file"),
     ignored("cluster-node-timeout"),
