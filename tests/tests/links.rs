@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mortise_tests::following::{agree, call, follow, info, number, shown, text, until};
@@ -30,6 +31,8 @@ fn a_link_that_is_killed_is_cut_at_once() {
     let (mut of_primary, mut of_replica) = (primary.connect(), replica.connect());
     let mut quickest = Duration::MAX;
     for _ in 0..ROUNDS {
+        // Attempts are a tenth of a second apart.
+        sleep(Duration::from_millis(150));
         let before = number(&mut of_primary, "sync_partial_ok");
         // The primary counts it before the replica knows that it is up.
         let mut start = Instant::now();
@@ -193,7 +196,9 @@ fn a_snapshot_for_replicas_that_are_gone_is_called_off() {
             replica.send(&["PSYNC", "?", "-1"]).unwrap();
         }
         until("both wait for it", || {
-            let waits = |field: &str, client: &mut Client| info(client, field).contains("state=wait_bgsave");
+            let waits = |field: &str, client: &mut Client| {
+                shown(client, field).is_some_and(|replica| replica.contains("state=wait_bgsave"))
+            };
             waits("slave0", &mut client) && waits("slave1", &mut client)
         });
         let [first, second] = replicas;
@@ -277,14 +282,14 @@ fn a_replica_that_goes_holds_nobody_up_who_is_sent_the_same_snapshot() {
     call(&mut primary.connect(), &["DEBUG", "POPULATE", KEYS, "key", VALUE_LEN]);
     // It takes nothing, so that the snapshot waits for it, and leaves.
     let mut stuck = primary.connect();
-    stuck.send(&["REPLCONF", "capa", "eof", "capa", "psync2"]).unwrap();
+    call(&mut stuck, &["REPLCONF", "capa", "eof", "capa", "psync2"]);
     stuck.send(&["PSYNC", "?", "-1"]).unwrap();
     let replica = mortise(&[]);
     let port = primary.address().port().to_string();
     call(&mut replica.connect(), &["REPLICAOF", "127.0.0.1", &port]);
     let mut client = primary.connect();
     until("a snapshot is on its way", || number(&mut client, "rdb_bgsave_in_progress") == 1);
-    std::thread::sleep(Duration::from_millis(200));
+    sleep(Duration::from_millis(200));
     assert_eq!(number(&mut client, "rdb_bgsave_in_progress"), 1, "it waits");
     drop(stuck);
     until("the other one has it", || info(&mut replica.connect(), "master_link_status") == "up");

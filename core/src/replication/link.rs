@@ -16,7 +16,7 @@ use crate::server::error_text;
 
 /// How soon after a failed attempt the next one begins, and how much later after many.
 const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_millis(1500);
 /// How often the primary is told how far this server is.
 pub(super) const ACK: Duration = Duration::from_secs(1);
 /// How soon again if more of the stream is durable.
