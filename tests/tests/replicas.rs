@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mortise_tests::client::request;
+use mortise_tests::following::{call, number, shown, until};
 use mortise_tests::server::Server;
 use mortise_tests::{Client, Reply};
 
@@ -14,30 +15,6 @@ const DIRECTIVES: [&str; 3] = ["enable-debug-command yes", "repl-diskless-sync-d
 
 fn start(further: &[&str]) -> Server {
     Server::start(&[&DIRECTIVES[..], further].concat())
-}
-
-fn call(client: &mut Client, words: &[&str]) -> Reply {
-    client.call(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
-}
-
-fn info(client: &mut Client, field: &str) -> Option<String> {
-    let Reply::Bulk(text) = call(client, &["INFO", "everything"]) else { panic!("INFO is a text") };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
-    line.map(|line| line.trim().to_owned())
-}
-
-fn number(client: &mut Client, field: &str) -> u64 {
-    let text = info(client, field).unwrap_or_else(|| panic!("INFO has no {field}"));
-    text.parse().unwrap_or_else(|_| panic!("{field} is no number: {text}"))
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        sleep(Duration::from_millis(20));
-    }
 }
 
 /// A connection that behaves as a replica.
@@ -178,7 +155,9 @@ fn a_replica_is_heard_while_a_script_runs() {
     call(&mut other, &["SCRIPT", "KILL"]);
     client.receive().unwrap();
     until("what it has said is known", || {
-        info(&mut other, "slave0").is_some_and(|line| line.contains("offset=3,"))
+        // It is when it says something again.
+        replica.say(&["REPLCONF", "ACK", "2"]);
+        shown(&mut other, "slave0").is_some_and(|line| line.contains("offset=3,"))
     });
 }
 
@@ -193,7 +172,7 @@ fn a_pause_is_not_for_replicas() {
     }
     assert!(replica.hear(Duration::from_millis(100)).is_some(), "it is still there");
     until("what it has said is known", || {
-        info(&mut client, "slave0").is_some_and(|line| line.contains("offset=12,"))
+        shown(&mut client, "slave0").is_some_and(|line| line.contains("offset=12,"))
     });
 }
 
@@ -209,7 +188,7 @@ fn who_waits_is_told_that_the_server_follows_another_one() {
     ];
     let mut others: Vec<Client> = waiting.iter().map(|_| server.connect()).collect();
     others.iter_mut().zip(waiting).for_each(|(other, words)| other.send(words).unwrap());
-    until("they wait", || info(&mut client, "blocked_clients").as_deref() == Some("4"));
+    until("they wait", || shown(&mut client, "blocked_clients").as_deref() == Some("4"));
     call(&mut client, &["REPLICAOF", "127.0.0.1", "1"]);
     let told = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
     for (mut other, words) in others.into_iter().zip(waiting) {

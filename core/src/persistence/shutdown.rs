@@ -127,9 +127,14 @@ impl Engine {
         Outcome::Waits
     }
 
-    /// A signal asks for the server's end, which waits for the next tick: until then it may be called off.
-    pub fn ask_for_end(&mut self) {
-        self.persistence.end_asked = Some(false);
+    /// A signal asks for the server's end, which waits for the next tick: until then it may be called off. False if that
+    /// is under way already.
+    pub fn ask_for_end(&mut self) -> bool {
+        let is_news = self.persistence.end_asked.is_none() && !self.is_shutting_down();
+        if is_news {
+            self.persistence.end_asked = Some(false);
+        }
+        is_news
     }
 
     /// The clock has ticked.

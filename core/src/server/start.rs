@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -264,7 +264,8 @@ impl Server {
     pub(super) fn run_until(mut self, signals: &mut Signals) -> Result<bool, Fatal> {
         let mut stop = self.shared.stop.subscribe();
         let mut loading = Some(self.load_beside()?);
-        let ending = Arc::new(AtomicBool::new(false));
+        // How many signals are being obeyed: whoever has called the server's end off may ask for it again at once.
+        let ending = Arc::new(AtomicUsize::new(0));
         loop {
             let heard = signals.next(async {
                 tokio::select! {
@@ -281,7 +282,7 @@ impl Server {
                     }
                     continue;
                 }
-                Heard::Int if ending.load(Ordering::Acquire) => {
+                Heard::Int if ending.load(Ordering::Acquire) > 0 => {
                     self.hurry();
                     return Ok(false);
                 }
@@ -292,7 +293,7 @@ impl Server {
             if loading.is_some() {
                 tracing::warn!("Received shutdown signal during loading, exiting now.");
                 self.shared.stop.send_replace(true);
-            } else if !ending.swap(true, Ordering::AcqRel) {
+            } else {
                 self.shut_down_beside(name, ending.clone())?;
             }
         }
@@ -340,7 +341,7 @@ impl Server {
     }
 
     /// Shuts the server down because of a signal: on a thread of its own, as it may take long to save the data.
-    fn shut_down_beside(&self, name: &'static str, ending: Arc<AtomicBool>) -> Result<(), Fatal> {
+    fn shut_down_beside(&self, name: &'static str, ending: Arc<AtomicUsize>) -> Result<(), Fatal> {
         let shared = self.shared.clone();
         if !shared.saves_at_end.load(Ordering::Relaxed) && shared.running.since_ms().is_some() {
             // A script may hold the engine for ever, and there is nothing to be saved.
@@ -348,16 +349,19 @@ impl Server {
             shared.stop.send_replace(true);
             return Ok(());
         }
+        ending.fetch_add(1, Ordering::AcqRel);
         let shut_down = move || {
             let mut outcome = Outcome::Ends;
-            let mut runs = shared.lend(&mut |engine| engine.ask_for_end());
-            let mut may_begin = Some(false);
+            let mut is_news = false;
+            let mut runs = shared.lend(&mut |engine| is_news = engine.ask_for_end());
+            let mut may_begin = is_news.then_some(false);
             while runs && may_begin == Some(false) {
                 std::thread::sleep(LOOK_AGAIN);
                 runs = shared.lend(&mut |engine| may_begin = engine.take_asked_end());
             }
             if may_begin.is_none() {
-                return ending.store(false, Ordering::Release);
+                ending.fetch_sub(1, Ordering::AcqRel);
+                return;
             }
             shared.lend(&mut |engine| {
                 let settings = &engine.config.persistence;
@@ -380,7 +384,7 @@ impl Server {
                 }
             }
             if outcome == Outcome::GoesOn {
-                ending.store(false, Ordering::Release);
+                ending.fetch_sub(1, Ordering::AcqRel);
             }
         };
         std::thread::Builder::new()
