@@ -253,8 +253,8 @@ fn certificates_are_read_again_when_they_are_set_again() {
     check(&secure.server, "
         > CONFIG GET tls-ciphers
         {tls-ciphers: \"\"}
-        > CONFIG SET tls-replication yes
-        -ERR CONFIG SET failed (possibly related to argument 'tls-replication') - Mortise does not have this directive yet
+        > CONFIG SET tls-cluster yes
+        -ERR CONFIG SET failed (possibly related to argument 'tls-cluster') - Mortise does not have this directive yet
         > CONFIG GET tls-cluster
         {tls-cluster: no}
         > CONFIG SET tls-auth-clients maybe
@@ -439,7 +439,7 @@ fn a_server_without_tls_certificates_does_not_start() {
         ("tls-protocols TLSv9".into(), "Invalid tls-protocols specified ('TLSv9')"),
         ("tls-ciphers nosuch".into(), "'nosuch' is unknown or not supported"),
         ("tls-dh-params-file dh.pem".into(), "tls-dh-params-file (dh.pem): "),
-        ("tls-replication yes".into(), "Mortise does not have this directive yet"),
+        ("tls-cluster yes".into(), "Mortise does not have this directive yet"),
     ] {
         let directives: Vec<_> = good.iter().chain([&directive]).map(String::as_str).collect();
         let error = Server::start_binary(&binary, &directives).map(|_| ()).unwrap_err();
