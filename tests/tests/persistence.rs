@@ -6,35 +6,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use mortise_tests::following::{call, info, text, until};
 use mortise_tests::server::{Server, mortise_binary};
 use mortise_tests::{Client, Reply};
-
-fn call(client: &mut Client, words: &[&str]) -> Reply {
-    client.call(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
-}
-
-fn text(client: &mut Client, words: &[&str]) -> String {
-    match call(client, words) {
-        Reply::Bulk(bytes) | Reply::Simple(bytes) | Reply::Error(bytes) => {
-            String::from_utf8_lossy(&bytes).into_owned()
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        sleep(Duration::from_millis(10));
-    }
-}
-
-fn info(client: &mut Client, field: &str) -> String {
-    let text = text(client, &["INFO", "persistence"]);
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
-    line.unwrap_or_default().trim().to_owned()
-}
 
 fn signal(server: &Server, name: &str) {
     let pid = server.pid().expect("it runs").to_string();
