@@ -272,6 +272,10 @@ impl Engine {
         }
         let now_s = self.measured_s();
         let is_time = self.is_time_to_append(false, now_s);
+        if self.journal.asked < self.journal.written {
+            // Something may be on its way to be written at any time; what has been is not to wait for a lull.
+            self.sync_journal(self.config.journal.appendfsync, now_s);
+        }
         self.follow_refusal();
         if let Some(writing) = &self.journal.writing {
             return Some(Apart::Anothers(writing.clone()));
@@ -307,7 +311,7 @@ impl Engine {
                 AppendSync::Always => true,
                 AppendSync::No => false,
             };
-            if due && self.journal.asked < self.journal.written {
+            if (due || self.journal.syncs.holds()) && self.journal.asked < self.journal.written {
                 self.sync_journal(mode, now_s);
             }
             return false;
@@ -332,13 +336,15 @@ impl Engine {
 
     /// Has made durable what has been written, if it is time.
     fn sync_journal(&mut self, mode: AppendSync, now_s: i64) {
+        // What was promised is waited for, whatever has been set since.
+        let is_owed = self.journal.syncs.holds();
         // Whoever says so prefers speed to durability while something else keeps the disk busy.
-        if self.config.journal.no_appendfsync_on_rewrite && self.persistence.drawing.is_some() {
+        if !is_owed && self.config.journal.no_appendfsync_on_rewrite && self.persistence.drawing.is_some() {
             return;
         }
         let journal = &mut self.journal;
         let Some(file) = &journal.file else { return };
-        match mode {
+        match if is_owed { AppendSync::Always } else { mode } {
             AppendSync::Always => {
                 journal.syncs.ask(file, journal.written, true);
                 journal.asked = journal.written;

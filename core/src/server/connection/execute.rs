@@ -42,6 +42,15 @@ enum Executed {
     Nothing,
 }
 
+/// What is behind the requests that are done with. A buffer that was large for them is not kept for a little.
+fn rest(mut input: Vec<u8>, used: usize) -> Vec<u8> {
+    if used > 0 && input.capacity() > KEEP_LEN_MAX && input.len() - used < input.capacity() / 4 {
+        return input[used..].to_vec();
+    }
+    input.drain(..used);
+    input
+}
+
 impl Connection {
     /// Makes what was read a part of the thread's turn, if it begins with requests that can be one.
     #[inline(always)]
@@ -158,14 +167,13 @@ impl Connection {
         if self.input.is_empty() || self.input.len() < self.partial.needed() {
             return;
         }
-        let mut input = std::mem::take(&mut self.input);
+        let input = std::mem::take(&mut self.input);
         if self.partial.announced() >= TAKEN_LEN_MIN {
             return self.execute_long(input, scratch);
         }
         let used = self.execute(&input, scratch);
         if used < input.len() || input.capacity() <= KEEP_LEN_MAX {
-            input.drain(..used);
-            self.input = input;
+            self.input = rest(input, used);
         }
     }
 
@@ -182,10 +190,7 @@ impl Connection {
         self.taken = None;
         if used < input.len() {
             self.input = match Input::try_unwrap(input) {
-                Ok(mut input) => {
-                    input.drain(..used);
-                    input
-                }
+                Ok(input) => rest(input, used),
                 Err(input) => input[used..].to_vec(),
             };
         }

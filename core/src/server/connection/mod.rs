@@ -211,7 +211,9 @@ impl Connection {
                     Some(_) => {}
                 }
             }
-            if self.unwritten.is_empty() && !self.closing && self.outbox.feed().is_some() {
+            // What a replica was answered comes first, also where that waits for the disk.
+            let is_clear = self.unwritten.is_empty() && self.held.is_empty();
+            if is_clear && !self.closing && self.outbox.feed().is_some() {
                 match self.write_feed(cx, scratch) {
                     None => return Step::Over,
                     Some(true) => {}

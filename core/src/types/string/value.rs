@@ -170,11 +170,13 @@ pub type Input = triomphe::Arc<Vec<u8>>;
 /// Values that are longer take over the request that they come in: to copy them would hold everybody up.
 pub const TAKEN_LEN_MIN: usize = 1 << 20;
 
-/// The same of a request's argument, which is not copied if it is long and may be taken over.
+/// The same of a request's argument, which is not copied if it is long and may be taken over: as most of its request stays
+/// for as long as it does, it has to be most of it.
 #[inline]
 pub fn stored_from<'a>(bytes: &'a [u8], input: Option<&Input>) -> NewValue<'a> {
     if bytes.len() >= TAKEN_LEN_MIN
         && let Some(input) = input
+        && bytes.len() >= input.len() / 2
         && let Some(start) = bytes.as_ptr().addr().checked_sub(input.as_ptr().addr())
         && input.get(start..start + bytes.len()).is_some_and(|part| part.as_ptr() == bytes.as_ptr())
     {
