@@ -19,6 +19,7 @@ use super::session::Session;
 use crate::acl::Refused;
 use crate::persistence::settings::Shutdown;
 use crate::persistence::shutdown::{FAILED, Outcome};
+use crate::replication::primary::Acknowledged;
 use crate::resp::output::Output;
 use crate::transactions::watch::Watched;
 
@@ -91,7 +92,7 @@ pub struct Owes {
     /// What it watched then.
     pub unwatched: Vec<HashSet<Watched>>,
     /// How far it is in the stream of changes, as a replica has said.
-    pub acked: Option<u64>,
+    pub acked: Option<Acknowledged>,
     /// Keys that it watches since.
     pub to_watch: Vec<Watched>,
     /// It has sent a request of another protocol.
@@ -168,8 +169,8 @@ impl Engine {
             self.end_tracking(session.id);
             self.end_monitor(session.id);
         }
-        if let Some(offset) = owes.acked {
-            self.acknowledge(session.id, offset, None);
+        if let Some(said) = owes.acked {
+            self.acknowledge(session.id, said);
         }
         if owes.unwatch {
             self.unwatch(session.id);

@@ -342,6 +342,9 @@ impl Engine {
         }
         self.unpark(id);
         self.settle_unit();
+        // WAIT, which the client may say next, is about what the call has done now.
+        session.stream_offset = self.replication.offset;
+        session.journal_place = self.journal.place();
         self.retried = None;
         let pushes = std::mem::take(&mut self.retried_pushes);
         self.hand_back(session, replies, out, pushes);

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use mortise_acl::Users;
-use mortise_sdk::args as numbers;
 use mortise_sdk::declare::flags;
 use mortise_sdk::error::{self, Error};
 
@@ -19,6 +18,7 @@ use super::event::RunInSight;
 use super::gates;
 use super::registry::{Command, CommandRef, Lookup};
 use super::session::{Queued, Session};
+use crate::replication::primary;
 use crate::resp::output::Output;
 
 /// What is known of the engine while it is held.
@@ -86,16 +86,10 @@ pub fn answer(
 /// kept until the engine is free.
 fn acknowledges<'a>(session: &mut Session, lookup: &'a Lookup, args: Args<'_>) -> Option<&'a Command> {
     let Lookup::Found(command) = lookup else { return None };
-    let is_ack = session.is_replica
-        && args.len() == 3
-        && allowed(command)
-        && command.name.eq_ignore_ascii_case("replconf")
-        && args.at(1).eq_ignore_ascii_case(b"ack");
-    if !is_ack {
+    if !session.is_replica || !allowed(command) || !command.name.eq_ignore_ascii_case("replconf") {
         return None;
     }
-    session.owes.acked =
-        numbers::parse_integer(args.at(2)).and_then(|n| u64::try_from(n).ok()).or(session.owes.acked);
+    session.owes.acked = Some(primary::acknowledged(args, 1)?);
     Some(command)
 }
 

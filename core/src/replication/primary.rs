@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::backlog::{Backlog, Feed};
 use crate::engine::Engine;
+use crate::engine::args::Args;
 use crate::engine::call::Call;
 use crate::engine::client::Client;
 use crate::engine::outbox::Outbox;
@@ -495,11 +496,8 @@ fn replconf(call: &mut Call<'_>) -> Result {
         at += 2;
         match &option[..] {
             b"ack" => {
-                let number = |word| numbers::parse_integer(word).and_then(|n| u64::try_from(n).ok());
-                let is_more = call.argc() > at + 1 && call.arg(at).eq_ignore_ascii_case(b"fack");
-                let durable = if is_more { number(call.arg(at + 1)) } else { None };
-                if let Some(offset) = number(value) {
-                    call.engine.acknowledge(id, offset, durable);
+                if let Some(said) = acknowledged(call.args(), at - 2) {
+                    call.engine.acknowledge(id, said);
                 }
                 // Nothing is answered, whatever follows.
                 return Ok(());
@@ -552,9 +550,20 @@ fn replconf(call: &mut Call<'_>) -> Result {
     call.ok()
 }
 
+/// How far a replica is in the stream, and how much of that is durable there, if it has a journal.
+pub(crate) type Acknowledged = (u64, Option<u64>);
+
+/// What the words from `at` on say of that: `ACK offset [FACK offset]`.
+pub(crate) fn acknowledged(args: Args<'_>, at: usize) -> Option<Acknowledged> {
+    let number = |at: usize| u64::try_from(numbers::parse_integer(args.get(at)?)?).ok();
+    let is = |at: usize, word: &[u8]| args.get(at).is_some_and(|said| said.eq_ignore_ascii_case(word));
+    let durable = if is(at + 2, b"fack") { number(at + 3) } else { None };
+    number(at + 1).filter(|_| is(at, b"ack")).map(|offset| (offset, durable))
+}
+
 impl Engine {
     /// A replica says how far it is.
-    pub(crate) fn acknowledge(&mut self, id: ClientId, offset: u64, durable: Option<u64>) {
+    pub(crate) fn acknowledge(&mut self, id: ClientId, (offset, durable): Acknowledged) {
         let now_ms = self.now_ms;
         let Some(replica) = self.replication.replicas.get_mut(&id) else { return };
         (replica.acked, replica.acked_ms) = (replica.acked.max(offset), now_ms);

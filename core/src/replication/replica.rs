@@ -70,6 +70,8 @@ pub struct Following {
     pub port: u16,
     /// Which of all that were followed it is.
     pub number: u64,
+    /// Its link has a thread.
+    pub(super) has_link: bool,
     /// How far the link is.
     pub stage: Stage,
     /// When it was last heard of: Unix milliseconds.
@@ -99,6 +101,7 @@ impl Following {
             host,
             port,
             number,
+            has_link: false,
             stage: Stage::Waiting,
             heard_ms: 0,
             down_since_ms: None,

@@ -102,13 +102,15 @@ impl Engine {
         self.rim.role_changed(true);
         self.follow_readers();
         self.follow_hindrances();
-        self.jobs.push(Job::Follow(number));
+        self.begin_replication();
     }
 
-    /// What a file that was loaded at the start says of the stream, and whom the settings name.
+    /// The link to whom is to be followed begins, unless it has begun.
     pub(crate) fn begin_replication(&mut self) {
-        if let Some(number) = self.replication.following.as_ref().map(|following| following.number) {
-            self.jobs.push(Job::Follow(number));
+        if let Some(following) = &mut self.replication.following
+            && !std::mem::replace(&mut following.has_link, true)
+        {
+            self.jobs.push(Job::Follow(following.number));
         }
     }
 
