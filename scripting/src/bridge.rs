@@ -123,7 +123,7 @@ fn execute(frame: Frame<'_>) -> Result<Reply, Raise> {
             if words.len() > FEW {
                 frame.set_top(0);
             }
-            if reply.len() > convert::LONG {
+            if !is_error && reply.len() > convert::LONG {
                 // Others have their turn while it is read, and the host, whose it is, has to be free for that.
                 long = Some(reply.to_vec());
                 return Ok(Reply::Value);

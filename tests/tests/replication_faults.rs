@@ -450,10 +450,11 @@ fn a_primary_is_left_before_it_is_met_again() {
 #[test]
 fn nobody_hears_what_a_primary_is_answered() {
     let primary = Primary::new();
-    let (server, _client) = replica(&primary, &[]);
+    let (server, mut client) = replica(&primary, &[]);
     let mut peer = primary.meet();
     peer.greet("PSYNC");
     peer.say(full(NAME, 42, "new"));
+    until("the data is loaded", || info(&mut client, "master_link_status") == "up");
     for order in [
         "SUBSCRIBE a b",
         "PUBLISH a x",

@@ -178,11 +178,14 @@ impl Engine {
                 let ready = state.replica_at(host, *port).filter(has_all).is_some();
                 (ready || is_late && failover.is_forced).then(|| (host.clone(), *port))
             }
-            None => state.replicas.values().find(has_all).map(|replica| {
-                let ip = replica.greeting.ip.as_ref().unwrap_or(&replica.ip);
-                tracing::info!("Failover target selected: {ip}:{}", replica.greeting.port);
-                (ip.clone(), replica.greeting.port)
-            }),
+            // One that has not said where it listens could not be followed.
+            None => state.replicas.values().filter(|replica| replica.greeting.port != 0).find(has_all).map(
+                |replica| {
+                    let ip = replica.greeting.ip.as_ref().unwrap_or(&replica.ip);
+                    tracing::info!("Failover target selected: {ip}:{}", replica.greeting.port);
+                    (ip.clone(), replica.greeting.port)
+                },
+            ),
         };
         let Some((host, port)) = target else {
             if is_late {

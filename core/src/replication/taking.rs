@@ -151,7 +151,7 @@ impl Link<'_> {
     ) -> Result<Applying, Halt> {
         let number = self.number;
         let total = framing.total();
-        let (disk, target, pending) = self.get(|engine| Some(place(engine)))?;
+        let (disk, target, pending) = self.get(|engine| Some(place(engine, number)))?;
         let failed = |error: io::Error| {
             Halt::Failed(format!(
                 "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {}",
@@ -283,10 +283,10 @@ impl Link<'_> {
     }
 }
 
-/// Where the data of a full synchronisation goes.
-fn place(engine: &Engine) -> (Arc<dyn Disk>, Target, Pending) {
+/// Where the data of a full synchronisation goes. The link of this number is not the only one that may be at it.
+fn place(engine: &Engine, number: u64) -> (Arc<dyn Disk>, Target, Pending) {
     let mut target = Persistence::target(&engine.config, engine.process.pid, None);
-    let name = format!("temp-{}.{}.rdb", engine.now_ms / 1000, engine.process.pid);
+    let name = format!("temp-{}.{}.{number}.rdb", engine.now_ms / 1000, engine.process.pid);
     target.temporary = target.path.with_file_name(name);
     (engine.persistence.disk.clone(), target, engine.persistence.pending.clone())
 }

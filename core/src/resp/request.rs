@@ -52,6 +52,11 @@ impl Partial {
         if self.needed - self.body >= LARGE_LEN_MIN { self.needed } else { 0 }
     }
 
+    /// Whether the argument that is not complete is the request's last one.
+    pub fn is_last(&self) -> bool {
+        self.args_left == 1
+    }
+
     /// How many of the bytes that are there do not count as waiting to be read: those before the first argument that is
     /// large.
     pub fn head_len(&self) -> usize {

@@ -180,8 +180,8 @@ impl Connection {
     /// The same where a value may take over the bytes that it comes in.
     #[cold]
     fn execute_long(&mut self, mut input: Vec<u8>, scratch: &mut Scratch) {
-        // What it takes over stays as long as the value does.
-        if input.capacity() - input.len() > input.len() / 8 {
+        // What it takes over stays as long as the value does. Where more arguments are to come the room is for them.
+        if self.partial.is_last() && input.capacity() - input.len() > input.len() / 8 {
             input.shrink_to_fit();
         }
         let input = Input::new(input);
