@@ -65,8 +65,8 @@ fn debug(call: &mut Call<'_>) -> Result {
         (b"loadaof", 2) => loadaof(call),
         (b"reload", _) => reload(call),
         (b"replicate", 3..) => {
-            let words = call.args().iter().skip(2);
-            call.engine.replication.tell_anything(words);
+            let words: Vec<&[u8]> = call.args().iter().skip(2).collect();
+            call.engine.replication.tell(&words);
             call.ok()
         }
         (b"change-repl-id", 2) => {

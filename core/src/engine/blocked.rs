@@ -89,6 +89,28 @@ pub struct Wait {
     pub work: Option<Work>,
 }
 
+impl Wait {
+    /// A call of a session with these arguments, for which nothing is said yet of what it waits for.
+    pub fn new(session: &Session, args: OwnedArgs, then: OnTimeout) -> Wait {
+        Wait {
+            client: session.id,
+            space: session.space,
+            db: session.db,
+            keys: Vec::new(),
+            args,
+            command: None,
+            deadline_ms: None,
+            retry_ms: None,
+            when_gone: false,
+            then,
+            session: None,
+            paused: false,
+            for_acks: false,
+            work: None,
+        }
+    }
+}
+
 /// All waiting calls.
 #[derive(Default)]
 pub struct Blocked {

@@ -398,43 +398,16 @@ impl<'c> Call<'c> {
         }
         let deadline_ms =
             (timeout > 0.0).then(|| self.engine.now_ms.saturating_add((timeout * 1000.0).ceil() as i64));
-        self.wait = Some(Box::new(Wait {
-            client: self.session.id,
-            space: self.session.space,
-            db: self.session.db,
-            keys: keys.iter().map(|key| (*key).into()).collect(),
-            args: self.owned_args(),
-            command: None,
-            deadline_ms,
-            retry_ms: None,
-            when_gone: false,
-            then,
-            session: None,
-            paused: false,
-            for_acks: false,
-            work: None,
-        }));
+        let keys = keys.iter().map(|key| (*key).into()).collect();
+        let wait = Wait::new(self.session, self.owned_args(), then);
+        self.wait = Some(Box::new(Wait { keys, deadline_ms, ..wait }));
         Ok(())
     }
 
     /// The call waits until replicas have said how far they are, and is then run again.
     pub(crate) fn wait_for_acks(&mut self, deadline_ms: Option<i64>, then: OnTimeout) {
-        self.wait = Some(Box::new(Wait {
-            client: self.session.id,
-            space: self.session.space,
-            db: self.session.db,
-            keys: Vec::new(),
-            args: self.owned_args(),
-            command: None,
-            deadline_ms,
-            retry_ms: None,
-            when_gone: false,
-            then,
-            session: None,
-            paused: false,
-            for_acks: true,
-            work: None,
-        }));
+        let wait = Wait::new(self.session, self.owned_args(), then);
+        self.wait = Some(Box::new(Wait { deadline_ms, for_acks: true, ..wait }));
     }
 
     /// The call that waits is to be tried again with these arguments, in which what was relative to the moment is not.
@@ -461,22 +434,8 @@ impl<'c> Call<'c> {
     /// A worker goes on with the call. Where nobody waits, the work is done at once.
     pub fn defer(&mut self, work: Work) -> Result {
         if !self.cannot_wait() {
-            self.wait = Some(Box::new(Wait {
-                client: self.session.id,
-                space: self.session.space,
-                db: self.session.db,
-                keys: Vec::new(),
-                args: OwnedArgs::new(std::iter::empty()),
-                command: None,
-                deadline_ms: None,
-                retry_ms: None,
-                when_gone: false,
-                then: OnTimeout::Null,
-                session: None,
-                paused: false,
-                for_acks: false,
-                work: Some(work),
-            }));
+            let wait = Wait::new(self.session, OwnedArgs::new(std::iter::empty()), OnTimeout::Null);
+            self.wait = Some(Box::new(Wait { work: Some(work), ..wait }));
             return Ok(());
         }
         let mut work = Some(work);

@@ -361,22 +361,9 @@ impl Engine {
 
     #[cold]
     fn pause(&mut self, session: &Session, registry: &Arc<Registry>, asked: Asked<'_>) -> Box<Wait> {
-        Box::new(Wait {
-            client: session.id,
-            space: session.space,
-            db: session.db,
-            keys: Vec::new(),
-            args: asked.args.to_owned(),
-            command: Some((asked.command.clone(), registry.clone())),
-            deadline_ms: None,
-            retry_ms: None,
-            when_gone: false,
-            then: OnTimeout::Null,
-            session: None,
-            paused: true,
-            for_acks: false,
-            work: None,
-        })
+        let command = Some((asked.command.clone(), registry.clone()));
+        let wait = Wait::new(session, asked.args.to_owned(), OnTimeout::Null);
+        Box::new(Wait { command, paused: true, ..wait })
     }
 
     /// Runs a command's function, answers its error, propagates what it changed, and counts it. Does not settle: who

@@ -17,8 +17,8 @@
 //! | `taking.rs` | all data of a primary taken over, by a file or as it comes |
 //! | `info.rs` | INFO's section |
 //!
-//! Everything but `link.rs`, `taking.rs` and `wire.rs` is a function of bytes and of the engine's time. A replica's connection is a client like any
-//! other (`server/connection`), which beside its replies is fed from the backlog.
+//! Everything but `link.rs`, `taking.rs` and `wire.rs` is a function of bytes and of the engine's time. A replica's
+//! connection is a client like any other (`server/connection`), which beside its replies is fed from the backlog.
 
 pub mod backlog;
 pub mod durable;

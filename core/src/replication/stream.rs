@@ -42,19 +42,13 @@ impl Replication {
         encode::append_request(&mut self.pending, words.iter().copied());
     }
 
-    /// Puts a command into the stream that is about the stream itself.
-    pub(super) fn tell(&mut self, words: &[&[u8]]) {
+    /// Puts a command into the stream that no unit has: one about the stream itself, or whatever DEBUG is told.
+    pub(crate) fn tell(&mut self, words: &[&[u8]]) {
         if self.is_fed() {
             let before = self.pending.len();
             self.say(words);
             self.offset += (self.pending.len() - before) as u64;
         }
-    }
-
-    /// Puts a command into the stream, whatever it is. DEBUG does so.
-    pub(crate) fn tell_anything<'a>(&mut self, words: impl Iterator<Item = &'a [u8]>) {
-        let words: Vec<&[u8]> = words.collect();
-        self.tell(&words);
     }
 
     /// Bytes that have been written to replicas since counting began.
@@ -93,9 +87,12 @@ impl Replication {
 impl Engine {
     /// Gives up what is kept of the stream and nobody needs any more, or the beginning of that.
     pub(super) fn trim_backlog(&mut self) {
-        if let Some(backlog) = &self.replication.backlog {
-            let size = self.config.replication.repl_backlog_size.0;
-            backlog.lock().trim(size, self.replication.needed());
+        let state = &mut self.replication;
+        let needed = state.needed();
+        if let Some(backlog) = &state.backlog {
+            let mut backlog = backlog.lock();
+            backlog.trim(self.config.replication.repl_backlog_size.0, needed);
+            state.kept = (backlog.len(), backlog.memory());
         }
     }
 

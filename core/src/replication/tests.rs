@@ -131,3 +131,22 @@ fn what_is_trimmed_just_now_cannot_be_gone_on_from() {
     let answer = bench.ask(third, &[&format!("PSYNC {name} {}", end + 1)]);
     assert_eq!(answer, "+CONTINUE\r\n");
 }
+
+#[test]
+fn what_was_kept_for_a_replica_is_not_counted_when_it_is_gone() {
+    let mut bench = Bench::new();
+    bench.engine.config.replication.repl_backlog_size.0 = 16 << 10;
+    let replica = bench.connect();
+    bench.ask(replica, &["PSYNC ? -1"]);
+    let value = vec![b'x'; 200 << 10];
+    bench.engine.replication.tell(&[b"SET", b"k", &value]);
+    bench.engine.pass_on();
+    let limit = 100 << 10;
+    assert!(bench.engine.behind_memory() > limit);
+    let id = bench.id(replica);
+    bench.engine.disconnect(id);
+    bench.engine.pass_on();
+    assert!(bench.engine.behind_memory() < limit + bench.engine.replication.pending_memory());
+    let (own, whole) = bench.engine.backlog_memory();
+    assert!(whole < limit && own <= whole, "{own} {whole}");
+}
